@@ -1,0 +1,66 @@
+"""Flow matching in the sigma convention: sigma runs from 1 (noise) to 0 (data).
+
+    x = (1 - sigma) z + sigma eps        v = eps - z        z = x - sigma v
+
+The paper (arXiv 2605.15042, Eq. 4-5) runs t = 1 - sigma from noise to data with v = z - eps, minus ours.
+"""
+
+import torch
+from torch import Tensor
+
+SEED_MODES = ("released", "fixed", "increment")
+# The authors add 42 to the seed from one chunk to the next.
+RELEASED_SEED_STEP = 42
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """Shift uniform noise levels u in 0..1 towards noise: s u / (1 + (s - 1) u)."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def sigma_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Tensor:
+    """Noise levels of `steps` Euler steps, float32 [steps + 1], falling, the last exactly 0.
+
+    denoise in (0, 1] keeps the last `steps` of a schedule of steps / denoise, so that sampling starts from a lower
+    noise level (1 starts from pure noise, sigma = 1).
+    """
+    if steps < 1:
+        raise ValueError(f"EverAnimate Sigmas: steps must be at least 1 (20); got {steps}.")
+    if shift <= 0:
+        raise ValueError(f"EverAnimate Sigmas: shift must be above 0 (5.0); got {shift}.")
+    if not 0 < denoise <= 1:
+        raise ValueError(f"EverAnimate Sigmas: denoise must lie above 0 and up to 1 (1.0); got {denoise}.")
+    levels = torch.linspace(1, 0, int(steps / denoise) + 1)[:-1]
+    return torch.cat([shifted(levels, shift), torch.zeros(1)])[-(steps + 1) :]
+
+
+def interpolate(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
+    """The state x = (1 - sigma) clean + sigma noise; all of one shape, sigma broadcastable."""
+    return (1 - sigma) * clean + sigma * noise
+
+
+def velocity(clean: Tensor, noise: Tensor) -> Tensor:
+    """The velocity v = noise - clean of the straight path between the two."""
+    return noise - clean
+
+
+def clean_estimate(x: Tensor, v: Tensor, sigma: float | Tensor) -> Tensor:
+    """The clean latents that velocity v at x points to: x - sigma v."""
+    return x - sigma * v
+
+
+def velocity_from_clean(x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:
+    """The velocity whose clean estimate at x is `clean`: (x - clean) / sigma, sigma > 0."""
+    return (x - clean) / sigma
+
+
+def chunk_seed(seed: int, index: int, mode: str = "released") -> int:
+    """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index."""
+    if mode not in SEED_MODES:
+        raise ValueError(f"Animate Long Video: seed_mode must be one of {', '.join(SEED_MODES)}; got {mode!r}.")
+    return seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]
+
+
+def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Gaussian noise, float32 on the CPU from a generator of its own: the same on every machine and device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,214 @@
+"""The context memory handed from chunk to chunk (Persistent Latent Propagation, arXiv 2605.15042, Eq. 1).
+
+Identity memory: N latents, each the encoding of one frame on its own, that say who is animated. They begin as the
+reference image and are completed once, from frames of the first chunk, so that other views of the person are kept too.
+Motion memory: the last M latents of the chunk before, as the sampler left them, never decoded and encoded again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from .geometry import LATENT_CHANNELS, SPATIAL_FACTOR, check_size
+
+KEYFRAMES = ("random", "uniform", "first", "pose")
+# Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
+POSE_MAP_SIZE = 32
+FILE_FORMAT = "everanimate-memory-1"
+
+
+class Codec(Protocol):
+    """A video VAE as the method sees it: frames in 0..1 on one side, the network's normalised latents on the other."""
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1, F = 4n + 1 -> [1, 16, n + 1, H/8, W/8] float32, the mean of the posterior."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1, 16, T, h, w] -> [4(T - 1) + 1, 8h, 8w, 3] float32 in 0..1."""
+
+
+@dataclass(frozen=True)
+class ContextMemory:
+    """What one chunk hands to the next; latents are float32 in the network's normalised space.
+
+    references: [R, H, W, 3] in 0..1, R = 0 when the memory was made from latents alone. reference_latents:
+    [1, 16, R, h, w]. identity: [1, 16, N, h, w]. frozen: the identity memory is complete. motion_count: M. motion:
+    [1, 16, M, h, w], None before the first chunk. last_frames: the end of the last decoded chunk, [n, H, W, 3], None
+    before the first chunk; n = 1 unless pixels are carried over. statistics: [2, 16], mean and spread of each channel
+    of the first chunk's own latents, None before it is there.
+    """
+
+    references: Tensor
+    reference_latents: Tensor
+    identity: Tensor
+    motion_count: int
+    frozen: bool
+    motion: Tensor | None = None
+    last_frames: Tensor | None = None
+    statistics: Tensor | None = None
+
+    @property
+    def identity_count(self) -> int:
+        """N, the number of anchors."""
+        return self.identity.shape[2]
+
+    @property
+    def width(self) -> int:
+        """Width of the animation in pixels."""
+        return self.identity.shape[4] * SPATIAL_FACTOR
+
+    @property
+    def height(self) -> int:
+        """Height of the animation in pixels."""
+        return self.identity.shape[3] * SPATIAL_FACTOR
+
+
+def filled(latents: Tensor, count: int) -> Tensor:
+    """Repeat the last of the latents [1, 16, R, h, w] until there are `count`."""
+    return torch.cat([latents, latents[:, :, -1:].expand(-1, -1, count - latents.shape[2], -1, -1)], dim=2)
+
+
+def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
+    """Encode each of the frames [R, H, W, 3] on its own: [1, 16, R, h, w] (Eq. 1)."""
+    return torch.cat([codec.encode(frame[None]) for frame in frames], dim=2)
+
+
+def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, motion_latents: int = 1) -> ContextMemory:
+    """The memory before the first chunk.
+
+    references: [R, H, W, 3] in 0..1, already of the animation's size, 1 <= R <= identity_latents. With R equal to
+    identity_latents they are the identity memory for good; with fewer, the last is repeated until the first chunk
+    completes it. Raises ValueError for no or too many references and for sizes that are not multiples of 16.
+    """
+    count = references.shape[0]
+    if not 1 <= count <= identity_latents:
+        raise ValueError(
+            f"Build Memory: reference_images must hold between 1 and identity_latents ({identity_latents}) images; "
+            f"got {count}."
+        )
+    check_size(references.shape[2], references.shape[1])
+    latents = encode_singly(references, codec)
+    identity = filled(latents, identity_latents)
+    return ContextMemory(references, latents, identity, motion_latents, frozen=count == identity_latents)
+
+
+def memory_from_latents(
+    identity: Tensor, motion: Tensor | None = None, references: Tensor | None = None, motion_latents: int = 1
+) -> ContextMemory:
+    """A memory whose identity latents [1, 16, N, h, w] are given and final.
+
+    motion: [1, 16, M, h, w] of the chunk before, None to start (then `motion_latents` says M). references: the images
+    [R, H, W, 3] that CLIP vision may look at. Raises ValueError when the shapes do not fit together.
+    """
+    for name, latents in (("identity", identity), ("motion", motion)):
+        if latents is not None and (latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS)):
+            raise ValueError(
+                f"Memory from Latents: {name} must be Wan latents of one video ([1, 16, frames, height/8, width/8]); "
+                f"got {list(latents.shape)}."
+            )
+    height, width = identity.shape[3] * SPATIAL_FACTOR, identity.shape[4] * SPATIAL_FACTOR
+    if motion is not None and motion.shape[3:] != identity.shape[3:]:
+        raise ValueError(
+            f"Memory from Latents: motion must be of identity's size ({width}x{height} pixels); "
+            f"got {motion.shape[4] * SPATIAL_FACTOR}x{motion.shape[3] * SPATIAL_FACTOR}."
+        )
+    if references is None:
+        references = torch.zeros(0, height, width, 3)
+    elif references.shape[1:3] != (height, width):
+        raise ValueError(
+            f"Memory from Latents: reference_image must be of identity's size ({width}x{height}); "
+            f"got {references.shape[2]}x{references.shape[1]}."
+        )
+    return ContextMemory(
+        references,
+        reference_latents=identity[:, :, identity.shape[2] - references.shape[0] :],
+        identity=identity,
+        motion_count=motion_latents if motion is None else motion.shape[2],
+        frozen=True,
+        motion=motion,
+    )
+
+
+def select_keyframes(
+    method: str, frames: int, count: int, generator: torch.Generator | None = None, pose: Tensor | None = None
+) -> list[int]:
+    """Choose up to `count` of frames 1..frames - 1 of the first chunk, sorted by time (frame 0 repeats the reference).
+
+    random (released): uniformly without replacement, by `generator`. uniform: the middles of equal spans. first: the
+    first ones. pose: those whose pose maps differ most, from frame 0 and from each other (farthest point), by
+    `pose` [frames, H, W, 3].
+    """
+    count = min(count, frames - 1)
+    if method == "random":
+        chosen = 1 + torch.randperm(frames - 1, generator=generator)[:count]
+        return sorted(chosen.tolist())
+    if method == "uniform":
+        return [1 + (2 * i + 1) * (frames - 1) // (2 * count) for i in range(count)]
+    if method == "first":
+        return list(range(1, count + 1))
+    if method != "pose":
+        raise ValueError(f"Propagate Latents: keyframes must be one of {', '.join(KEYFRAMES)}; got {method!r}.")
+    if pose is None:
+        raise ValueError("Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none.")
+    return farthest_poses(pose, count)
+
+
+def farthest_poses(pose: Tensor, count: int) -> list[int]:
+    """Farthest-point choice of `count` frames of pose [F, H, W, 3], starting away from frame 0; sorted."""
+    scale = POSE_MAP_SIZE / max(pose.shape[1:3])
+    size = [max(1, round(side * scale)) for side in pose.shape[1:3]]
+    maps = interpolate(pose.movedim(-1, 1), size=size, mode="area").flatten(1)
+    distances = torch.cdist(maps, maps, compute_mode="donot_use_mm_for_euclid_dist")
+    chosen = [0]
+    for _ in range(count):
+        nearest = distances[chosen].min(dim=0).values
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return sorted(chosen[1:])
+
+
+def retake_identity(memory: ContextMemory, frames: Tensor, keyframes: Sequence[int], codec: Codec) -> ContextMemory:
+    """Complete the identity memory with `keyframes` of the decoded chunk `frames` [F, H, W, 3]; frozen from then on.
+
+    identity = [keyframes in time order ..., references ...]: the reference comes last. Where the chunk has too few
+    frames, the last reference fills up.
+    """
+    taken = encode_singly(frames[list(keyframes)], codec)
+    identity = filled(torch.cat([taken, memory.reference_latents], dim=2), memory.identity_count)
+    return replace(memory, identity=identity, frozen=True)
+
+
+def channel_statistics(latents: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over time and space: [1, 16, T, h, w] -> [2, 16]."""
+    spread, mean = torch.std_mean(latents, dim=(0, 2, 3, 4), correction=0)
+    return torch.stack([mean, spread])
+
+
+def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
+    """Write the memory to a safetensors file, bit for bit."""
+    tensors = {name: value.contiguous() for name, value in vars(memory).items() if isinstance(value, Tensor)}
+    # Views of one storage (N repeats of the reference) must not be shared in the file.
+    tensors = {name: value.clone() for name, value in tensors.items()}
+    header = {"motion_count": memory.motion_count, "frozen": memory.frozen}
+    save_file(tensors, path, metadata={"format": FILE_FORMAT, "memory": json.dumps(header)})
+
+
+def load_memory(path: str | PathLike) -> ContextMemory:
+    """Read a memory that save_memory wrote; ValueError when the file is something else."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FILE_FORMAT:
+            raise ValueError(
+                f"EverAnimate memory: the file must have been saved by this pack (format {FILE_FORMAT}); "
+                f"got {metadata.get('format')} in {path}."
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return ContextMemory(**tensors, **json.loads(metadata["memory"]))

@@ -1,0 +1,191 @@
+"""Persistent Latent Propagation: the loop over chunks (arXiv 2605.15042, section 4).
+
+For each chunk: memory and driving frames -> request -> sampled latents -> memory of the next. `sample_chunk` is
+supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing here knows files, devices or widgets.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .context import Context, ContextPolicy, Replacement, chunk_context
+from .flow import chunk_seed
+from .memory import Codec, ContextMemory, channel_statistics, retake_identity, select_keyframes
+from .plan import ChunkPlan
+
+CLIP_SOURCES = ("last_frame", "reference")
+
+
+class FrameSource(Protocol):
+    """A driving video, read by frame number, already of the size that it is used at; fps is None for loose images."""
+
+    frame_count: int
+    fps: Fraction | None
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """The frames `indices`, in that order: [n, H, W, 3] float32 in 0..1."""
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """What drives the animation. pose, background, mask: of the animation's size; face: 512 x 512 crops.
+
+    mask frames are white where the new person goes; background and mask come together.
+    """
+
+    pose: FrameSource | None = None
+    face: FrameSource | None = None
+    background: FrameSource | None = None
+    mask: FrameSource | None = None
+
+    def check(self, plan: ChunkPlan) -> None:
+        """Raise ValueError, naming the input, where a driving video cannot serve the plan."""
+        if (self.background is None) != (self.mask is None):
+            got = "background_video" if self.mask is None else "character_mask"
+            raise ValueError(f"Condition Chunk: background_video and character_mask come together; got {got} alone.")
+        for name, source in (
+            ("pose_video", self.pose),
+            ("face_video", self.face),
+            ("background_video", self.background),
+            ("character_mask", self.mask),
+        ):
+            if source is not None:
+                plan.check_source(name, source.frame_count)
+
+
+@dataclass(frozen=True)
+class ChunkRequest:
+    """All that the network is told about one chunk.
+
+    index: the chunk. context: y and its mask. identity: N. pose_latents: [1, 16, T, h, w] or None. face_pixels:
+    [1, 3, F, 512, 512] in -1..1 or None. clip_image: [1, H, W, 3] in 0..1, what CLIP vision looks at, None when there
+    is neither a decoded frame nor a reference.
+    """
+
+    index: int
+    context: Context
+    identity: int
+    pose_latents: Tensor | None
+    face_pixels: Tensor | None
+    clip_image: Tensor | None
+
+    @property
+    def latents_shape(self) -> tuple[int, ...]:
+        """Shape [1, 16, N + T, h, w] of the state that is sampled."""
+        return tuple(self.context.y.shape)
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """A finished chunk: latents [1, 16, T, h, w], its frames of the animation [n, H, W, 3], the memory it leaves."""
+
+    index: int
+    latents: Tensor
+    frames: Tensor
+    memory: ContextMemory
+
+
+def request_chunk(
+    plan: ChunkPlan,
+    memory: ContextMemory,
+    index: int,
+    drivers: Drivers,
+    codec: Codec,
+    clip_source: str = "last_frame",
+    policy: ContextPolicy = ContextPolicy(),
+) -> ChunkRequest:
+    """Gather what chunk `index` is conditioned on; encodes the pose (F frames), and the background if there is one.
+
+    clip_source: `last_frame` shows CLIP vision the last decoded frame of the chunk before (released code; the reference
+    for chunk 0), `reference` always the reference.
+    """
+    plan.check_index(index)
+    drivers.check(plan)
+    geometry = plan.geometry(memory.identity_count, memory.motion_count)
+
+    def frames_of(source: FrameSource) -> Tensor:
+        return source.read(plan.source_indices(index, source.frame_count))
+
+    replacement = None
+    if drivers.background is not None:
+        replacement = Replacement(frames_of(drivers.background), frames_of(drivers.mask).mean(dim=-1))
+    face = None
+    if drivers.face is not None:
+        face = (frames_of(drivers.face) * 2 - 1).movedim(-1, 0)[None]
+    return ChunkRequest(
+        index=index,
+        context=chunk_context(geometry, memory, codec, replacement, policy),
+        identity=geometry.identity,
+        pose_latents=None if drivers.pose is None else codec.encode(frames_of(drivers.pose)),
+        face_pixels=face,
+        clip_image=clip_frame(memory, clip_source),
+    )
+
+
+def clip_frame(memory: ContextMemory, clip_source: str) -> Tensor | None:
+    """The image [1, H, W, 3] that CLIP vision looks at for the next chunk, None when the memory has none."""
+    if clip_source not in CLIP_SOURCES:
+        raise ValueError(f"Condition Chunk: clip_source must be one of {', '.join(CLIP_SOURCES)}; got {clip_source!r}.")
+    if clip_source == "last_frame" and memory.last_frames is not None:
+        return memory.last_frames[-1:]
+    return memory.references[-1:] if memory.references.shape[0] else None
+
+
+def hand_over(
+    plan: ChunkPlan,
+    memory: ContextMemory,
+    index: int,
+    latents: Tensor,
+    codec: Codec,
+    keyframes: str = "random",
+    seed: int = 0,
+    pose: FrameSource | None = None,
+    policy: ContextPolicy = ContextPolicy(),
+) -> ChunkResult:
+    """Decode chunk `index` and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
+
+    keyframes, seed: how the identity memory is completed after the first chunk, by a generator of its own; `pose` is
+    read for the selector of that name only.
+    """
+    plan.check_index(index, "Propagate Latents")
+    frames = codec.decode(latents)
+    if memory.statistics is None:
+        memory = replace(memory, statistics=channel_statistics(latents))
+    if policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen):
+        pose_frames = pose.read(plan.source_indices(index, pose.frame_count)) if keyframes == "pose" and pose else None
+        missing = memory.identity_count - memory.reference_latents.shape[2]
+        chosen = select_keyframes(keyframes, frames.shape[0], missing, torch.Generator().manual_seed(seed), pose_frames)
+        memory = retake_identity(memory, frames, chosen, codec)
+    tail = max(1, plan.overlap) if policy.carry == "pixel" else 1
+    memory = replace(memory, motion=latents[:, :, -memory.motion_count :].clone(), last_frames=frames[-tail:].clone())
+    return ChunkResult(index, latents, frames[plan.kept(index)], memory)
+
+
+def animate(
+    plan: ChunkPlan,
+    memory: ContextMemory,
+    sample_chunk: Callable[[ChunkRequest, int], Tensor],
+    codec: Codec,
+    drivers: Drivers,
+    seed: int = 0,
+    seed_mode: str = "released",
+    keyframes: str = "random",
+    clip_source: str = "last_frame",
+    policy: ContextPolicy = ContextPolicy(),
+) -> Iterator[ChunkResult]:
+    """Animate all chunks of the plan, yielding each as it is finished.
+
+    sample_chunk(request, noise_seed) -> latents [1, 16, T, h, w] of the chunk, anchors cut. Only one chunk is held at
+    a time: what a consumer does not keep is gone.
+    """
+    drivers.check(plan)
+    for index in range(plan.chunk_count):
+        request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy)
+        latents = sample_chunk(request, chunk_seed(seed, index, seed_mode))
+        result = hand_over(plan, memory, index, latents, codec, keyframes, seed, drivers.pose, policy)
+        memory = result.memory
+        yield result

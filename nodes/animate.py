@@ -1,0 +1,265 @@
+"""The whole loop in one node."""
+
+import json
+import time
+from fractions import Fraction
+
+import comfy.samplers
+from comfy_api.latest import Input, InputImpl, io, ui
+
+from ..everanimate_core.flow import SEED_MODES, sigma_schedule
+from ..everanimate_core.geometry import check_size
+from ..everanimate_core.memory import KEYFRAMES, build_memory
+from ..everanimate_core.plan import CONTINUATIONS
+from ..everanimate_core.propagation import CLIP_SOURCES, animate
+from ..everanimate_core.video import FIT_POLICIES, VideoWriter, fit_frames
+from .chunk import DRIVER_TYPES, make_plan
+from .host import (
+    CATEGORY,
+    HostCodec,
+    Memory,
+    RunProgress,
+    check_cancel,
+    condition,
+    drivers,
+    empty_latent,
+    output_path,
+    sample,
+    stream_source,
+    to_network,
+)
+from .memory import FIT_TOOLTIP
+
+DEFAULT_FPS = Fraction(25)
+
+
+class EverAnimateAnimate(io.ComfyNode):
+    """A long animation from a reference image and a pose video."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimateAnimate",
+            display_name="Animate Long Video",
+            category=CATEGORY,
+            description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
+            "to "
+            "the output folder as they are made, so memory does not grow with the length.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="From Load EverAnimate LoRA (or Align Model to Memory)."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
+                io.Conditioning.Input("positive", tooltip="The prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                io.Image.Input("reference_images", tooltip="The person: 1 to identity_latents pictures, usually one."),
+                io.MultiType.Input(
+                    "pose_video", DRIVER_TYPES, tooltip="The pose video (skeletons on black). A VIDEO is streamed."
+                ),
+                io.Int.Input("width", default=832, min=16, max=8192, step=16, tooltip="Width in pixels."),
+                io.Int.Input("height", default=480, min=16, max=8192, step=16, tooltip="Height in pixels."),
+                io.Int.Input(
+                    "total_frames",
+                    default=0,
+                    min=0,
+                    max=1000000,
+                    tooltip="Frames to make. 0: as many as pose_video has.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps per chunk."),
+                io.Float.Input(
+                    "shift",
+                    default=5.0,
+                    min=0.01,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="Shift of the noise levels (5 as released).",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Classifier-free guidance. 1 (as released) needs no negative pass and half the time.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the noise and of the keyframes.",
+                ),
+                io.String.Input(
+                    "run_name",
+                    default="everanimate",
+                    tooltip="Name of the file in the output folder's everanimate folder.",
+                ),
+                io.MultiType.Input(
+                    "face_video", DRIVER_TYPES, optional=True, tooltip="The driving face, cropped; used at 512x512."
+                ),
+                io.MultiType.Input(
+                    "background_video",
+                    DRIVER_TYPES,
+                    optional=True,
+                    tooltip="Replacement: the scene that stays. Needs character_mask. The released LoRA was not "
+                    "trained for it.",
+                ),
+                io.MultiType.Input(
+                    "character_mask",
+                    [io.Mask, io.Video],
+                    optional=True,
+                    tooltip="Replacement: white where the new person is drawn.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."
+                ),
+                io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
+                io.Sigmas.Input(
+                    "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
+                ),
+                io.Conditioning.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that "
+                    "follow. "
+                    "Replaces positive.",
+                ),
+                io.Combo.Input(
+                    "seed_mode",
+                    options=list(SEED_MODES),
+                    default="released",
+                    tooltip="Noise seed of chunk k: released = seed + 42 k, fixed = seed, increment = seed + k.",
+                ),
+                io.Int.Input("identity_latents", default=4, min=1, max=16, tooltip="Anchors (4 as trained)."),
+                io.Int.Input(
+                    "motion_latents",
+                    default=1,
+                    min=1,
+                    max=16,
+                    tooltip="Latents carried from chunk to chunk (1 as trained).",
+                ),
+                io.Int.Input(
+                    "chunk_frames",
+                    default=77,
+                    min=5,
+                    max=161,
+                    step=4,
+                    tooltip="Frames of a chunk, 4n + 1 (77 as trained).",
+                ),
+                io.Int.Input("overlap", default=4, min=0, max=159, tooltip="Frames that chunks share (4 as trained)."),
+                io.Combo.Input(
+                    "continuation",
+                    options=list(CONTINUATIONS),
+                    default="pingpong",
+                    tooltip="How a driving video that is too short goes on.",
+                ),
+                io.Combo.Input(
+                    "keyframes",
+                    options=list(KEYFRAMES),
+                    default="random",
+                    tooltip="Which frames of chunk 0 complete the identity memory.",
+                ),
+                io.Combo.Input(
+                    "clip_source",
+                    options=list(CLIP_SOURCES),
+                    default="last_frame",
+                    tooltip="What CLIP vision looks at after chunk 0.",
+                ),
+                io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
+                io.Boolean.Input("tiled", default=False, tooltip="Decode in tiles: less memory, slower."),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames per second of the result. 0: those of the pose VIDEO, 25 for images.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
+                io.Image.Output(display_name="images", tooltip="The frames of the last chunk."),
+                Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
+                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        negative,
+        reference_images,
+        pose_video,
+        width,
+        height,
+        total_frames,
+        steps,
+        shift,
+        cfg,
+        seed,
+        run_name,
+        seed_mode,
+        identity_latents,
+        motion_latents,
+        chunk_frames,
+        overlap,
+        continuation,
+        keyframes,
+        clip_source,
+        fit,
+        tiled,
+        fps,
+        face_video=None,
+        background_video=None,
+        character_mask=None,
+        clip_vision=None,
+        sampler=None,
+        sigmas=None,
+        prompts=None,
+    ) -> io.NodeOutput:
+        check_size(width, height)
+        codec = HostCodec(vae, tiled)
+        plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
+        plan.geometry(identity_latents, motion_latents)
+        sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
+        sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
+        references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
+        memory = build_memory(references, codec, identity_latents, motion_latents)
+        driving = drivers(memory, fit, pose_video, face_video, background_video, character_mask)
+        progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
+
+        def sample_chunk(request, noise_seed):
+            check_cancel()
+            prompt = positive if prompts is None else [prompts[min(request.index, len(prompts) - 1)]]
+            conditioning = condition(prompt, negative, request, clip_vision)
+            on_step = progress.on_step(request.index, request.identity)
+            raw = sample(model, *conditioning, empty_latent(request), sampler, sigmas, cfg, noise_seed, on_step)
+            return to_network(raw)[:, :, request.identity :]
+
+        path = output_path(run_name)
+        report = {"frames": plan.total_frames, "chunks": []}
+        with VideoWriter(
+            path, fps or driving.pose.fps or DEFAULT_FPS, width, height, audio_from=audio_source(pose_video)
+        ) as video:
+            started = time.perf_counter()
+            for result in animate(plan, memory, sample_chunk, codec, driving, seed, seed_mode, keyframes, clip_source):
+                video.write(result.frames)
+                seconds = time.perf_counter() - started
+                report["chunks"].append({"frames": len(result.frames), "seconds": round(seconds, 2)})
+                started = time.perf_counter()
+        saved = ui.SavedResult(path.name, path.parent.name, io.FolderType.output)
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)),
+            result.frames,
+            result.memory,
+            json.dumps(report),
+            ui=ui.PreviewVideo([saved]),
+        )
+
+
+def audio_source(pose_video):
+    """What holds the sound that goes with the animation: the pose VIDEO, if it has any."""
+    return stream_source(pose_video) if isinstance(pose_video, Input.Video) else None

@@ -1,0 +1,237 @@
+"""Everything that touches the host: latent spaces, VAE, conditioning, sampling, driving videos, progress.
+
+LATENT on a wire is in the host's raw space, the core works in the network's normalised space: they meet only here.
+"""
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import folder_paths
+import latent_preview
+import node_helpers
+import torch
+from comfy_api.latest import Input, InputImpl, io
+from torch import Tensor
+
+from ..everanimate_core.frames import FittedFrames, TrimmedFrames
+from ..everanimate_core.geometry import LATENT_CHANNELS
+from ..everanimate_core.memory import ContextMemory
+from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.propagation import ChunkRequest, Drivers, FrameSource
+from ..everanimate_core.video import TensorFrames, VideoFrames
+from .alignment import CONDITION_KEY, IdentityCount
+
+Memory = io.Custom("EVERANIMATE_MEMORY")
+Plan = io.Custom("EVERANIMATE_PLAN")
+CATEGORY = "EverAnimate"
+FACE_SIZE = 512
+TILE, TILE_OVERLAP = 512, 64
+RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
+
+_LATENT_FORMAT = comfy.latent_formats.Wan21()
+
+
+def to_network(raw: Tensor) -> Tensor:
+    """The host's raw latents [B, 16, T, h, w] -> the network's normalised space, float32 on the CPU."""
+    return _LATENT_FORMAT.process_in(raw.float().cpu())
+
+
+def to_raw(latents: Tensor) -> Tensor:
+    """The network's normalised latents -> the host's raw space; exact zeros become the per-channel mean."""
+    return _LATENT_FORMAT.process_out(latents)
+
+
+class HostCodec:
+    """The host's Wan VAE as the core's Codec. tiled: decode in spatial tiles (never in time), for less memory."""
+
+    def __init__(self, vae, tiled: bool = False):
+        if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 3:
+            raise ValueError(
+                f"EverAnimate: vae must be the Wan 2.1 video VAE with {LATENT_CHANNELS} channels (wan_2.1_vae); "
+                f"got {vae.latent_channels} channels and {vae.latent_dim} dimensions."
+            )
+        self.vae = vae
+        self.tiled = tiled
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1 -> [1, 16, T, h, w] normalised."""
+        return to_network(self.vae.encode(frames))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1, 16, T, h, w] normalised -> [F, H, W, 3] in 0..1."""
+        raw = to_raw(latents)
+        if not self.tiled:
+            return self.vae.decode(raw)[0].float().cpu()
+        compression = self.vae.spacial_compression_decode()
+        tile, overlap = TILE // compression, TILE_OVERLAP // compression
+        # A tile as long as the chunk: tiles in time would reset the causal cache at every border.
+        return (
+            self.vae.decode_tiled(raw, tile_x=tile, tile_y=tile, overlap=overlap, tile_t=raw.shape[2])[0].float().cpu()
+        )
+
+
+def frame_source(name: str, video) -> FrameSource:
+    """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed.
+
+    Raises ValueError, naming the input, for one without frames.
+    """
+    if isinstance(video, InputImpl.VideoFromFile):
+        source = trimmed(VideoFrames(stream_source(video)), video)
+    elif isinstance(video, Input.Video):
+        components = video.get_components()
+        source = TensorFrames(components.images, components.frame_rate)
+    elif video.ndim == 3:
+        source = TensorFrames(video[..., None].expand(-1, -1, -1, 3))
+    else:
+        source = TensorFrames(video)
+    if source.frame_count < 1:
+        raise ValueError(f"Condition Chunk: {name} must have at least 1 frame; got 0.")
+    return source
+
+
+def drivers(memory: ContextMemory, fit: str, pose=None, face=None, background=None, mask=None) -> Drivers:
+    """The driving inputs of a node, fitted to the memory's size (the face to 512 x 512) as its `fit` widget says."""
+
+    def fitted(name, video, width=memory.width, height=memory.height):
+        return None if video is None else FittedFrames(frame_source(name, video), width, height, fit)
+
+    return Drivers(
+        pose=fitted("pose_video", pose),
+        face=fitted("face_video", face, FACE_SIZE, FACE_SIZE),
+        background=fitted("background_video", background),
+        mask=fitted("character_mask", mask),
+    )
+
+
+def stream_source(video) -> str | BytesIO:
+    """The file behind a VIDEO; one in memory is opened anew, for two readers of one stream would disturb each other."""
+    source = video.get_stream_source()
+    return BytesIO(source.getvalue()) if isinstance(source, BytesIO) else source
+
+
+def trimmed(source: VideoFrames, video) -> FrameSource:
+    """The part of a file that a VIDEO shows; older hosts cannot cut a VIDEO."""
+    if not hasattr(video, "get_active_trim_window"):
+        return source
+    return TrimmedFrames(source, *video.get_active_trim_window())
+
+
+def clip_features(clip_vision, image: Tensor | None):
+    """What CLIP vision sees in `image` [1, H, W, 3]; the picture is not cropped, the method stretches it."""
+    if image is None:
+        raise ValueError(
+            "Condition Chunk: clip_vision needs an image to look at (a memory with a reference image); got a memory "
+            "made from latents only."
+        )
+    return clip_vision.encode_image(image, crop=False)
+
+
+def condition(positive, negative, request: ChunkRequest, clip_vision=None):
+    """The two CONDITIONINGs of one chunk: context, pose, face, CLIP features and the number of anchors in each.
+
+    The negative pass of classifier-free guidance sees an empty face (-1 everywhere), all else is the same.
+    """
+    values = {
+        "concat_latent_image": to_raw(request.context.y),
+        # The host's sense is the other way round: 0 marks what is known.
+        "concat_mask": 1 - request.context.mask,
+        "model_conds": {CONDITION_KEY: comfy.conds.CONDConstant(IdentityCount(request.identity))},
+    }
+    if request.pose_latents is not None:
+        values["pose_video_latent"] = to_raw(request.pose_latents)
+    if clip_vision is not None:
+        values["clip_vision_output"] = clip_features(clip_vision, request.clip_image)
+    negative_values = dict(values)
+    if request.face_pixels is not None:
+        values["face_video_pixels"] = request.face_pixels
+        negative_values["face_video_pixels"] = torch.full_like(request.face_pixels, -1.0)
+    return (
+        node_helpers.conditioning_set_values(positive, values),
+        node_helpers.conditioning_set_values(negative, negative_values),
+    )
+
+
+def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tensor:
+    """The chunk's own latents of a sampled LATENT: anchors cut, normalised, [1, 16, T, h, w].
+
+    Raises ValueError when the LATENT is not of the plan's and the memory's geometry.
+    """
+    raw = samples["samples"]
+    geometry = plan.geometry(memory.identity_count, memory.motion_count)
+    expected = [1, LATENT_CHANNELS, geometry.input_latents, *memory.identity.shape[3:]]
+    if list(raw.shape) != expected:
+        raise ValueError(
+            f"Propagate Latents: samples must be what was sampled from Condition Chunk's latent, anchors included "
+            f"({expected} for {geometry.identity} anchors and {geometry.frames} frames); got {list(raw.shape)}."
+        )
+    return to_network(raw)[:, :, geometry.identity :]
+
+
+def empty_latent(request: ChunkRequest) -> dict:
+    """The LATENT that a sampler starts from: zeros of the chunk's and the anchors' shape."""
+    return {"samples": torch.zeros(request.latents_shape, device=comfy.model_management.intermediate_device())}
+
+
+def sample(model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg: float, seed: int, on_step) -> Tensor:
+    """Sample as the host's SamplerCustom does; raw latents [1, 16, N + T, h, w].
+
+    on_step(step, steps, clean) sees the clean estimate in the network's space after each step.
+    """
+    start = latent["samples"]
+    return comfy.sample.sample_custom(
+        model,
+        comfy.sample.prepare_noise(start, seed),
+        cfg,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        start,
+        callback=lambda step, clean, x, steps: on_step(step, steps, clean),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+
+
+def output_path(name: str) -> Path:
+    """The file of a run in the host's output folder; ValueError for a name that is more than a plain file name."""
+    if not RUN_NAME.fullmatch(name):
+        raise ValueError(
+            "Animate Long Video: run_name must be a plain name of letters, digits, spaces, dots, dashes and "
+            f"underscores (dance_01); got {name!r}."
+        )
+    folder = Path(folder_paths.get_output_directory()) / "everanimate"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.mp4"
+
+
+class RunProgress:
+    """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel."""
+
+    def __init__(self, model, chunks: int, steps: int):
+        self.bar = comfy.utils.ProgressBar(chunks * steps)
+        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        self.steps = steps
+
+    def on_step(self, chunk: int, identity: int):
+        """The callback of chunk `chunk`: its first `identity` latents are anchors and are not shown."""
+
+        def step_done(step: int, steps: int, clean: Tensor) -> None:
+            check_cancel()
+            preview = None
+            if self.previewer is not None:
+                preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, identity:])
+            self.bar.update_absolute(chunk * self.steps + step + 1, preview=preview)
+
+        return step_done
+
+
+def check_cancel() -> None:
+    """Raise the host's own interrupt when the user pressed Cancel."""
+    comfy.model_management.throw_exception_if_processing_interrupted()

@@ -1,0 +1,160 @@
+"""Nodes that make and hand over the memory."""
+
+from comfy_api.latest import io
+
+from ..everanimate_core.geometry import check_size
+from ..everanimate_core.memory import KEYFRAMES, build_memory, memory_from_latents
+from ..everanimate_core.propagation import hand_over
+from ..everanimate_core.video import FIT_POLICIES, fit_frames
+from .host import CATEGORY, HostCodec, Memory, Plan, chunk_latents, frame_source, to_network, to_raw
+
+FIT_TOOLTIP = (
+    "What to do with pictures of another size: stretch (as the authors do), crop to fill, pad with black, or stop with "
+    "an error."
+)
+
+
+class EverAnimateMemory(io.ComfyNode):
+    """Identity memory from reference images, for chunk 0."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimateMemory",
+            display_name="Build Memory",
+            category=CATEGORY,
+            description="Start the memory of a long animation from one or more pictures of the person.",
+            inputs=[
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
+                io.Image.Input(
+                    "reference_images",
+                    tooltip="The person: 1 to identity_latents pictures. With fewer, the first chunk completes the "
+                    "memory.",
+                ),
+                io.Int.Input(
+                    "width", default=832, min=16, max=8192, step=16, tooltip="Width of the animation in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=480, min=16, max=8192, step=16, tooltip="Height of the animation in pixels."
+                ),
+                io.Int.Input(
+                    "identity_latents",
+                    default=4,
+                    min=1,
+                    max=16,
+                    tooltip="Anchors that say who is animated. The released LoRA was trained with 4.",
+                ),
+                io.Int.Input(
+                    "motion_latents",
+                    default=1,
+                    min=1,
+                    max=16,
+                    tooltip="Latents carried from chunk to chunk. The released LoRA was trained with 1.",
+                ),
+                io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
+            ],
+            outputs=[Memory.Output(display_name="memory", tooltip="The memory for chunk 0.")],
+        )
+
+    @classmethod
+    def execute(cls, vae, reference_images, width, height, identity_latents, motion_latents, fit) -> io.NodeOutput:
+        check_size(width, height)
+        references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
+        return io.NodeOutput(build_memory(references, HostCodec(vae), identity_latents, motion_latents))
+
+
+class EverAnimateMemoryFromLatents(io.ComfyNode):
+    """A memory from latents of the user's own."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimateMemoryFromLatents",
+            display_name="Memory from Latents",
+            category=CATEGORY,
+            description="Use latents as they are for identity and motion memory, for example those of an earlier run.",
+            inputs=[
+                io.Latent.Input("identity", tooltip="The anchors: every latent frame is one. They stay as they are."),
+                io.Latent.Input(
+                    "motion",
+                    optional=True,
+                    tooltip="The last latent frames of the chunk before, all of them are carried over. None: a first "
+                    "chunk.",
+                ),
+                io.Image.Input(
+                    "reference_image",
+                    optional=True,
+                    tooltip="The person, of the animation's size, for CLIP vision to look at.",
+                ),
+            ],
+            outputs=[Memory.Output(display_name="memory", tooltip="The memory for the next chunk.")],
+        )
+
+    @classmethod
+    def execute(cls, identity, motion=None, reference_image=None) -> io.NodeOutput:
+        return io.NodeOutput(
+            memory_from_latents(
+                to_network(identity["samples"]),
+                None if motion is None else to_network(motion["samples"]),
+                None if reference_image is None else reference_image[..., :3].float().cpu(),
+            )
+        )
+
+
+class EverAnimatePropagate(io.ComfyNode):
+    """Decode a sampled chunk and hand its memory to the next."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimatePropagate",
+            display_name="Propagate Latents",
+            category=CATEGORY,
+            description="Take a sampled chunk: decode it, keep its new frames, and hand its last latents to the next "
+            "chunk.",
+            inputs=[
+                Memory.Input("memory", tooltip="The memory that this chunk was conditioned on."),
+                Plan.Input("plan", tooltip="The plan of all chunks."),
+                io.Int.Input("chunk_index", default=0, min=0, max=99999, tooltip="Which chunk this is, from 0."),
+                io.Latent.Input(
+                    "samples", tooltip="What the sampler made of Condition Chunk's latent, anchors included."
+                ),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
+                io.Combo.Input(
+                    "keyframes",
+                    options=list(KEYFRAMES),
+                    default="random",
+                    tooltip="Which frames of chunk 0 complete the identity memory: random (as released), uniform in "
+                    "time, "
+                    "first, or those whose poses differ most.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="Seed of the random keyframes. The sampler has a seed of its own.",
+                ),
+                io.Boolean.Input(
+                    "tiled", default=False, tooltip="Decode in tiles: less memory, slower. Never split in time."
+                ),
+                io.MultiType.Input(
+                    "pose_video",
+                    [io.Image, io.Video],
+                    optional=True,
+                    tooltip="The pose video of Condition Chunk; only keyframes = pose looks at it.",
+                ),
+            ],
+            outputs=[
+                Memory.Output(display_name="memory", tooltip="The memory for the next chunk."),
+                io.Image.Output(display_name="images", tooltip="The frames that this chunk adds to the animation."),
+                io.Latent.Output(display_name="latent", tooltip="The chunk's latents without the anchors."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, memory, plan, chunk_index, samples, vae, keyframes, seed, tiled, pose_video=None) -> io.NodeOutput:
+        latents = chunk_latents(samples, plan, memory)
+        pose = None if pose_video is None else frame_source("pose_video", pose_video)
+        result = hand_over(plan, memory, chunk_index, latents, HostCodec(vae, tiled), keyframes, seed, pose)
+        return io.NodeOutput(result.memory, result.frames, {"samples": to_raw(result.latents)})
