@@ -44,6 +44,9 @@ class ContextPolicy:
                 )
 
 
+METHOD = ContextPolicy()
+
+
 @dataclass(frozen=True)
 class Context:
     """y: [1, 16, N + T, h, w]; mask: [1, 4, N + T, h, w], 1 where y is known. Float32, normalised space."""
@@ -70,7 +73,14 @@ class Replacement:
 def carried_slots(geometry: ChunkGeometry, memory: ContextMemory, policy: ContextPolicy) -> int:
     """How many of the T slots hold what was carried over: 0 before the first chunk."""
     if policy.carry == "pixel":
-        return 0 if memory.last_frames is None else latent_frames(geometry.overlap)
+        if memory.last_frames is None:
+            return 0
+        if memory.last_frames.shape[0] < geometry.overlap:
+            raise ValueError(
+                f"ContextPolicy: carry 'pixel' needs the last {geometry.overlap} frames in the memory (the policy of "
+                f"the chunk before); got {memory.last_frames.shape[0]}."
+            )
+        return latent_frames(geometry.overlap)
     return 0 if memory.motion is None else geometry.motion
 
 
@@ -88,7 +98,7 @@ def chunk_context(
     memory: ContextMemory,
     codec: Codec,
     replacement: Replacement | None = None,
-    policy: ContextPolicy = ContextPolicy(),
+    policy: ContextPolicy = METHOD,
 ) -> Context:
     """Build y and its mask for the next chunk (Eq. 2).
 
@@ -122,7 +132,7 @@ def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tenso
     else:
         if carried and policy.carry == "pixel":
             clip[: geometry.overlap] = memory.last_frames
-        slots = codec.encode(clip)
+        slots = codec.encode(clip).clone()
     if carried and policy.carry == "latent":
         slots[:, :, :carried] = memory.motion
     return slots

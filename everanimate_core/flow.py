@@ -55,10 +55,10 @@ def velocity_from_clean(x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tens
 
 
 def chunk_seed(seed: int, index: int, mode: str = "released") -> int:
-    """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index."""
+    """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index; below 2^64."""
     if mode not in SEED_MODES:
         raise ValueError(f"Animate Long Video: seed_mode must be one of {', '.join(SEED_MODES)}; got {mode!r}.")
-    return seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]
+    return (seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]) % 2**64
 
 
 def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -10,15 +10,23 @@ from .video import fit_frames
 
 
 class FittedFrames:
-    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read."""
+    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read.
+
+    The frames of the last read are kept: fingerprint, conditioning and keyframes of a chunk all ask for the same.
+    """
 
     def __init__(self, source: FrameSource, width: int, height: int, fit: str):
         self.source, self.width, self.height, self.fit = source, width, height, fit
         self.frame_count, self.fps = source.frame_count, source.fps
+        self._last: tuple[list[int], Tensor] | None = None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, fitted: [n, height, width, 3]."""
-        return fit_frames(self.source.read(indices), self.width, self.height, self.fit)
+        if self._last is None or self._last[0] != list(indices):
+            self._last = None  # frees the frames before the next are made
+            frames = fit_frames(self.source.read(indices), self.width, self.height, self.fit)
+            self._last = list(indices), frames
+        return self._last[1]
 
 
 class TrimmedFrames:

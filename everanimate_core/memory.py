@@ -12,7 +12,7 @@ from os import PathLike
 from typing import Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -26,7 +26,10 @@ FILE_FORMAT = "everanimate-memory-1"
 
 
 class Codec(Protocol):
-    """A video VAE as the method sees it: frames in 0..1 on one side, the network's normalised latents on the other."""
+    """A video VAE as the method sees it: frames in 0..1 on one side, the network's normalised latents on the other.
+
+    What goes in and comes out lies on the CPU, wherever the VAE itself runs.
+    """
 
     def encode(self, frames: Tensor) -> Tensor:
         """[F, H, W, 3] in 0..1, F = 4n + 1 -> [1, 16, n + 1, H/8, W/8] float32, the mean of the posterior."""
@@ -81,12 +84,19 @@ def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
     return torch.cat([codec.encode(frame[None]) for frame in frames], dim=2)
 
 
+def check_motion(motion_latents: int) -> None:
+    """Raise ValueError unless at least one latent is carried over."""
+    if motion_latents < 1:
+        raise ValueError(f"Build Memory: motion_latents must be at least 1 (1); got {motion_latents}.")
+
+
 def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, motion_latents: int = 1) -> ContextMemory:
     """The memory before the first chunk.
 
     references: [R, H, W, 3] in 0..1, already of the animation's size, 1 <= R <= identity_latents. With R equal to
     identity_latents they are the identity memory for good; with fewer, the last is repeated until the first chunk
-    completes it. Raises ValueError for no or too many references and for sizes that are not multiples of 16.
+    completes it. Raises ValueError for no or too many references, for sizes that are not multiples of 16 and for
+    motion_latents below 1.
     """
     count = references.shape[0]
     if not 1 <= count <= identity_latents:
@@ -95,6 +105,7 @@ def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, mo
             f"got {count}."
         )
     check_size(references.shape[2], references.shape[1])
+    check_motion(motion_latents)
     latents = encode_singly(references, codec)
     identity = filled(latents, identity_latents)
     return ContextMemory(references, latents, identity, motion_latents, frozen=count == identity_latents)
@@ -114,7 +125,11 @@ def memory_from_latents(
                 f"Memory from Latents: {name} must be Wan latents of one video ([1, 16, frames, height/8, width/8]); "
                 f"got {list(latents.shape)}."
             )
+        if latents is not None and not latents.shape[2]:
+            raise ValueError(f"Memory from Latents: {name} must have at least 1 latent frame; got 0.")
     height, width = identity.shape[3] * SPATIAL_FACTOR, identity.shape[4] * SPATIAL_FACTOR
+    check_size(width, height)
+    check_motion(motion_latents)
     if motion is not None and motion.shape[3:] != identity.shape[3:]:
         raise ValueError(
             f"Memory from Latents: motion must be of identity's size ({width}x{height} pixels); "
@@ -126,6 +141,11 @@ def memory_from_latents(
         raise ValueError(
             f"Memory from Latents: reference_image must be of identity's size ({width}x{height}); "
             f"got {references.shape[2]}x{references.shape[1]}."
+        )
+    elif references.shape[0] > identity.shape[2]:
+        raise ValueError(
+            f"Memory from Latents: reference_image must hold at most as many images as identity has latent frames "
+            f"({identity.shape[2]}); got {references.shape[0]}."
         )
     return ContextMemory(
         references,
@@ -154,11 +174,16 @@ def select_keyframes(
         return [1 + (2 * i + 1) * (frames - 1) // (2 * count) for i in range(count)]
     if method == "first":
         return list(range(1, count + 1))
-    if method != "pose":
-        raise ValueError(f"Propagate Latents: keyframes must be one of {', '.join(KEYFRAMES)}; got {method!r}.")
-    if pose is None:
-        raise ValueError("Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none.")
+    check_keyframes(method, pose)
     return farthest_poses(pose, count)
+
+
+def check_keyframes(method: str, pose: object) -> None:
+    """Raise ValueError unless `method` is one of KEYFRAMES, and `pose` is there for the one of that name."""
+    if method not in KEYFRAMES:
+        raise ValueError(f"Propagate Latents: keyframes must be one of {', '.join(KEYFRAMES)}; got {method!r}.")
+    if method == "pose" and pose is None:
+        raise ValueError("Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none.")
 
 
 def farthest_poses(pose: Tensor, count: int) -> list[int]:
@@ -192,6 +217,13 @@ def channel_statistics(latents: Tensor) -> Tensor:
     return torch.stack([mean, spread])
 
 
+def channel_drift(latents: Tensor, statistics: Tensor) -> float:
+    """How far the channel means of `latents` [1, 16, T, h, w] are from `statistics` [2, 16], in units of its spread."""
+    mean, spread = statistics
+    distance = (channel_statistics(latents)[0] - mean) / spread.clamp(min=1e-6)
+    return float(distance.square().mean().sqrt())
+
+
 def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
     """Write the memory to a safetensors file, bit for bit."""
     tensors = {name: value.contiguous() for name, value in vars(memory).items() if isinstance(value, Tensor)}
@@ -203,12 +235,16 @@ def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
 
 def load_memory(path: str | PathLike) -> ContextMemory:
     """Read a memory that save_memory wrote; ValueError when the file is something else."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FILE_FORMAT:
-            raise ValueError(
-                f"EverAnimate memory: the file must have been saved by this pack (format {FILE_FORMAT}); "
-                f"got {metadata.get('format')} in {path}."
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: a view of the file would change when it is written again.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        metadata = {}
+    if metadata.get("format") != FILE_FORMAT:
+        raise ValueError(
+            f"EverAnimate memory: the file must have been saved by this pack (format {FILE_FORMAT}); "
+            f"got {metadata.get('format')} in {path}."
+        )
     return ContextMemory(**tensors, **json.loads(metadata["memory"]))

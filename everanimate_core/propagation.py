@@ -12,12 +12,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .context import Context, ContextPolicy, Replacement, chunk_context
+from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .flow import chunk_seed
-from .memory import Codec, ContextMemory, channel_statistics, retake_identity, select_keyframes
+from .geometry import latent_frames, pixel_frames
+from .memory import Codec, ContextMemory, channel_statistics, check_keyframes, retake_identity, select_keyframes
 from .plan import ChunkPlan
 
 CLIP_SOURCES = ("last_frame", "reference")
+# The motion encoder reads face crops of this size.
+FACE_SIZE = 512
 
 
 class FrameSource(Protocol):
@@ -81,11 +84,14 @@ class ChunkRequest:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """A finished chunk: latents [1, 16, T, h, w], its frames of the animation [n, H, W, 3], the memory it leaves."""
+    """A finished chunk: latents [1, 16, T, h, w], its frames of the animation [n, H, W, 3], the memory it leaves.
+
+    frames is None for a recalled chunk that need not be decoded again.
+    """
 
     index: int
     latents: Tensor
-    frames: Tensor
+    frames: Tensor | None
     memory: ContextMemory
 
 
@@ -96,7 +102,7 @@ def request_chunk(
     drivers: Drivers,
     codec: Codec,
     clip_source: str = "last_frame",
-    policy: ContextPolicy = ContextPolicy(),
+    policy: ContextPolicy = METHOD,
 ) -> ChunkRequest:
     """Gather what chunk `index` is conditioned on; encodes the pose (F frames), and the background if there is one.
 
@@ -106,16 +112,27 @@ def request_chunk(
     plan.check_index(index)
     drivers.check(plan)
     geometry = plan.geometry(memory.identity_count, memory.motion_count)
+    if index and memory.motion is None:
+        raise ValueError(
+            f"Condition Chunk: memory must come from the chunk before for chunk_index {index} (Propagate Latents "
+            f"{index - 1}); got a memory that has seen no chunk."
+        )
 
-    def frames_of(source: FrameSource) -> Tensor:
-        return source.read(plan.source_indices(index, source.frame_count))
+    def frames_of(source: FrameSource, width: int = memory.width, height: int = memory.height) -> Tensor:
+        frames = source.read(plan.source_indices(index, source.frame_count))
+        if frames.shape[1:3] != (height, width):
+            raise ValueError(
+                f"Condition Chunk: driving videos must be fitted to {width}x{height}; "
+                f"got {frames.shape[2]}x{frames.shape[1]}."
+            )
+        return frames
 
     replacement = None
     if drivers.background is not None:
         replacement = Replacement(frames_of(drivers.background), frames_of(drivers.mask).mean(dim=-1))
     face = None
     if drivers.face is not None:
-        face = (frames_of(drivers.face) * 2 - 1).movedim(-1, 0)[None]
+        face = (frames_of(drivers.face, FACE_SIZE, FACE_SIZE) * 2 - 1).movedim(-1, 0)[None]
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
@@ -135,6 +152,18 @@ def clip_frame(memory: ContextMemory, clip_source: str) -> Tensor | None:
     return memory.references[-1:] if memory.references.shape[0] else None
 
 
+def decode_chunk(latents: Tensor, memory: ContextMemory, codec: Codec, latent_context: bool = False) -> Tensor:
+    """Decode a chunk's latents [1, 16, T, h, w] to its F frames [F, H, W, 3].
+
+    latent_context: decode the motion memory in front and drop its frames, so that the causal VAE does not start anew at
+    the join; the last F frames are the chunk's.
+    """
+    if not latent_context or memory.motion is None:
+        return codec.decode(latents)
+    frames = codec.decode(torch.cat([memory.motion, latents], dim=2))
+    return frames[-pixel_frames(latents.shape[2]) :]
+
+
 def hand_over(
     plan: ChunkPlan,
     memory: ContextMemory,
@@ -144,20 +173,28 @@ def hand_over(
     keyframes: str = "random",
     seed: int = 0,
     pose: FrameSource | None = None,
-    policy: ContextPolicy = ContextPolicy(),
+    policy: ContextPolicy = METHOD,
+    latent_context: bool = False,
 ) -> ChunkResult:
     """Decode chunk `index` and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
 
     keyframes, seed: how the identity memory is completed after the first chunk, by a generator of its own; `pose` is
-    read for the selector of that name only.
+    read for the selector of that name only. latent_context: see decode_chunk.
     """
     plan.check_index(index, "Propagate Latents")
-    frames = codec.decode(latents)
+    check_keyframes(keyframes, pose)
+    expected = latent_frames(plan.chunk_frames), *memory.identity.shape[3:]
+    if tuple(latents.shape[2:]) != expected:
+        raise ValueError(
+            f"Propagate Latents: a chunk's latents must be {list(expected)} frames, height, width, anchors cut; "
+            f"got {list(latents.shape[2:])}."
+        )
+    frames = decode_chunk(latents, memory, codec, latent_context)
     if memory.statistics is None:
         memory = replace(memory, statistics=channel_statistics(latents))
-    if policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen):
-        pose_frames = pose.read(plan.source_indices(index, pose.frame_count)) if keyframes == "pose" and pose else None
-        missing = memory.identity_count - memory.reference_latents.shape[2]
+    missing = memory.identity_count - memory.reference_latents.shape[2]
+    if missing and (policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen)):
+        pose_frames = pose.read(plan.source_indices(index, pose.frame_count)) if keyframes == "pose" else None
         chosen = select_keyframes(keyframes, frames.shape[0], missing, torch.Generator().manual_seed(seed), pose_frames)
         memory = retake_identity(memory, frames, chosen, codec)
     tail = max(1, plan.overlap) if policy.carry == "pixel" else 1
@@ -175,17 +212,25 @@ def animate(
     seed_mode: str = "released",
     keyframes: str = "random",
     clip_source: str = "last_frame",
-    policy: ContextPolicy = ContextPolicy(),
+    policy: ContextPolicy = METHOD,
+    latent_context: bool = False,
+    recall: Callable[[int, ContextMemory], ChunkResult | None] = lambda index, memory: None,
 ) -> Iterator[ChunkResult]:
     """Animate all chunks of the plan, yielding each as it is finished.
 
-    sample_chunk(request, noise_seed) -> latents [1, 16, T, h, w] of the chunk, anchors cut. Only one chunk is held at
-    a time: what a consumer does not keep is gone.
+    sample_chunk(request, noise_seed) -> latents [1, 16, T, h, w] of the chunk, anchors cut. recall(index, memory) gives
+    back a chunk that was made before, None to make it now. Only one chunk is held at a time: what a consumer does not
+    keep is gone.
     """
     drivers.check(plan)
+    check_keyframes(keyframes, drivers.pose)
     for index in range(plan.chunk_count):
-        request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy)
-        latents = sample_chunk(request, chunk_seed(seed, index, seed_mode))
-        result = hand_over(plan, memory, index, latents, codec, keyframes, seed, drivers.pose, policy)
+        result = recall(index, memory)
+        if result is None:
+            request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy)
+            latents = sample_chunk(request, chunk_seed(seed, index, seed_mode))
+            result = hand_over(
+                plan, memory, index, latents, codec, keyframes, seed, drivers.pose, policy, latent_context
+            )
         memory = result.memory
         yield result

@@ -1,18 +1,20 @@
 """The whole loop in one node."""
 
 import json
-import time
 from fractions import Fraction
 
 import comfy.samplers
+import folder_paths
 from comfy_api.latest import Input, InputImpl, io, ui
 
 from ..everanimate_core.flow import SEED_MODES, sigma_schedule
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import KEYFRAMES, build_memory
 from ..everanimate_core.plan import CONTINUATIONS
-from ..everanimate_core.propagation import CLIP_SOURCES, animate
-from ..everanimate_core.video import FIT_POLICIES, VideoWriter, fit_frames
+from ..everanimate_core.propagation import CLIP_SOURCES
+from ..everanimate_core.run import Job, run
+from ..everanimate_core.run_store import RunStore, run_folder
+from ..everanimate_core.video import FIT_POLICIES, fit_frames
 from .chunk import DRIVER_TYPES, make_plan
 from .host import (
     CATEGORY,
@@ -23,11 +25,11 @@ from .host import (
     condition,
     drivers,
     empty_latent,
-    output_path,
     sample,
     stream_source,
     to_network,
 )
+from .identity import conditioning_digest, run_settings
 from .memory import FIT_TOOLTIP
 
 DEFAULT_FPS = Fraction(25)
@@ -86,13 +88,14 @@ class EverAnimateAnimate(io.ComfyNode):
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the noise and of the keyframes.",
+                    tooltip="Seed of the noise and of the keyframes. It stays as it is, so that a run can be "
+                    "continued.",
                 ),
                 io.String.Input(
                     "run_name",
                     default="everanimate",
-                    tooltip="Name of the file in the output folder's everanimate folder.",
+                    tooltip="Name of the run in the output folder's everanimate folder. A name that is there is "
+                    "continued.",
                 ),
                 io.MultiType.Input(
                     "face_video", DRIVER_TYPES, optional=True, tooltip="The driving face, cropped; used at 512x512."
@@ -167,6 +170,25 @@ class EverAnimateAnimate(io.ComfyNode):
                 ),
                 io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
                 io.Boolean.Input("tiled", default=False, tooltip="Decode in tiles: less memory, slower."),
+                io.Boolean.Input(
+                    "latent_context",
+                    default=False,
+                    tooltip="Decode every chunk behind the last latents of the one before. Off: as released.",
+                ),
+                io.Boolean.Input(
+                    "resume",
+                    default=True,
+                    tooltip="Go on with the run of this name: finished chunks are kept. Off: start anew; the old run's "
+                    "folder is given another name.",
+                ),
+                io.Int.Input(
+                    "from_chunk",
+                    default=0,
+                    min=0,
+                    max=99999,
+                    tooltip="Make this chunk and all after it again, for example with another seed. 0: only what is "
+                    "missing.",
+                ),
                 io.Float.Input(
                     "fps",
                     default=0.0,
@@ -211,6 +233,9 @@ class EverAnimateAnimate(io.ComfyNode):
         clip_source,
         fit,
         tiled,
+        latent_context,
+        resume,
+        from_chunk,
         fps,
         face_video=None,
         background_video=None,
@@ -221,41 +246,48 @@ class EverAnimateAnimate(io.ComfyNode):
         prompts=None,
     ) -> io.NodeOutput:
         check_size(width, height)
+        folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = HostCodec(vae, tiled)
         plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
         plan.geometry(identity_latents, motion_latents)
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
         sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
+        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
         memory = build_memory(references, codec, identity_latents, motion_latents)
         driving = drivers(memory, fit, pose_video, face_video, background_video, character_mask)
+        job = Job(
+            plan,
+            memory,
+            driving,
+            settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision),
+            prompts=[conditioning_digest(prompt) for prompt in prompts],
+            fps=Fraction(fps).limit_denominator(1001) if fps else driving.pose.fps or DEFAULT_FPS,
+            seed=seed,
+            seed_mode=seed_mode,
+            keyframes=keyframes,
+            clip_source=clip_source,
+            latent_context=latent_context,
+            audio_from=audio_source(pose_video),
+        )
         progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
 
         def sample_chunk(request, noise_seed):
             check_cancel()
-            prompt = positive if prompts is None else [prompts[min(request.index, len(prompts) - 1)]]
+            prompt = prompts[min(request.index, len(prompts) - 1)]
             conditioning = condition(prompt, negative, request, clip_vision)
             on_step = progress.on_step(request.index, request.identity)
             raw = sample(model, *conditioning, empty_latent(request), sampler, sigmas, cfg, noise_seed, on_step)
             return to_network(raw)[:, :, request.identity :]
 
-        path = output_path(run_name)
-        report = {"frames": plan.total_frames, "chunks": []}
-        with VideoWriter(
-            path, fps or driving.pose.fps or DEFAULT_FPS, width, height, audio_from=audio_source(pose_video)
-        ) as video:
-            started = time.perf_counter()
-            for result in animate(plan, memory, sample_chunk, codec, driving, seed, seed_mode, keyframes, clip_source):
-                video.write(result.frames)
-                seconds = time.perf_counter() - started
-                report["chunks"].append({"frames": len(result.frames), "seconds": round(seconds, 2)})
-                started = time.perf_counter()
-        saved = ui.SavedResult(path.name, path.parent.name, io.FolderType.output)
+        path = folder.with_name(f"{run_name}.mp4")
+        outcome = run(job, RunStore(folder), sample_chunk, codec, path, resume, from_chunk, progress.on_chunk)
+        saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
-            result.frames,
-            result.memory,
-            json.dumps(report),
+            outcome.last.frames,
+            outcome.last.memory,
+            json.dumps(outcome.report),
             ui=ui.PreviewVideo([saved]),
         )
 

@@ -3,16 +3,14 @@
 LATENT on a wire is in the host's raw space, the core works in the network's normalised space: they meet only here.
 """
 
-import re
+import logging
 from io import BytesIO
-from pathlib import Path
 
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
 import comfy.utils
-import folder_paths
 import latent_preview
 import node_helpers
 import torch
@@ -23,16 +21,15 @@ from ..everanimate_core.frames import FittedFrames, TrimmedFrames
 from ..everanimate_core.geometry import LATENT_CHANNELS
 from ..everanimate_core.memory import ContextMemory
 from ..everanimate_core.plan import ChunkPlan
-from ..everanimate_core.propagation import ChunkRequest, Drivers, FrameSource
+from ..everanimate_core.propagation import FACE_SIZE, ChunkRequest, Drivers, FrameSource
+from ..everanimate_core.run import Progress, RemainingTime
 from ..everanimate_core.video import TensorFrames, VideoFrames
 from .alignment import CONDITION_KEY, IdentityCount
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")
 CATEGORY = "EverAnimate"
-FACE_SIZE = 512
 TILE, TILE_OVERLAP = 512, 64
-RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 
 _LATENT_FORMAT = comfy.latent_formats.Wan21()
 
@@ -199,23 +196,12 @@ def sample(model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg
     )
 
 
-def output_path(name: str) -> Path:
-    """The file of a run in the host's output folder; ValueError for a name that is more than a plain file name."""
-    if not RUN_NAME.fullmatch(name):
-        raise ValueError(
-            "Animate Long Video: run_name must be a plain name of letters, digits, spaces, dots, dashes and "
-            f"underscores (dance_01); got {name!r}."
-        )
-    folder = Path(folder_paths.get_output_directory()) / "everanimate"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.mp4"
-
-
 class RunProgress:
     """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel."""
 
     def __init__(self, model, chunks: int, steps: int):
         self.bar = comfy.utils.ProgressBar(chunks * steps)
+        self.remaining = RemainingTime()
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self.steps = steps
 
@@ -230,6 +216,12 @@ class RunProgress:
             self.bar.update_absolute(chunk * self.steps + step + 1, preview=preview)
 
         return step_done
+
+    def on_chunk(self, done: Progress) -> None:
+        """After each chunk: a line in the log, the bar at the chunk's end, Cancel."""
+        logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
+        self.bar.update_absolute((done.index + 1) * self.steps)
+        check_cancel()
 
 
 def check_cancel() -> None:

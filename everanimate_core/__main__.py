@@ -1,0 +1,7 @@
+"""`python -m everanimate_core` is the `everanimate` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,103 @@
+"""Text and image encoders of Wan-Animate (umT5 and CLIP ViT-H), from a diffusers folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+try:
+    from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
+except ImportError as error:
+    raise ImportError(
+        f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
+    ) from error
+
+from .diffusers_wan import TEXT_TOKENS
+
+# OpenAI's CLIP normalisation, which Wan's image encoder was trained with.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class WanFiles:
+    """Where the five parts of Wan-Animate lie. transformer and vae: a diffusers folder or a .safetensors file;
+    text_encoder, tokenizer and image_encoder: folders in transformers' format."""
+
+    transformer: Path
+    vae: Path
+    text_encoder: Path
+    tokenizer: Path
+    image_encoder: Path
+
+    @classmethod
+    def from_folder(cls, root: str | Path) -> "WanFiles":
+        """The parts of a whole diffusers folder (Wan2.2-Animate-14B-Diffusers); ValueError when one is missing."""
+        root = Path(root)
+        parts = {name: root / name for name in cls.__dataclass_fields__}
+        missing = [name for name, path in parts.items() if not path.is_dir()]
+        if missing:
+            raise ValueError(
+                f"model: a diffusers folder must have {', '.join(parts)} in it (Wan2.2-Animate-14B-Diffusers); "
+                f"{root} lacks {', '.join(missing)}."
+            )
+        return cls(**parts)
+
+
+@torch.no_grad()
+def encode_prompts(
+    files: WanFiles, prompts: Sequence[str], *, device: torch.device | str, dtype: torch.dtype = torch.bfloat16
+) -> Tensor:
+    """umT5's last hidden states, [P, 512, 4096], float32, CPU, zero behind each prompt's own tokens.
+
+    White space of any length counts as one blank. The encoder (11 GB in bfloat16) is loaded for this call and released
+    after it. Raises ValueError for a prompt of more than 512 tokens.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(files.tokenizer)
+    encoder = UMT5EncoderModel.from_pretrained(files.text_encoder, dtype=dtype).to(device).eval()
+    return torch.cat([_encode_prompt(tokenizer, encoder, " ".join(prompt.split())) for prompt in prompts])
+
+
+def _encode_prompt(tokenizer, encoder: nn.Module, prompt: str) -> Tensor:
+    tokens = tokenizer(prompt, padding="max_length", max_length=TEXT_TOKENS, return_tensors="pt")
+    ids, known = tokens.input_ids, tokens.attention_mask
+    if ids.shape[1] > TEXT_TOKENS:
+        raise ValueError(f"prompt: must have at most {TEXT_TOKENS} tokens (about 350 words); got {ids.shape[1]}.")
+    hidden = encoder(ids.to(encoder.device), known.to(encoder.device)).last_hidden_state
+    return hidden.float().cpu() * known[..., None]
+
+
+def clip_pixels(image: Tensor, size: int = 224) -> Tensor:
+    """image [1, H, W, 3] in 0..1 -> what CLIP takes in, [1, 3, size, size].
+
+    The whole picture is stretched to the square (bicubic, antialiased, no crop) and rounded to 8 bits before CLIP's
+    normalisation, as ComfyUI does without crop: the network gets the same in both hosts.
+    """
+    square = interpolate(image.movedim(-1, 1), size=(size, size), mode="bicubic", antialias=True)
+    rounded = (square * 255).clamp(0, 255).round() / 255
+    return (rounded - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
+
+
+class ClipVision:
+    """CLIP's image tokens as Wan reads them: the hidden states before the last layer."""
+
+    def __init__(self, encoder: nn.Module):
+        self.encoder = encoder
+
+    @classmethod
+    def from_folder(
+        cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32
+    ) -> "ClipVision":
+        """The encoder in a folder of transformers' format (`image_encoder` of a diffusers folder)."""
+        return cls(CLIPVisionModel.from_pretrained(path, dtype=dtype).to(device).eval())
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor | None) -> Tensor:
+        """image: [1, H, W, 3] in 0..1, float32. Returns [1, 257, 1280], float32, CPU; ValueError for no image."""
+        if image is None:
+            raise ValueError("clip_image: Wan-Animate must see an image (the reference, by --reference); got none.")
+        pixels = clip_pixels(image, self.encoder.config.image_size).to(self.encoder.device, self.encoder.dtype)
+        return self.encoder(pixels, output_hidden_states=True).hidden_states[-2].float().cpu()

@@ -1,0 +1,137 @@
+"""`everanimate animate`: files in, a resumable run, a video out."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .backends.diffusers_wan import DiffusersWan
+from .backends.random_model import random_tiny
+from .backends.wan_checkpoint import load_transformer, load_vae
+from .backends.wan_codec import WanCodec
+from .backends.wan_encoders import ClipVision, WanFiles, encode_prompts
+from .fingerprint import digest, weights_digest
+from .flow import sigma_schedule
+from .frames import FittedFrames
+from .geometry import check_size
+from .lora import apply_lora, read_lora
+from .memory import build_memory
+from .plan import ChunkPlan
+from .prompts import chunk_prompts, read_prompts
+from .propagation import FACE_SIZE, Drivers
+from .run import Job, RemainingTime, run
+from .run_store import RunStore
+from .video import VideoFrames, fit_frames
+
+
+def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
+    """Animate as the options of `everanimate animate` say; the path of the video.
+
+    Inputs are read and checked before the network is loaded. Raises ValueError for what cannot serve, RunFailed when
+    files cannot be written.
+    """
+    check_size(options.width, options.height)
+    references = torch.cat([_reference(path, options) for path in options.reference])
+    drivers = _drivers(options)
+    plan = ChunkPlan(
+        options.frames or drivers.pose.frame_count, options.chunk_frames, options.overlap, options.continuation
+    )
+    drivers.check(plan)
+    prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
+    sigmas = sigma_schedule(options.steps, options.shift)
+    model = _load(options, prompts)
+    job = Job(
+        plan,
+        build_memory(references, model.codec, options.identity_latents, options.motion_latents),
+        drivers,
+        settings={
+            "network": weights_digest(model.transformer.state_dict().items()),
+            "sigmas": [round(float(sigma), 6) for sigma in sigmas],
+            "cfg": options.cfg,
+            "negative": options.negative_prompt if options.cfg != 1 else None,
+            "dtype": str(model.transformer.dtype),
+        },
+        prompts=[digest(prompt) for prompt in prompts],
+        fps=options.fps or drivers.pose.fps,
+        seed=options.seed,
+        seed_mode=options.seed_mode,
+        keyframes=options.keyframes,
+        clip_source=options.clip_source,
+        latent_context=options.latent_context,
+        audio_from=options.pose,
+    )
+    remaining = RemainingTime()
+    run(
+        job,
+        RunStore(options.run or options.out.with_suffix(".run")),
+        partial(model.sample_chunk, sigmas=sigmas),
+        model.codec,
+        options.out,
+        options.resume,
+        options.from_chunk,
+        lambda done: report(f"{done}{remaining.after(done)}"),
+    )
+    return options.out
+
+
+def _reference(path: Path, options: Namespace) -> Tensor:
+    with VideoFrames(path) as image:
+        return fit_frames(image.read([0]), options.width, options.height, options.fit)
+
+
+def _drivers(options: Namespace) -> Drivers:
+    def source(path: Path | None, width: int = options.width, height: int = options.height):
+        return None if path is None else FittedFrames(VideoFrames(path), width, height, options.fit)
+
+    return Drivers(
+        pose=source(options.pose),
+        face=source(options.face, FACE_SIZE, FACE_SIZE),
+        background=source(options.background),
+        mask=source(options.mask),
+    )
+
+
+def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
+    """The network that --model, --parts and --lora name, with the prompts encoded."""
+    device = torch.device(options.device) if options.device else _accelerator()
+    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    if options.model == "random":
+        model = random_tiny(device=device, dtype=dtype)
+        model = DiffusersWan(
+            model.transformer, WanCodec(model.codec.vae, tiled=options.tiled), model.text, model.image_encoder
+        )
+    else:
+        files = _files(options)
+        guided = options.cfg != 1
+        text = encode_prompts(files, [*prompts, *([options.negative_prompt] if guided else [])], device=device)
+        model = DiffusersWan(
+            load_transformer(files.transformer, device=device, dtype=dtype),
+            WanCodec(load_vae(files.vae, device=device), tiled=options.tiled),
+            text[: len(prompts)],
+            ClipVision.from_folder(files.image_encoder, device=device),
+            options.cfg,
+            text[len(prompts) :] if guided else None,
+        )
+    if options.lora is not None:
+        apply_lora(model.transformer, read_lora(options.lora), options.lora_strength)
+    return model
+
+
+def _files(options: Namespace) -> WanFiles:
+    path = Path(options.model)
+    if not path.exists():
+        raise ValueError(f"--model: must be a folder or file that is there; got {path}.")
+    if path.is_dir():
+        return WanFiles.from_folder(path)
+    if options.parts is None:
+        raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
+    return replace(WanFiles.from_folder(options.parts), transformer=path)
+
+
+def _accelerator() -> torch.device:
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if found is None else found

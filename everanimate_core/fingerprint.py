@@ -1,0 +1,46 @@
+"""Digests of tensors and plain values: what a chunk of a run was made from, in a few bytes."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Values looked at in each tensor of a network: enough to tell two checkpoints apart without reading gigabytes.
+SAMPLES_PER_WEIGHT = 16
+
+
+def digest(*parts: Tensor | str | int | float | bool | Mapping | list | tuple | None) -> str:
+    """32 hex digits that stand for `parts`: tensors by type, shape and every bit, the rest as canonical JSON."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, Tensor):
+            total.update(f"{part.dtype}{list(part.shape)}".encode())
+            total.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        else:
+            total.update(json.dumps(part, sort_keys=True).encode())
+        total.update(b"\0")
+    return total.hexdigest()
+
+
+def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Stands for a network: names, types and shapes of its tensors and a few values of each."""
+    parts: list[Any] = []
+    for name, weight in sorted(weights, key=lambda item: item[0]):
+        flat = weight.detach().flatten()
+        step = max(1, flat.numel() // SAMPLES_PER_WEIGHT)
+        parts += [name, flat[::step][:SAMPLES_PER_WEIGHT].clone(), list(weight.shape)]
+    return digest(*parts)
+
+
+def file_digest(path: str | PathLike) -> str:
+    """Stands for the whole content of a file."""
+    total = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()

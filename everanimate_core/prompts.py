@@ -1,0 +1,31 @@
+"""Prompts that change along the animation: a text file with a line `frame: prompt` for each change."""
+
+from os import PathLike
+from pathlib import Path
+
+from .plan import ChunkPlan
+
+
+def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
+    """The changes in the file, by frame; ValueError, naming the line, unless they rise from frame 0."""
+    changes: list[tuple[int, str]] = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        frame, colon, prompt = line.partition(":")
+        after = changes[-1][0] + 1 if changes else 0
+        if not colon or not frame.strip().isdecimal() or int(frame) < after or (not changes and int(frame) != 0):
+            raise ValueError(
+                f"prompts: every line must be `frame: prompt`, frames rising from 0 (0: a woman dances); "
+                f"got {line!r} in line {number} of {path}."
+            )
+        changes.append((int(frame), prompt.strip()))
+    if not changes:
+        raise ValueError(f"prompts: the file must have a line for frame 0 (0: a woman dances); got none in {path}.")
+    return changes
+
+
+def chunk_prompts(changes: list[tuple[int, str]], plan: ChunkPlan) -> list[str]:
+    """The prompt of every chunk: the last change at or before the first frame that it adds to the animation."""
+    starts = [plan.output_range(index).start for index in range(plan.chunk_count)]
+    return [[prompt for frame, prompt in changes if frame <= start][-1] for start in starts]

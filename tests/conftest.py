@@ -1,0 +1,49 @@
+"""Fixtures shared by the core's tests: a real Wan VAE, seeded and tiny, and random pictures and latents for it."""
+
+import pytest
+import torch
+
+from everanimate_core.backends.wan_codec import WanCodec
+
+# Wider than high, so that swapped sides are seen.
+WIDTH, HEIGHT = 32, 16
+
+
+@pytest.fixture(scope="session")
+def tiny_vae():
+    """The real architecture with few channels and random weights: every shape and all causality is the true one."""
+    # Imported here: the other tests also run where diffusers, which the cli extra brings, is not installed.
+    from diffusers import AutoencoderKLWan
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKLWan(base_dim=8, z_dim=16, num_res_blocks=1).eval()
+
+
+@pytest.fixture
+def codec(tiny_vae):
+    """The tiny VAE on one thread: on a busy machine, threads wait for each other ten times as long as they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield WanCodec(tiny_vae)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """pictures(count, seed) -> [count, HEIGHT, WIDTH, 3] in 0..1."""
+
+    def draw(count, seed=0):
+        return torch.rand(count, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(seed))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def latents():
+    """latents(frames, seed) -> [1, 16, frames, HEIGHT / 8, WIDTH / 8], standard normal."""
+
+    def draw(frames, seed=0):
+        return torch.randn(1, 16, frames, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(seed))
+
+    return draw

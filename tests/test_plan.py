@@ -1,0 +1,172 @@
+"""The frame map: every frame of the animation comes from one chunk, and from the right frame of its source."""
+
+import random
+
+import pytest
+
+from everanimate_core.geometry import ChunkGeometry
+from everanimate_core.plan import CONTINUATIONS, ChunkPlan, continued_index
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(ValueError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+def assert_exact_cover(plan):
+    """Frames 0..total - 1 come from exactly one chunk each, in order, from local frame i - k (F - O)."""
+    following = 0
+    for index in range(plan.chunk_count):
+        supplied, kept = plan.output_range(index), plan.kept(index)
+        assert supplied.start == following, plan
+        assert len(supplied) >= 1, plan  # a chunk that supplies nothing would be sampled in vain
+        following = supplied.stop
+        start = index * (plan.chunk_frames - plan.overlap)
+        assert kept == slice(supplied.start - start, supplied.stop - start), plan
+        assert 0 <= kept.start < kept.stop <= plan.chunk_frames, plan
+        assert kept.start == (plan.overlap if index else 0), plan
+    assert following == plan.total_frames, plan
+
+
+def sampled_plans(count):
+    choose = random.Random(2605)
+    for _ in range(count):
+        frames = 4 * choose.randint(1, 40) + 1
+        yield ChunkPlan(choose.randint(1, 6 * frames), frames, choose.randint(0, frames - 2))
+
+
+def test_every_total_up_to_3000_is_covered_exactly_once():
+    for total in range(1, 3001):
+        assert_exact_cover(ChunkPlan(total))
+
+
+def test_sampled_geometries_are_covered_exactly_once():
+    lengths = set()
+    for plan in sampled_plans(500):
+        assert_exact_cover(plan)
+        lengths.add(plan.chunk_frames)
+    assert {5, 161} <= lengths
+
+
+def test_kept_frames_show_the_source_frame_of_their_own_number():
+    for plan in sampled_plans(100):
+        shown = []
+        for index in range(plan.chunk_count):
+            shown += plan.source_indices(index, plan.total_frames)[plan.kept(index)]
+        assert shown == list(range(plan.total_frames)), plan
+
+
+def test_90_seconds_at_25_frames_take_31_chunks():
+    plan = ChunkPlan(2250)
+    assert (plan.stride, plan.chunk_count) == (73, 31)
+    assert plan.kept(0) == slice(0, 77)
+    assert plan.kept(1) == slice(4, 77)
+    # Chunk 30 starts at frame 30 * 73 = 2190 and is cut to the 60 frames that are left.
+    assert plan.kept(30) == slice(4, 60)
+    assert plan.output_range(30) == range(2194, 2250)
+
+
+@pytest.mark.parametrize(("total", "chunks"), [(1, 1), (76, 1), (77, 1), (78, 2), (150, 2), (151, 3), (223, 3)])
+def test_chunk_count_at_the_borders(total, chunks):
+    assert ChunkPlan(total).chunk_count == chunks
+
+
+def test_chunks_without_overlap_stand_end_to_end():
+    plan = ChunkPlan(12, chunk_frames=5, overlap=0)
+    assert [plan.output_range(index) for index in range(plan.chunk_count)] == [
+        range(0, 5), range(5, 10), range(10, 12),
+    ]  # fmt: skip
+
+
+CONTINUED = {
+    ("pingpong", 1): [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ("pingpong", 2): [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1],
+    ("pingpong", 5): [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3, 4, 3],
+    ("loop", 1): [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ("loop", 2): [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1],
+    ("loop", 5): [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3],
+    ("hold", 1): [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ("hold", 2): [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+    ("hold", 5): [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4],
+}
+
+
+@pytest.mark.parametrize(("continuation", "length"), CONTINUED)
+def test_continuation_written_out(continuation, length):
+    expected = CONTINUED[continuation, length]
+    assert [continued_index(i, length, continuation) for i in range(14)] == expected
+    plan = ChunkPlan(14, chunk_frames=9, overlap=4, continuation=continuation)
+    assert plan.source_indices(0, length) == expected[0:9]
+    assert plan.source_indices(1, length) == expected[5:14]
+    plan.check_source("pose_video", length)
+
+
+def test_pingpong_is_the_default():
+    assert ChunkPlan(14).continuation == "pingpong"
+    assert ChunkPlan(14, 9).source_indices(1, 5) == CONTINUED["pingpong", 5][5:14]
+
+
+def test_error_refuses_a_source_shorter_than_the_animation():
+    plan = ChunkPlan(10, chunk_frames=9, overlap=4, continuation="error")
+    plan.check_source("pose_video", 10)
+    assert refusal(plan.check_source, "face_video", 9) == (
+        "Condition Chunk: face_video must have at least 10 frames when continuation is 'error' "
+        "(choose pingpong, loop or hold to continue a shorter one); got 9."
+    )
+
+
+def test_error_turns_back_in_the_tail_that_is_cut_away():
+    # 10 frames: chunk 1 sees 5..13, of which 10..13 are cut away again; the source is long enough all the same.
+    plan = ChunkPlan(10, chunk_frames=9, overlap=4, continuation="error")
+    assert plan.source_indices(1, 10) == [5, 6, 7, 8, 9, 8, 7, 6, 5]
+    assert plan.source_indices(1, 12) == [5, 6, 7, 8, 9, 10, 11, 10, 9]
+    assert plan.source_indices(1, 10)[plan.kept(1)] == [9]
+
+
+def test_error_holds_a_source_of_one_frame():
+    plan = ChunkPlan(1, chunk_frames=5, overlap=0, continuation="error")
+    plan.check_source("pose_video", 1)
+    assert plan.source_indices(0, 1) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("continuation", CONTINUATIONS)
+def test_an_empty_source_is_refused(continuation):
+    plan = ChunkPlan(10, continuation=continuation)
+    expected = "Condition Chunk: background_video must have at least 1 frame; got 0."
+    assert refusal(plan.check_source, "background_video", 0) == expected
+
+
+def test_geometry_of_a_memory():
+    plan = ChunkPlan(500, chunk_frames=81, overlap=8)
+    assert plan.geometry(identity=2, motion=3) == ChunkGeometry(frames=81, identity=2, motion=3, overlap=8)
+
+
+@pytest.mark.parametrize("total", [0, -5])
+def test_at_least_one_frame(total):
+    assert refusal(ChunkPlan, total) == f"Plan Chunks: total_frames must be at least 1 (250); got {total}."
+
+
+def test_illegal_chunks_are_refused():
+    assert refusal(ChunkPlan, 100, chunk_frames=78) == (
+        "Plan Chunks: chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got 78."
+    )
+    assert refusal(ChunkPlan, 100, overlap=76) == (
+        "Plan Chunks: overlap must lie between 0 and chunk_frames - 2 (0..75); got 76."
+    )
+
+
+def test_unknown_continuation_is_refused_by_name():
+    assert refusal(ChunkPlan, 100, continuation="mirror") == (
+        "Plan Chunks: continuation must be one of pingpong, loop, hold, error; got 'mirror'."
+    )
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_chunks_outside_the_plan_are_refused(index):
+    plan = ChunkPlan(100)
+    plan.check_index(0)
+    plan.check_index(1)
+    rule = "chunk_index must be between 0 and 1 (2 chunks make 100 frames)"
+    assert refusal(plan.check_index, index) == f"Condition Chunk: {rule}; got {index}."
+    assert refusal(plan.check_index, index, "Propagate Latents") == f"Propagate Latents: {rule}; got {index}."

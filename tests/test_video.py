@@ -1,0 +1,545 @@
+"""Real files through real codecs: every frame read must be the frame a full decode shows, whatever the file."""
+
+import io
+import random
+import struct
+import wave
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from everanimate_core.video import (
+    FIT_POLICIES,
+    TensorFrames,
+    VideoError,
+    VideoFrames,
+    VideoWriter,
+    concat_segments,
+    fit_frames,
+    to_mask,
+)
+
+DATA = Path(__file__).parent / "data"
+WIDTH, HEIGHT, COUNT = 96, 64, 80
+LOSSLESS = {"codec": "libx264rgb", "crf": 0, "pix_fmt": "rgb24"}
+
+
+@lru_cache
+def picture(number):
+    """uint8 [HEIGHT, WIDTH, 3]; moving, so that the encoder has use for B-frames, and different for every number."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.stack([x * 2 + number * 5, y * 3 + number * 2, (x + y) * 2 - number * 3], -1) % 256
+    image[number % 50 : number % 50 + 8] = number * 11 % 256
+    return image.astype(np.uint8)
+
+
+def pictures(count, first=0):
+    return torch.from_numpy(np.stack([picture(first + i) for i in range(count)])).float() / 255
+
+
+def encode(path, codec="libx264", options="", pix_fmt="yuv420p", times=None, count=COUNT):
+    """A file made with PyAV alone; `times` are the presentation times in milliseconds, else 25 fps from 0."""
+    base = Fraction(1, 25) if times is None else Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=dict(o.split("=", 1) for o in options.split()))
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        stream.codec_context.time_base = base
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = number if times is None else times[number], base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def full_decode(path):
+    """float32 [n, H, W, 3] of one plain pass from the first frame to the last."""
+    with av.open(str(path)) as container:
+        return torch.from_numpy(np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])) / 255.0
+
+
+def packets_of(path, kind="video"):
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return [
+            (p.pts * p.time_base, None if p.dts is None else p.dts * p.time_base, bytes(p), p.is_keyframe)
+            for p in container.demux(stream)
+            if p.size
+        ]
+
+
+def irregular_times(start):
+    gaps = random.Random(3)
+    return [start := start + gaps.choice([10, 33, 40, 80, 5]) for _ in range(COUNT)]
+
+
+def windows(length, overlap):
+    return [list(range(k, min(k + length, COUNT))) for k in range(0, COUNT, length - overlap)]
+
+
+X264_OPEN_GOP = "x264-params=keyint=24:open-gop=1:bframes=5:b-adapt=0:scenecut=0"
+FILES = {
+    "b_frames.mp4": {"options": "x264-params=keyint=30:bframes=3:scenecut=0"},
+    "open_gop.mp4": {"options": X264_OPEN_GOP},
+    "open_gop.mkv": {"options": X264_OPEN_GOP},
+    "one_keyframe.mp4": {"options": "g=1000"},
+    "variable_rate.mp4": {"times": irregular_times(0), "options": "g=20"},
+    "variable_rate_late_start.mkv": {"times": irregular_times(1234), "options": "g=20"},
+    "transport_stream_starts_late.ts": {"options": X264_OPEN_GOP},
+    "negative_start_hides_frames.mp4": {"times": [40 * n - 1000 for n in range(COUNT)], "options": "g=20 bf=3"},
+    "keyframes_that_are_no_start.mp4": {"options": "x264-params=keyint=24:intra-refresh=1:bframes=2:scenecut=0"},
+    "no_presentation_times.avi": {"options": X264_OPEN_GOP},
+    "no_timestamps.h264": {"options": "g=12 bf=2"},
+    "uncounted_codec.mpg": {"codec": "mpeg2video", "options": "g=12 bf=2"},
+    "ten_bit.mp4": {"pix_fmt": "yuv420p10le", "options": "g=20"},
+    "full_chroma.mp4": {"pix_fmt": "yuv444p", "options": "g=20"},
+    "rgb.mkv": {"codec": "ffv1", "pix_fmt": "bgr0"},
+    "single_frame.mp4": {"count": 1},
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_reading_order_gives_the_frames_of_a_full_decode(tmp_path, name):
+    path = encode(tmp_path / name, **FILES[name])
+    truth = full_decode(path)
+    order = random.Random(1)
+    count = len(truth)
+    scattered = [[order.randrange(count) for _ in range(order.randint(1, 8))] for _ in range(30)]
+    forwards = [[i for i in window if i < count] for window in windows(20, 4)]
+    backwards = [window[::-1] for window in forwards[::-1]]
+    for requests in forwards, backwards, scattered:
+        with VideoFrames(path) as video:
+            assert video.frame_count == count
+            assert (video.width, video.height) == (WIDTH, HEIGHT)
+            for request in requests:
+                assert torch.equal(video.read(request), truth[request]), request
+
+
+def test_frames_hidden_by_the_container_do_not_count(tmp_path):
+    path = encode(tmp_path / "hidden.mp4", **FILES["negative_start_hides_frames.mp4"])
+    with VideoFrames(path) as video:
+        assert len(packets_of(path)) > video.frame_count == COUNT - 25
+
+
+def cut(source, path, first):
+    """Copy the packets of `source` from number `first` on."""
+    with av.open(str(source)) as original, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(original.streams.video[0], opaque=True)
+        for number, packet in enumerate(original.demux(video=0)):
+            if packet.size and number >= first:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def test_frames_before_the_first_keyframe_do_not_count(tmp_path):
+    source = encode(tmp_path / "source.mp4", options=X264_OPEN_GOP)
+    second_keyframe = [i for i, packet in enumerate(packets_of(source)) if packet[3]][1]
+    path = cut(source, tmp_path / "cut.mkv", second_keyframe)
+    truth = full_decode(path)
+    with VideoFrames(path) as video:
+        assert len(packets_of(path)) > video.frame_count == len(truth)
+        assert torch.equal(video.read([30, 2]), truth[[30, 2]])
+
+
+class CountingFile(io.BytesIO):
+    bytes_read = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.bytes_read += len(data)
+        return data
+
+
+def test_a_forward_sweep_reads_the_file_once(tmp_path):
+    path = encode(tmp_path / "sweep.mkv", options="g=1000 qp=0", pix_fmt="yuv444p")
+    file = CountingFile(path.read_bytes())
+    size = len(file.getvalue())
+    assert size > 100_000  # several read buffers
+    with VideoFrames(file) as video:
+        file.bytes_read = 0
+        for window in windows(12, 4):
+            video.read(window)
+    assert file.bytes_read < 1.2 * size
+    assert not file.closed
+
+
+def test_a_file_object_is_read_from_its_start(tmp_path):
+    file = io.BytesIO(encode(tmp_path / "object.avi", options="g=12 bf=2").read_bytes())
+    file.seek(100)
+    with VideoFrames(file) as video:
+        assert torch.equal(video.read([50, 3]), full_decode(tmp_path / "object.avi")[[50, 3]])
+
+
+def test_rate_of_a_regular_and_of_an_irregular_file(tmp_path):
+    with VideoFrames(encode(tmp_path / "regular.mp4")) as video:
+        assert video.fps == Fraction(25)
+    times = [0, 10, 50, 60, 160]
+    with VideoFrames(encode(tmp_path / "irregular.mov", times=times, count=5)) as video:
+        assert 20 < video.fps < 40
+        assert video.frame_count == 5
+
+
+def test_a_phone_video_comes_upright(tmp_path):
+    path = encode(tmp_path / "phone.mp4", count=3)
+    upright = full_decode(path)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    # x' = -y, y' = x: a quarter turn clockwise, as a phone held upright writes it
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    with VideoFrames(path) as video:
+        assert (video.width, video.height) == (HEIGHT, WIDTH)
+        assert torch.equal(video.read([2]), upright[2:3].rot90(-1, (1, 2)))
+
+
+def test_frames_in_memory_drop_alpha_and_follow_the_request():
+    images = torch.rand(5, 4, 6, 4, dtype=torch.float64)
+    frames = TensorFrames(images)
+    assert (frames.frame_count, frames.width, frames.height, frames.fps) == (5, 6, 4, None)
+    read = frames.read([4, 0, 0])
+    assert read.dtype == torch.float32
+    assert torch.equal(read, images[[4, 0, 0], ..., :3].float())
+
+
+@pytest.mark.parametrize("number", [-1, 5])
+def test_numbers_outside_the_video_are_refused(tmp_path, number):
+    message = rf"frame numbers must be within 0\.\.4; got {number}"
+    with VideoFrames(encode(tmp_path / "five.mp4", count=5)) as video, pytest.raises(IndexError, match=message):
+        video.read([0, number])
+    with pytest.raises(IndexError, match=message):
+        TensorFrames(torch.zeros(5, 2, 2, 3)).read([0, number])
+
+
+def test_what_is_no_video_is_refused_by_name(tmp_path):
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(VideoError, match=r"must be a readable video; got text\.mp4"):
+        VideoFrames(tmp_path / "text.mp4")
+    with pytest.raises(VideoError, match=r"must be a readable video; got missing\.mp4"):
+        VideoFrames(tmp_path / "missing.mp4")
+    with pytest.raises(VideoError, match="must be a readable video; got a file object"):
+        VideoFrames(io.BytesIO(b"not a video"))
+    tone(tmp_path / "tone.wav", 0.1)
+    with pytest.raises(VideoError, match=r"must hold a video stream of a known codec; got tone\.wav"):
+        VideoFrames(tmp_path / "tone.wav")
+    cut(encode(tmp_path / "whole.mp4", options="g=1000"), tmp_path / "without_keyframe.mkv", 1)
+    with pytest.raises(VideoError, match=r"must hold at least one video frame; got 0 in without_keyframe\.mkv"):
+        VideoFrames(tmp_path / "without_keyframe.mkv")
+
+
+def test_damage_in_the_middle_is_an_error_and_no_wrong_frame(tmp_path):
+    path = encode(tmp_path / "damaged.mp4", options="g=20")
+    data = path.read_bytes()
+    victim = packets_of(path)[50][2]
+    path.write_bytes(data.replace(victim, bytes(len(victim))))
+    with VideoFrames(path) as video, pytest.raises(VideoError, match=r"damaged\.mp4"):
+        video.read(range(COUNT))
+
+
+@pytest.mark.parametrize("fps", [25, Fraction(30000, 1001), 23.976, Fraction(24)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_written_count_rate_and_times_are_exact(tmp_path, fps, suffix):
+    path = tmp_path / f"out{suffix}"
+    with VideoWriter(path, fps, WIDTH, HEIGHT) as writer:
+        writer.write(pictures(7))
+        writer.write(pictures(1, first=7))
+        assert not path.exists()
+    rate = Fraction(2997, 125) if fps == 23.976 else Fraction(fps)
+    with VideoFrames(path) as video:
+        assert (video.frame_count, video.fps) == (8, rate)
+        assert (video.width, video.height) == (WIDTH, HEIGHT)
+    tick = 0 if suffix == ".mp4" else Fraction(1, 1000)  # Matroska counts milliseconds
+    for number, (time, *_) in enumerate(sorted(packets_of(path))):
+        assert abs(time - number / rate) <= tick
+
+
+COLOURS = [(r, g, b) for r in (0.0, 0.5, 1.0) for g in (0.0, 0.5, 1.0) for b in (0.0, 0.5, 1.0)]
+
+
+def test_flat_colours_survive_the_default_codec(tmp_path):
+    frames = torch.tensor(COLOURS)[:, None, None].expand(-1, HEIGHT, WIDTH, 3)
+    path = tmp_path / "colours.mp4"
+    with VideoWriter(path, 25, WIDTH, HEIGHT) as writer:
+        writer.write(frames)
+    with VideoFrames(path) as video:
+        assert (video.read(range(len(frames))) - frames).abs().max() <= 3 / 255
+
+
+def test_colours_are_stored_as_limited_bt709_and_say_so(tmp_path):
+    path = tmp_path / "green.mp4"
+    with VideoWriter(path, 25, WIDTH, HEIGHT) as writer:
+        writer.write(torch.tensor([0.0, 1.0, 0.0]).expand(2, HEIGHT, WIDTH, 3))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        stored = container.streams.video[0].codec_context
+        assert (stored.colorspace, stored.color_primaries, stored.color_trc, stored.color_range) == (1, 1, 1, 1)
+    luma = frame.to_ndarray()[:HEIGHT]
+    assert abs(int(luma[0, 0]) - (16 + 219 * 0.7152)) <= 1
+
+
+def test_untagged_files_are_read_as_bt601(tmp_path):
+    path = tmp_path / "untagged.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height = WIDTH, HEIGHT
+        planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+        planes[:HEIGHT] = round(16 + 219 * 0.587)
+        planes[HEIGHT : HEIGHT * 5 // 4] = round(128 - 224 * 0.331264)
+        planes[HEIGHT * 5 // 4 :] = round(128 - 224 * 0.418688)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        container.mux(stream.encode(None))
+    with VideoFrames(path) as video:
+        assert (video.read([0]) - torch.tensor([0.0, 1.0, 0.0])).abs().max() <= 3 / 255
+
+
+@pytest.mark.parametrize(
+    ("suffix", "settings"), [(".mp4", LOSSLESS), (".mkv", LOSSLESS), (".mkv", {"codec": "ffv1", "pix_fmt": "bgr0"})]
+)
+def test_lossless_is_bit_exact_on_every_8_bit_value(tmp_path, suffix, settings):
+    levels = torch.arange(256).repeat(72)[: 2 * HEIGHT * WIDTH].view(2, HEIGHT, WIDTH, 1)
+    frames = torch.cat([levels, levels.flip(2), 255 - levels], -1) / 255
+    path = tmp_path / f"lossless{suffix}"
+    with VideoWriter(path, 25, WIDTH, HEIGHT, **settings) as writer:
+        writer.write(frames)
+        writer.write(frames * 4 - 2)
+    with VideoFrames(path) as video:
+        assert torch.equal(video.read([0, 1]), frames)
+        assert torch.equal(video.read([2, 3]), ((frames * 4 - 2).clamp(0, 1) * 255).round() / 255)
+
+
+def test_a_crash_leaves_nothing_behind_and_an_older_file_alone(tmp_path):
+    path = tmp_path / "out.mp4"
+    with pytest.raises(RuntimeError, match="sampler"), VideoWriter(path, 25, WIDTH, HEIGHT) as writer:
+        writer.write(pictures(60))
+        raise RuntimeError("sampler")
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("older")
+    with pytest.raises(VideoError), VideoWriter(path, 25, WIDTH, HEIGHT) as writer:
+        writer.write(torch.zeros(1, HEIGHT, WIDTH + 16, 3))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+    assert path.read_text() == "older"
+
+
+def test_closing_without_a_context_manager(tmp_path):
+    writer = VideoWriter(tmp_path / "out.mp4", 25, WIDTH, HEIGHT)
+    writer.write(pictures(3))
+    writer.close()
+    writer.close()
+    with VideoFrames(tmp_path / "out.mp4") as video:
+        assert video.frame_count == writer.frame_count == 3
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(VideoError, match=r"must be even for yuv420p .*; got 97x64"):
+        VideoWriter(tmp_path / "odd.mp4", 25, 97, 64)
+    with pytest.raises(VideoError, match=r"frames must be \[n, 64, 96, 3\]; got \[2, 64, 96, 4\]"):  # noqa: SIM117
+        with VideoWriter(tmp_path / "alpha.mp4", 25, WIDTH, HEIGHT) as writer:
+            writer.write(torch.zeros(2, HEIGHT, WIDTH, 4))
+    with pytest.raises(VideoError, match=r"at least one frame must be written; got 0 for .*empty\.mp4"):  # noqa: SIM117
+        with VideoWriter(tmp_path / "empty.mp4", 25, WIDTH, HEIGHT):
+            pass
+    with pytest.raises(VideoError, match=r"must be a readable video; got missing\.mp4"):
+        VideoWriter(tmp_path / "silent.mp4", 25, WIDTH, HEIGHT, audio_from=tmp_path / "missing.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_odd_sizes_fit_where_colour_is_not_halved(tmp_path):
+    frames = pictures(2)[:, :63, :95]
+    with VideoWriter(tmp_path / "odd.mkv", 25, 95, 63, **LOSSLESS) as writer:
+        writer.write(frames)
+    with VideoFrames(tmp_path / "odd.mkv") as video:
+        assert torch.equal(video.read([0, 1]), frames)
+
+
+def tone(path, seconds, rate=48000, silent_until=0.0):
+    """16-bit mono, 440 Hz, optionally after a silence (s)."""
+    time = np.arange(round(seconds * rate)) / rate
+    samples = 8000 * np.sin(2 * np.pi * 440 * time) * (time >= silent_until)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def sound(path):
+    """Time of the first sample (s), and all of them as mono float at 48 kHz."""
+    resampler = av.AudioResampler("flt", "mono", 48000)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+        samples = [out.to_ndarray()[0] for frame in frames for out in resampler.resample(frame)]
+    return frames[0].pts * frames[0].time_base, np.concatenate(samples)
+
+
+def test_audio_is_copied_in_step_and_cut_to_the_picture(tmp_path):
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, 25, WIDTH, HEIGHT, audio_from=DATA / "pose.mp4") as writer:
+        for first in range(0, 75, 25):
+            writer.write(pictures(25, first))
+    source, copied = packets_of(DATA / "pose.mp4", "audio"), packets_of(path, "audio")
+    assert [data for _, _, data, _ in copied] == [data for _, _, data, _ in source[: len(copied)]]
+    start, samples = sound(path)
+    assert start == 0
+    assert 3 <= len(samples) / 48000 < 3 + 1024 / 48000
+    assert np.array_equal(samples, sound(DATA / "pose.mp4")[1][: len(samples)])
+    with VideoFrames(path) as video:
+        assert video.frame_count == 75
+    with av.open(str(path)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+def test_audio_that_the_container_cannot_carry_becomes_aac(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", 25, WIDTH, HEIGHT, audio_from=tone(tmp_path / "t.wav", 2, 44100)) as writer:
+        writer.write(pictures(25))
+    start, samples = sound(tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.codec.canonical_name == "aac"
+    assert start == 0
+    assert 1 <= len(samples) / 48000 < 1 + 2 * 1024 / 48000
+    spectrum = np.abs(np.fft.rfft(samples[:48000]))
+    assert abs(int(spectrum.argmax()) - 440) <= 1
+    assert np.sqrt((samples[4800:43200] ** 2).mean()) == pytest.approx(8000 / 32768 / np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp4"])  # encoded anew, and copied
+def test_audio_of_a_picture_that_starts_late_stays_in_step(tmp_path, suffix):
+    # The picture starts 1 s into the file, the tone 1.5 s into it: in the output it must start at 0.5 s.
+    recording = tmp_path / f"recording{suffix}.mkv"
+    codec = "pcm_s16le" if suffix == ".wav" else "aac"
+    with av.open(str(recording), "w") as container, av.open(str(tone(tmp_path / "t.wav", 3, 48000, 1.5))) as wav:
+        video, audio = container.add_stream("libx264", rate=25), container.add_stream(codec, rate=48000)
+        video.width, video.height, video.codec_context.time_base = WIDTH, HEIGHT, Fraction(1, 25)
+        audio.codec_context.layout = "mono"
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = 25 + number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for frame in wav.decode(audio=0):
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    with VideoWriter(tmp_path / "out.mp4", 25, WIDTH, HEIGHT, audio_from=recording) as writer:
+        writer.write(pictures(25))
+    start, samples = sound(tmp_path / "out.mp4")
+    onset = float(start) + np.flatnonzero(np.abs(samples) > 0.1)[0] / 48000
+    assert onset == pytest.approx(0.5, abs=0.005)
+
+
+def test_no_audio_in_the_source_means_none(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", 25, WIDTH, HEIGHT, audio_from=DATA / "face.mp4") as writer:
+        writer.write(pictures(2))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def write_segments(folder, lengths, suffix=".mp4", fps=Fraction(30000, 1001), **settings):
+    paths, first = [], 0
+    for number, length in enumerate(lengths):
+        paths.append(folder / f"segment{number}{suffix}")
+        with VideoWriter(paths[-1], fps, WIDTH, HEIGHT, **settings) as writer:
+            writer.write(pictures(length, first))
+        first += length
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("lengths", [[40, 37, 3], [1, 2, 30, 1, 2, 5], [7]])
+def test_joined_segments_hold_the_frames_of_the_parts(tmp_path, suffix, lengths):
+    paths = write_segments(tmp_path, lengths, suffix)
+    out = tmp_path / f"joined{suffix}"
+    concat_segments(paths, out)
+    with VideoFrames(out) as video:
+        assert (video.frame_count, video.fps) == (sum(lengths), Fraction(30000, 1001))
+        assert torch.equal(video.read(range(video.frame_count)), torch.cat([all_frames(path) for path in paths]))
+    joined = packets_of(out)
+    assert [data for _, _, data, _ in joined] == [data for path in paths for _, _, data, _ in packets_of(path)]
+    decoding = [dts for _, dts, _, _ in joined if dts is not None]
+    assert decoding == sorted(set(decoding))
+    tick = 0 if suffix == ".mp4" else Fraction(1, 1000)
+    for number, (time, *_) in enumerate(sorted(joined)):
+        assert abs(time - number * Fraction(1001, 30000)) <= tick
+
+
+def all_frames(path):
+    with VideoFrames(path) as video:
+        return video.read(range(video.frame_count))
+
+
+def test_joined_segments_carry_the_audio(tmp_path):
+    paths = write_segments(tmp_path, [20, 30], fps=25)
+    concat_segments(paths, tmp_path / "joined.mp4", audio_from=DATA / "pose.mp4")
+    start, samples = sound(tmp_path / "joined.mp4")
+    assert start == 0
+    assert np.array_equal(samples, sound(DATA / "pose.mp4")[1][: len(samples)])
+    assert 2 <= len(samples) / 48000 < 2 + 1024 / 48000
+
+
+def test_segments_that_do_not_fit_together_are_refused(tmp_path):
+    paths = write_segments(tmp_path, [4, 4])
+    with VideoWriter(paths[1], 25, WIDTH, HEIGHT) as writer:
+        writer.write(pictures(4))
+    out = tmp_path / "joined.mp4"
+    with pytest.raises(VideoError, match=r"must share codec, size, rate and settings with .*0\.mp4; got .*1\.mp4"):
+        concat_segments(paths, out)
+    paths[1].write_bytes(b"half")
+    with pytest.raises(VideoError, match=r"must be a readable video; got segment1\.mp4"):
+        concat_segments(paths, out)
+    with pytest.raises(VideoError, match="at least one segment"):
+        concat_segments([], out)
+    assert not list(tmp_path.glob("joined*"))
+
+
+def test_a_mask_is_the_average_of_the_channels():
+    assert torch.equal(to_mask(torch.tensor([[[[0.0, 0.5, 1.0], [1.0, 1.0, 1.0]]]])), torch.tensor([[[0.5, 1.0]]]))
+
+
+def columns(*values, height=2):
+    """[1, height, len(values), 3] with one grey per column."""
+    return torch.tensor(values)[None, None, :, None].expand(1, height, -1, 3)
+
+
+def test_fit_leaves_the_right_size_alone():
+    frames = torch.rand(2, 4, 6, 3)
+    for fit in FIT_POLICIES:
+        assert fit_frames(frames, 6, 4, fit) is frames
+
+
+def test_fit_crop_covers_and_keeps_the_centre():
+    assert torch.equal(fit_frames(columns(0.1, 0.2, 0.3, 0.4), 2, 2, "crop"), columns(0.2, 0.3))
+    tall = columns(0.1, 0.2, 0.3, 0.4).transpose(1, 2)
+    assert torch.equal(fit_frames(tall, 2, 2, "crop"), columns(0.2, 0.3).transpose(1, 2))
+    assert fit_frames(torch.rand(1, 50, 100, 3), 33, 31, "crop").shape == (1, 31, 33, 3)
+
+
+def test_fit_pad_fits_inside_and_centres_on_black():
+    assert torch.equal(fit_frames(columns(0.5, 0.7), 5, 2, "pad"), columns(0.0, 0.5, 0.7, 0.0, 0.0))
+    shrunk = fit_frames(torch.full((1, 4, 8, 3), 0.5), 4, 4, "pad")
+    assert torch.allclose(shrunk[0, :, 0, 0], torch.tensor([0.0, 0.5, 0.5, 0.0]))
+
+
+def test_fit_stretch_is_smooth_and_stays_in_range():
+    ramp = columns(*[x / 32 for x in range(32)], height=8)
+    halved = fit_frames(ramp, 16, 4, "stretch")
+    expected = torch.tensor([(2 * x + 0.5) / 32 for x in range(16)])  # pixel centres fall between pairs of columns
+    assert halved.shape == (1, 4, 16, 3)
+    assert torch.allclose(halved[0, 1, 2:-2, 0], expected[2:-2], atol=1e-6)
+    edge = fit_frames(columns(0.0, 0.0, 0.0, 1.0, 1.0, 1.0), 24, 2, "stretch")
+    assert edge.min() == 0 and edge.max() == 1  # a cubic filter overshoots at an edge
+
+
+def test_fit_error_names_both_sizes_and_the_choices():
+    with pytest.raises(ValueError, match=r"must be 6x4 \(or fit stretch, crop or pad\); got 5x4"):
+        fit_frames(torch.zeros(1, 4, 5, 3), 6, 4, "error")
+    with pytest.raises(ValueError, match="fit must be one of stretch, crop, pad, error; got zoom"):
+        fit_frames(torch.zeros(1, 4, 5, 3), 6, 4, "zoom")
+
+
+def test_the_shipped_videos_are_long_enough_for_two_chunks():
+    for name, size in (("pose.mp4", (256, 384)), ("face.mp4", (128, 128))):
+        with VideoFrames(DATA / name) as video:
+            assert (video.width, video.height) == size
+            assert (video.frame_count, video.fps) == (200, 25)
