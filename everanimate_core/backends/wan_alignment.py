@@ -66,7 +66,8 @@ def predict_velocity(
 
     model_input: [B, 36, N + T, h, w], noisy latents, mask and context. timestep: [B] in 0..1000 (1000 sigma).
     text: [B, 512, text_dim]. clip: [B, 257, image_dim]. With N = 1 this is the stock transformer, bit for bit; without
-    a face the face adapters are skipped.
+    a face the face adapters are skipped. transformer: the diffusers model itself (PEFT layers inside are fine, a
+    wrapper around it is not). Not for two threads at once: the model's modules are swapped during the call.
     """
     with _driven(transformer, driving):
         return transformer(

@@ -34,15 +34,19 @@ class WanFiles:
     image_encoder: Path
 
     @classmethod
-    def from_folder(cls, root: str | Path) -> "WanFiles":
-        """The parts of a whole diffusers folder (Wan2.2-Animate-14B-Diffusers); ValueError when one is missing."""
-        root = Path(root)
-        parts = {name: root / name for name in cls.__dataclass_fields__}
-        missing = [name for name, path in parts.items() if not path.is_dir()]
+    def from_folder(cls, root: str | Path, transformer: str | Path | None = None) -> "WanFiles":
+        """The parts of a diffusers folder (Wan2.2-Animate-14B-Diffusers); ValueError when one is missing.
+
+        transformer: a file or folder elsewhere, for example ComfyUI's; the diffusers folder then needs none.
+        """
+        parts = {name: Path(root) / name for name in cls.__dataclass_fields__}
+        if transformer is not None:
+            parts["transformer"] = Path(transformer)
+        missing = [name for name, path in parts.items() if not path.exists()]
         if missing:
             raise ValueError(
                 f"model: a diffusers folder must have {', '.join(parts)} in it (Wan2.2-Animate-14B-Diffusers); "
-                f"{root} lacks {', '.join(missing)}."
+                f"got {root}, which lacks {', '.join(missing)}."
             )
         return cls(**parts)
 

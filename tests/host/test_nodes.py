@@ -1,0 +1,155 @@
+"""The surface that workflows and artists see: ids, sockets, widgets, defaults, tooltips, errors."""
+
+import pytest
+import torch
+from clips import moving_pattern, reference_image
+from graphs import PACK, aligned, condition, first_memory, plan, run_chunks, sample
+
+# Workflows are shared as JSON: ids, names, order and defaults stay. New inputs are optional and go to the end.
+SIGNATURES = {
+    "EverAnimateLoadLora": ("model lora_name strength=1.0", "model"),
+    "EverAnimatePatchModel": ("model", "model"),
+    "EverAnimateMemory": (
+        "vae reference_images width=832 height=480 identity_latents=4 motion_latents=1 fit=stretch",
+        "memory",
+    ),
+    "EverAnimateMemoryFromLatents": ("identity motion? reference_image?", "memory"),
+    "EverAnimatePlanChunks": (
+        "total_frames=0 chunk_frames=77 overlap=4 continuation=pingpong pose_video?",
+        "plan chunk_count total_frames",
+    ),
+    "EverAnimateChunk": (
+        "positive negative vae plan memory chunk_index=0 clip_source=last_frame fit=stretch "
+        "pose_video? face_video? background_video? character_mask? clip_vision?",
+        "positive negative latent",
+    ),
+    "EverAnimatePropagate": (
+        "memory plan chunk_index=0 samples vae keyframes=random seed=0 tiled=False pose_video?",
+        "memory images latent",
+    ),
+    "EverAnimateSigmas": ("steps=20 shift=5.0 denoise=1.0", "sigmas"),
+    "EverAnimateJoinChunks": ("images previous?", "images"),
+    "EverAnimateAnimate": (
+        "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
+        "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "
+        "chunk_frames=77 overlap=4 continuation=pingpong keyframes=random clip_source=last_frame fit=stretch tiled=False "
+        "latent_context=False resume=True from_chunk=0 fps=0.0 "
+        "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts?",
+        "video images memory report",
+    ),
+}
+
+
+def signature(node):
+    types = node.INPUT_TYPES()
+    words = []
+    for group, mark in (("required", ""), ("optional", "?")):
+        for name, declaration in types.get(group, {}).items():
+            options = declaration[1] if len(declaration) > 1 else {}
+            words.append(f"{name}={options['default']}" if "default" in options else f"{name}{mark}")
+    return " ".join(words), " ".join(node.RETURN_NAMES)
+
+
+def test_the_pack_has_these_nodes(comfy):
+    assert {name for name in comfy.nodes if name.startswith("EverAnimate")} == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("node_id", SIGNATURES)
+def test_signature(comfy, node_id):
+    assert signature(comfy.nodes[node_id]) == SIGNATURES[node_id]
+
+
+@pytest.mark.parametrize("node_id", SIGNATURES)
+def test_everything_has_a_tooltip(comfy, node_id):
+    schema = comfy.nodes[node_id].GET_SCHEMA()
+    assert schema.display_name and schema.description and schema.category == "EverAnimate"
+    for part in (*schema.inputs, *schema.outputs):
+        assert part.tooltip, f"{part.id or part.display_name} has no tooltip"
+
+
+def test_plan_takes_its_length_from_the_pose(comfy):
+    assert comfy.call("EverAnimatePlanChunks", pose_video=moving_pattern(19), chunk_frames=9)[1:] == (3, 19)
+    with pytest.raises(ValueError, match="total_frames or pose_video must say how long"):
+        comfy.call("EverAnimatePlanChunks")
+
+
+def test_empty_pose_video(comfy):
+    with pytest.raises(ValueError, match=r"^Condition Chunk: pose_video must have at least 1 frame; got 0\.$"):
+        condition(comfy, first_memory(comfy), plan(comfy), pose_video=moving_pattern(1)[:0])
+
+
+def test_sizes_that_are_no_multiple_of_16(comfy):
+    with pytest.raises(ValueError, match=r"must be multiples of 16 .* got 72x64"):
+        comfy.call("EverAnimateMemory", vae=comfy.load_vae(), reference_images=reference_image(), width=72, height=64)
+
+
+def test_a_vae_of_other_channels(comfy):
+    (other,) = comfy.call("VAELoader", vae_name="pixel_space")
+    with pytest.raises(ValueError, match=r"must be the Wan 2.1 video VAE with 16 channels .* got 3 channels"):
+        comfy.call("EverAnimateMemory", vae=other, reference_images=reference_image(), width=64, height=64)
+
+
+def test_latents_of_another_geometry(comfy):
+    memory = first_memory(comfy)
+    for samples, got in ((torch.zeros(1, 16, 3, 8, 8), "3, 8, 8"), (torch.zeros(1, 16, 7, 8, 16), "7, 8, 16")):
+        wrong = {"samples": samples}
+        with pytest.raises(ValueError, match=rf"anchors included \(\[1, 16, 7, 8, 8\].*got \[1, 16, {got}\]"):
+            comfy.call(
+                "EverAnimatePropagate",
+                memory=memory,
+                plan=plan(comfy),
+                samples=wrong,
+                vae=comfy.load_vae(),
+            )
+
+
+def test_background_without_mask(comfy):
+    with pytest.raises(ValueError, match="come together; got background_video alone"):
+        condition(comfy, first_memory(comfy), plan(comfy), background_video=moving_pattern(19))
+
+
+def test_replacement_keeps_the_scene_where_the_mask_is_black(comfy):
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, 32:] = 1
+    positive, _, _ = condition(
+        comfy, first_memory(comfy), plan(comfy), background_video=moving_pattern(19), character_mask=mask
+    )
+    values, host = positive[0][1], comfy.module(PACK, "nodes.host")
+    assert torch.equal(values["concat_mask"][:, :, 4:, :, :4], torch.zeros(1, 4, 3, 8, 4))
+    assert torch.equal(values["concat_mask"][:, :, 4:, :, 4:], torch.ones(1, 4, 3, 8, 4))
+    scene = host.HostCodec(comfy.load_vae()).encode(moving_pattern(9))
+    torch.testing.assert_close(host.to_network(values["concat_latent_image"])[:, :, 4:], scene, rtol=0, atol=1e-6)
+
+
+def test_memory_from_latents_goes_on_like_the_memory_itself(comfy):
+    """Latents on the wires are in the host's raw space: taken out and put back they condition the same chunk."""
+    model, drawn = aligned(comfy), plan(comfy)
+    first, second = run_chunks(comfy, model, first_memory(comfy), drawn, count=2)
+    host = comfy.module(PACK, "nodes.host")
+    (memory,) = comfy.call(
+        "EverAnimateMemoryFromLatents",
+        identity={"samples": host.to_raw(second.memory.identity)},
+        motion={"samples": first.latents[:, :, -1:]},
+        reference_image=reference_image(),
+    )
+    positive, negative, latent = condition(comfy, memory, drawn, 1, clip_source="reference")
+    again = sample(comfy, model, positive, negative, latent, seed=42)["samples"]
+    positive, negative, latent = condition(comfy, second.memory, drawn, 1, clip_source="reference")
+    expected = sample(comfy, model, positive, negative, latent, seed=42)["samples"]
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_join_chunks(comfy):
+    a, b = moving_pattern(3), moving_pattern(2, phase=1)
+    (joined,) = comfy.call("EverAnimateJoinChunks", images=b, previous=a)
+    assert torch.equal(joined, torch.cat([a, b]))
+    with pytest.raises(ValueError, match="must be of one size"):
+        comfy.call("EverAnimateJoinChunks", images=moving_pattern(2, size=32), previous=a)
+
+
+def test_tiled_decode_of_a_small_picture_equals_the_plain_one(comfy):
+    drawn, memory = plan(comfy), first_memory(comfy)
+    samples = {"samples": torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(0))}
+    common = {"memory": memory, "plan": drawn, "samples": samples, "vae": comfy.load_vae()}
+    plain, tiled = (comfy.call("EverAnimatePropagate", tiled=tiled, **common)[1] for tiled in (False, True))
+    torch.testing.assert_close(tiled, plain, rtol=0, atol=1e-4)

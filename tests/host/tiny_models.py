@@ -1,0 +1,151 @@
+"""Random but well-behaved miniature models that ComfyUI's own loaders accept.
+
+The network classes, key names and file formats are the host's, only the sizes are small: what passes here passes
+through the same detection, model management and sampling code as the 14B checkpoint. Needs an importable ComfyUI.
+"""
+
+import json
+import re
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+DIM = 256  # two heads: the host fixes the head dimension at 128
+LAYERS = 10  # a multiple of five, so that the face adapter has two blocks
+FFN_DIM = 512
+TEXT_DIM = 4096
+CLIP_DIM = 1280  # the width that Wan's image embedding expects
+FULL_VAE_WIDTH = 96
+NARROW_VAE_WIDTH = 16
+
+MODEL_FILES = {torch.float32: "tiny_animate_fp32.safetensors", torch.bfloat16: "tiny_animate_bf16.safetensors"}
+VAE_FILE = "random_wan_vae.safetensors"
+_WAN_VAE_MARKER = "decoder.middle.0.residual.0.gamma"
+
+# (pattern, standard deviation relative to 1/sqrt(fan_in)); the first match decides, the rest gets 1. Chosen so that the
+# velocity is of order one and so that no input of the network can be dropped without moving it visibly.
+_ANIMATE_GAINS = (
+    (r"patch_embedding\.weight", 3.0),  # latents and pose, against the text and image tokens of ten blocks
+    (r"time_projection", 0.5),
+    (r"self_attn\.v\.", 3.0),  # averaging over many tokens shrinks the result
+    (r"fuser_blocks\.\d+\.linear2", 4.0),
+    (r"(face_encoder|motion_encoder).*bias", 0.2),  # the face itself, not a constant
+)
+_VAE_GAINS = (
+    (r"^conv1\.weight", 3.0),  # raw latents of a real Wan VAE spread about 1.5 to 3
+    (r"decoder\.head", 0.8),  # keeps most pixels inside the range that the host clamps to
+)
+# StyleGAN layers divide by sqrt(fan_in) themselves and the direction matrix is orthogonalised: both want unit variance.
+_UNIT_VARIANCE = re.compile(r"motion_encoder\..*weight|padding_tokens|class_embedding|position_embedding")
+_MODULATION = re.compile(r"modulation$")
+_NORM_SCALE = re.compile(r"norm.*weight$|gamma$|img_emb\.proj\.[04]\.weight$")
+
+
+def _randomise(module, gains=(), seed=0):
+    """State dict of `module` with seeded weights. Every tensor has a generator of its own, named by its key, so that
+    two hosts that list the same keys in another order get the same weights."""
+    buffers = {name for name, _ in module.named_buffers()}
+    state = {}
+    for name, tensor in module.state_dict().items():
+        if name in buffers:
+            state[name] = tensor.clone()
+            continue
+        generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+        values = torch.randn(tensor.shape, generator=generator)
+        if _NORM_SCALE.search(name):
+            values = 1 + 0.1 * values
+        elif _MODULATION.search(name):
+            values = 0.4 * values
+        elif not _UNIT_VARIANCE.search(name):
+            gain = next((gain for pattern, gain in gains if re.search(pattern, name)), 1.0)
+            is_bias = tensor.ndim == 1 or name.endswith("bias")
+            values = values * gain * (0.1 if is_bias else tensor[0].numel() ** -0.5)
+        state[name] = values
+    return state
+
+
+def animate_state_dict(seed=0):
+    """A Wan2.2-Animate network with original key names (36 M of its parameters are the motion and face encoders, whose
+    sizes are fixed)."""
+    import comfy.ops
+    from comfy.ldm.wan.model_animate import AnimateWanModel
+
+    network = AnimateWanModel(
+        in_dim=36, dim=DIM, ffn_dim=FFN_DIM, num_heads=DIM // 128, num_layers=LAYERS, text_dim=TEXT_DIM,
+        dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+    return _randomise(network, _ANIMATE_GAINS, seed)
+
+
+def _wan_vae(width):
+    from comfy.ldm.wan.vae import WanVAE
+
+    return WanVAE(dim=width, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
+
+
+def vae_state_dict(width, seed=0):
+    """A Wan 2.1 VAE of the given width."""
+    return _randomise(_wan_vae(width), _VAE_GAINS, seed)
+
+
+def load_vae(seed=0):
+    """A narrow Wan 2.1 VAE inside the host's own wrapper."""
+    import comfy.sd
+    from comfy.model_patcher import ModelPatcher
+
+    state = vae_state_dict(NARROW_VAE_WIDTH, seed)
+    try:
+        return comfy.sd.VAE(sd=dict(state))
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+    # Older hosts insist on width 96, many times slower: let them build their wrapper around an empty network of that
+    # width (one key is enough to be recognised) and put the narrow one in its place.
+    vae = comfy.sd.VAE(sd={_WAN_VAE_MARKER: torch.ones(4 * FULL_VAE_WIDTH, 1, 1, 1)})
+    vae.first_stage_model = _wan_vae(NARROW_VAE_WIDTH).eval()
+    vae.first_stage_model.load_state_dict(state)
+    vae.first_stage_model.to(vae.vae_dtype)
+    offload_device = vae.patcher.offload_device
+    vae.patcher = ModelPatcher(vae.first_stage_model, load_device=vae.device, offload_device=offload_device)
+    return vae
+
+
+def write_full_vae(models: Path):
+    """A VAE file of the released width, for the stock loader. Returns its name."""
+    state = {key: value.to(torch.bfloat16) for key, value in vae_state_dict(FULL_VAE_WIDTH).items()}
+    save_file(state, models / "vae" / VAE_FILE)
+    return VAE_FILE
+
+
+def write_animate(models: Path):
+    """The diffusion model in both precisions, for the stock loader."""
+    animate = animate_state_dict()
+    for dtype, name in MODEL_FILES.items():
+        save_file({key: value.to(dtype) for key, value in animate.items()}, models / "diffusion_models" / name)
+
+
+def clip_vision(folder: Path, seed=0):
+    """A two-layer CLIP vision model. The stock loader knows models by their depth, so this one is built directly."""
+    import comfy.clip_vision
+
+    config = {
+        "model_type": "clip_vision_model", "hidden_act": "gelu", "image_size": 224, "patch_size": 14, "num_channels": 3,
+        "hidden_size": CLIP_DIM, "num_attention_heads": 16, "num_hidden_layers": 2, "intermediate_size": 256,
+        "projection_dim": 32,
+    }  # fmt: skip
+    path = Path(folder) / "tiny_clip_vision.json"
+    path.write_text(json.dumps(config))
+    clip = comfy.clip_vision.ClipVisionModel(str(path))
+    missing, unexpected = clip.load_sd(_randomise(clip.model, seed=seed))
+    assert not missing and not unexpected, (missing, unexpected)
+    return clip
+
+
+def conditioning(seed=0):
+    """What a text encoder would return: [1, 512, 4096]. Tokens share a direction, as words of one prompt do;
+    independent noise alone would average out in the attention."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(1, 1, TEXT_DIM, generator=generator)
+    return [[0.5 * (shared + torch.randn(1, 512, TEXT_DIM, generator=generator)), {}]]
