@@ -32,8 +32,8 @@ SIGNATURES = {
     "EverAnimateAnimate": (
         "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
         "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "
-        "chunk_frames=77 overlap=4 continuation=pingpong keyframes=random clip_source=last_frame fit=stretch tiled=False "
-        "latent_context=False resume=True from_chunk=0 fps=0.0 "
+        "chunk_frames=77 overlap=4 continuation=pingpong keyframes=random clip_source=last_frame fit=stretch "
+        "tiled=False latent_context=False resume=True from_chunk=0 fps=0.0 "
         "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts?",
         "video images memory report",
     ),

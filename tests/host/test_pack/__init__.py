@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import folder_paths
 import tiny_models
 from comfy_api.latest import ComfyExtension, io
+from comfy_execution.graph_utils import GraphBuilder
 from safetensors.torch import save_file
 
 
@@ -68,9 +69,70 @@ class TestDumpLatent(io.ComfyNode):
         return io.NodeOutput()
 
 
+class TestChunkLoop(io.ComfyNode):
+    """The pack's chunk nodes as a loop that grows by node expansion, as loop packs do it: one memory is carried."""
+
+    @classmethod
+    def define_schema(cls):
+        names = {
+            "model": io.Model,
+            "vae": io.Vae,
+            "text": io.Conditioning,
+            "clip_vision": io.ClipVision,
+            "pose_video": io.Image,
+            "memory": io.Custom("EVERANIMATE_MEMORY"),
+            "plan": io.Custom("EVERANIMATE_PLAN"),
+            "sampler": io.Sampler,
+            "sigmas": io.Sigmas,
+        }
+        return io.Schema(
+            node_id="TestChunkLoop",
+            category="test",
+            inputs=[kind.Input(name) for name, kind in names.items()] + [io.Int.Input("count")],
+            outputs=[io.Image.Output()],
+            enable_expand=True,
+        )
+
+    @classmethod
+    def execute(cls, model, vae, text, clip_vision, pose_video, memory, plan, sampler, sigmas, count):
+        graph, images = GraphBuilder(), None
+        for index in range(count):
+            common = {"memory": memory, "plan": plan, "chunk_index": index, "vae": vae}
+            chunk = graph.node(
+                "EverAnimateChunk",
+                positive=text,
+                negative=text,
+                pose_video=pose_video,
+                clip_vision=clip_vision,
+                clip_source="last_frame",
+                fit="stretch",
+                **common,
+            )
+            samples = graph.node(
+                "SamplerCustom",
+                model=model,
+                add_noise=True,
+                noise_seed=42 * index,
+                cfg=1.0,
+                positive=chunk.out(0),
+                negative=chunk.out(1),
+                sampler=sampler,
+                sigmas=sigmas,
+                latent_image=chunk.out(2),
+            )
+            handed = graph.node(
+                "EverAnimatePropagate", samples=samples.out(0), keyframes="random", seed=0, tiled=False, **common
+            )
+            graph.node("TestDumpLatent", samples=handed.out(2), name=f"loop_{index}")
+            joined = {} if images is None else {"previous": images}
+            images = graph.node("EverAnimateJoinChunks", images=handed.out(1), **joined).out(0)
+            memory = handed.out(0)
+        return io.NodeOutput(images, expand=graph.finalize())
+
+
 class TestPack(ComfyExtension):
     async def get_node_list(self):
-        return [TestTinyConditioning, TestTinyClipVision, TestTinyVae, TestDumpLatent]
+        return [TestTinyConditioning, TestTinyClipVision, TestTinyVae, TestDumpLatent, TestChunkLoop]
 
 
 async def comfy_entrypoint():

@@ -1,0 +1,194 @@
+"""The shipped workflows on a real server, at test size, and that all ways through the pack give the same latents."""
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+import tiny_models
+import torch
+from clips import moving_pattern, reference_image
+from graphs import CHUNKS, FRAMES, OVERLAP, PACK, SIZE, STEPS, TOTAL
+from safetensors.torch import load_file, save_file
+from server_process import RunError
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
+RANK = 2
+
+
+@pytest.fixture(scope="module")
+def lora(comfy):
+    """A small random LoRA under the released names, where the server looks for it."""
+    generator, tensors = torch.Generator().manual_seed(3), {}
+    for block in range(tiny_models.LAYERS):
+        for part in "qkvo":
+            name = f"blocks.{block}.self_attn.{part}.lora"
+            tensors[f"{name}_A.default.weight"] = torch.randn(RANK, tiny_models.DIM, generator=generator) / 16
+            tensors[f"{name}_B.default.weight"] = torch.randn(tiny_models.DIM, RANK, generator=generator)
+    save_file(tensors, comfy.base / "models" / "loras" / "workflow.safetensors")
+    return "workflow.safetensors"
+
+
+def shipped(name, server, lora):
+    """workflows/api/<name>.json with our tiny models and inputs in place of the user's, at test size."""
+    prompt = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    files = {
+        "unet_name": tiny_models.MODEL_FILES[torch.float32],
+        "lora_name": lora,
+        "image": server.add_image("reference.png", reference_image()),
+        "file": server.add_video("pose.mov", moving_pattern(TOTAL)),
+    }
+    sizes = {"width": SIZE, "height": SIZE, "chunk_frames": FRAMES, "overlap": OVERLAP, "steps": STEPS}
+    stand_ins = {
+        "CLIPTextEncode": "TestTinyConditioning",
+        "VAELoader": "TestTinyVae",
+        "CLIPVisionLoader": "TestTinyClipVision",
+    }
+    for node_id, node in list(prompt.items()):
+        if node["class_type"] == "CLIPLoader":
+            del prompt[node_id]
+        elif node["class_type"] in stand_ins:
+            node.update(class_type=stand_ins[node["class_type"]], inputs={})
+        else:
+            changes = {**files, **sizes}
+            if node["class_type"] == "EverAnimatePlanChunks":
+                changes["total_frames"] = TOTAL
+            node["inputs"].update({name: changes[name] for name in node["inputs"] if name in changes})
+    for node in prompt.values():
+        if node["class_type"] == "TestTinyConditioning":
+            node["inputs"] = {"seed": 0}
+    return prompt
+
+
+def only(prompt, class_type):
+    """The inputs of the one node of a class."""
+    (node,) = [node for node in prompt.values() if node["class_type"] == class_type]
+    return node["inputs"]
+
+
+def read_back(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        count = sum(1 for _ in container.decode(stream))
+        return count, stream.average_rate, (stream.width, stream.height)
+
+
+@pytest.fixture(scope="module")
+def chunks_run(server, lora):
+    """The composable workflow, with the latents of each chunk written out."""
+    prompt = shipped("chunks", server, lora)
+    handed = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePropagate"]
+    for index, node_id in enumerate(handed):
+        inputs = {"samples": [node_id, 2], "name": f"chunks_{index}"}
+        prompt[f"dump{index}"] = {"class_type": "TestDumpLatent", "inputs": inputs}
+    return prompt, server.run(prompt)
+
+
+@pytest.fixture(scope="module")
+def animate_run(server, lora):
+    """The one-node workflow."""
+    prompt = shipped("animate", server, lora)
+    only(prompt, "EverAnimateAnimate")["run_name"] = "whole"
+    return prompt, server.run(prompt)
+
+
+def test_chunks_workflow_writes_the_whole_video(server, chunks_run):
+    saved = next(iter(chunks_run[1].outputs.values()))["images"][0]
+    count, fps, size = read_back(server.output / saved["subfolder"] / saved["filename"])
+    assert (count, fps, size) == (TOTAL, 25, (SIZE, SIZE))
+
+
+def test_animate_workflow_writes_the_whole_video(server, animate_run):
+    saved = next(iter(animate_run[1].outputs.values()))["images"][0]
+    assert (saved["filename"], saved["subfolder"]) == ("whole.mp4", "everanimate")
+    assert read_back(server.output / "everanimate" / "whole.mp4") == (TOTAL, 25, (SIZE, SIZE))
+
+
+def test_animate_workflow_shows_progress_and_previews(server, animate_run):
+    progress = animate_run[1].of_kind("progress")
+    assert progress[-1]["value"] == progress[-1]["max"] == CHUNKS * STEPS
+    assert len(animate_run[1].of_kind("preview")) >= CHUNKS * STEPS
+    assert f"EverAnimate: chunk {CHUNKS}/{CHUNKS}: frames" in server.log()
+
+
+def test_one_node_equals_the_composable_graph_bit_for_bit(comfy, server, chunks_run, animate_run):
+    to_raw = comfy.module(PACK, "nodes.host").to_raw
+    for index in range(CHUNKS):
+        kept = load_file(server.output / "everanimate" / "whole" / f"chunk_{index:04d}.safetensors")["latents"]
+        assert torch.equal(to_raw(kept), server.latent(f"chunks_{index}"))
+
+
+def test_node_expansion_equals_the_composable_graph_bit_for_bit(server, chunks_run):
+    prompt = {
+        node_id: node
+        for node_id, node in chunks_run[0].items()
+        if int(node_id.removeprefix("dump")) < 20 and not node_id.startswith("dump")
+    }
+    by_class = {node["class_type"]: [node_id, 0] for node_id, node in prompt.items()}
+    prompt["pose"] = {"class_type": "GetVideoComponents", "inputs": {"video": by_class["LoadVideo"]}}
+    prompt["loop"] = {"class_type": "TestChunkLoop", "inputs": {
+        "model": by_class["EverAnimateLoadLora"], "vae": by_class["TestTinyVae"],
+        "text": by_class["TestTinyConditioning"], "clip_vision": by_class["TestTinyClipVision"],
+        "pose_video": ["pose", 0], "memory": by_class["EverAnimateMemory"], "plan": by_class["EverAnimatePlanChunks"],
+        "sampler": by_class["KSamplerSelect"], "sigmas": by_class["EverAnimateSigmas"], "count": CHUNKS,
+    }}  # fmt: skip
+    prompt["save"] = {"class_type": "SaveImage", "inputs": {"images": ["loop", 0], "filename_prefix": "loop"}}
+    run = server.run(prompt)
+    assert len(run.outputs["save"]["images"]) == TOTAL
+    for index in range(CHUNKS):
+        assert torch.equal(server.latent(f"loop_{index}"), server.latent(f"chunks_{index}"))
+
+
+def test_a_second_start_keeps_everything(server, animate_run):
+    files = sorted((server.output / "everanimate" / "whole").glob("chunk_*"))
+    times = [file.stat().st_mtime_ns for file in files]
+    since = server.log_size()
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["tiled"] = True  # another widget value, so that the host runs the node again
+    server.run(prompt)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    assert server.log(since).count(", kept,") == CHUNKS
+
+
+def test_cancel_keeps_finished_chunks_and_the_run_goes_on(server, animate_run):
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["run_name"] = "cancelled"
+    sent = []
+
+    def cancel_in_the_second_chunk(kind, data):
+        if kind == "progress" and data["value"] == STEPS + 1 and not sent:
+            sent.append(server.interrupt())
+
+    with pytest.raises(RunError) as caught:
+        server.run(prompt, on_event=cancel_in_the_second_chunk)
+    assert caught.value.interrupted
+    folder = server.output / "everanimate" / "cancelled"
+    finished = len(json.loads((folder / "manifest.json").read_text())["run"]["chunks"])
+    assert 1 <= finished < CHUNKS
+    assert read_back(folder.with_suffix(".mp4"))[0] in (FRAMES, FRAMES + 5)
+    server.run(prompt)
+    whole = server.output / "everanimate" / "whole"
+    for index in range(CHUNKS):
+        name = f"chunk_{index:04d}.safetensors"
+        assert torch.equal(load_file(folder / name)["latents"], load_file(whole / name)["latents"])
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", "CON", "dance:1", ""])
+def test_run_names_cannot_leave_the_output_folder(server, animate_run, name):
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["run_name"] = name
+    with pytest.raises(RunError, match="run_name must be a plain file name"):
+        server.run(prompt)
+    assert {path.name for path in (server.output / "everanimate").iterdir()} >= {"whole", "whole.mp4"}
+
+
+def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
+    for change, name in (("seed", "seed 7 instead of 0"), ("steps", "sigmas")):
+        prompt = json.loads(json.dumps(animate_run[0]))
+        only(prompt, "EverAnimateAnimate")[change] = 7
+        with pytest.raises(RunError, match=name):
+            server.run(prompt)
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateLoadLora")["strength"] = 0.5
+    with pytest.raises(RunError, match="got lora "):
+        server.run(prompt)
