@@ -1,0 +1,218 @@
+"""Animate Long Video: what it does for each chunk, and that it survives the host."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from clips import moving_pattern, reference_image, write_video
+from graphs import ANCHORS, CHUNKS, FRAMES, OVERLAP, PACK, SIZE, STEPS, TOTAL, aligned, network_inputs
+from safetensors.torch import load_file
+
+
+def animate(comfy, run_name, model=None, **inputs):
+    """The node at test size; its outputs."""
+    text = comfy.conditioning()
+    values = {
+        "model": aligned(comfy) if model is None else model,
+        "vae": comfy.load_vae(),
+        "positive": text,
+        "negative": text,
+        "reference_images": reference_image(),
+        "pose_video": moving_pattern(TOTAL),
+        "width": SIZE,
+        "height": SIZE,
+        "steps": STEPS,
+        "chunk_frames": FRAMES,
+        "overlap": OVERLAP,
+        "clip_vision": comfy.clip_vision(),
+        "run_name": run_name,
+    }
+    return comfy.call("EverAnimateAnimate", **(values | inputs))
+
+
+def kept_latents(comfy, run_name, chunks=CHUNKS):
+    folder = comfy.base / "output" / "everanimate" / run_name
+    return [load_file(folder / f"chunk_{index:04d}.safetensors")["latents"] for index in range(chunks)]
+
+
+@pytest.fixture
+def vae_frames(comfy, monkeypatch):
+    """Frames that went through the VAE, in order: ("encode", 9), ("decode", 9), ..."""
+    vae, seen = comfy.load_vae(), []
+    encode, decode = vae.encode, vae.decode
+
+    def counted_encode(pixels):
+        seen.append(("encode", pixels.shape[0]))
+        return encode(pixels)
+
+    def counted_decode(latents):
+        seen.append(("decode", 4 * (latents.shape[2] - 1) + 1))
+        return decode(latents)
+
+    monkeypatch.setattr(vae, "encode", counted_encode)
+    monkeypatch.setattr(vae, "decode", counted_decode)
+    return seen
+
+
+def test_vae_work_of_every_chunk(comfy, vae_frames):
+    animate(comfy, "counted")
+    first = [("encode", 1), ("encode", FRAMES), ("decode", FRAMES)] + [("encode", 1)] * (ANCHORS - 1)
+    later = [("encode", FRAMES), ("decode", FRAMES)]
+    assert vae_frames == first + later * (CHUNKS - 1)
+
+
+def test_motion_encoder_sees_every_frame_once_whatever_the_steps(comfy):
+    model = aligned(comfy)
+    first_layer = model.model.diffusion_model.motion_encoder.enc.net_app.convs[0]
+    with network_inputs(first_layer) as batches:
+        # Two chunks of five frames: faces are slow.
+        animate(
+            comfy,
+            "faces",
+            model,
+            chunk_frames=5,
+            overlap=1,
+            total_frames=9,
+            steps=3,
+            face_video=moving_pattern(9, size=64),
+        )
+    assert sum(batch[0].shape[0] for batch in batches) == 2 * 5
+
+
+def test_video_and_images_give_the_same(comfy):
+    from comfy_api.latest import InputImpl
+
+    path = comfy.base / "input" / "pose.mov"
+    write_video(path, moving_pattern(TOTAL), fps=30)
+    video = animate(comfy, "from_video", pose_video=InputImpl.VideoFromFile(str(path)))[0]
+    animate(comfy, "from_images")
+    for streamed, loaded in zip(kept_latents(comfy, "from_video"), kept_latents(comfy, "from_images"), strict=True):
+        assert torch.equal(streamed, loaded)
+    # The frame rate of the driving video goes with it; images have none, and get 25.
+    assert video.get_components().frame_rate == 30
+    assert video.get_components().images.shape == (TOTAL, SIZE, SIZE, 3)
+
+
+def test_a_trimmed_video_drives_with_its_part_only(comfy):
+    from comfy_api.latest import InputImpl
+
+    path = comfy.base / "input" / "long_pose.mov"
+    write_video(path, moving_pattern(TOTAL + 10), fps=25)
+    video = InputImpl.VideoFromFile(str(path))
+    if not hasattr(video, "as_trimmed"):
+        pytest.skip("this host cannot trim a VIDEO")
+    animate(comfy, "trimmed", pose_video=video.as_trimmed(5 / 25, TOTAL / 25))
+    animate(comfy, "sliced", pose_video=moving_pattern(TOTAL + 10)[5 : 5 + TOTAL])
+    for trimmed, sliced in zip(kept_latents(comfy, "trimmed"), kept_latents(comfy, "sliced"), strict=True):
+        assert torch.equal(trimmed, sliced)
+
+
+def test_every_chunk_has_its_prompt(comfy):
+    prompts = comfy.conditioning(1) + comfy.conditioning(2)
+    animate(comfy, "prompts", prompts=prompts)
+    animate(comfy, "one_prompt", positive=comfy.conditioning(1))
+    many, one = kept_latents(comfy, "prompts"), kept_latents(comfy, "one_prompt")
+    assert torch.equal(many[0], one[0])
+    assert not torch.equal(many[1], one[1])
+
+
+def test_an_edited_prompt_keeps_the_chunks_before_it(comfy):
+    first, second, third = (comfy.conditioning(seed) for seed in (1, 2, 3))
+    folder = comfy.base / "output" / "everanimate" / "edited"
+    animate(comfy, "edited", prompts=first + second)
+    before = [path.stat().st_mtime_ns for path in sorted(folder.glob("chunk_*"))]
+    report = json.loads(animate(comfy, "edited", prompts=first + third)[3])
+    after = [path.stat().st_mtime_ns for path in sorted(folder.glob("chunk_*"))]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
+    assert len(report["chunks"]) == CHUNKS
+
+
+def test_seed_modes(comfy):
+    animate(comfy, "released", seed=5)
+    animate(comfy, "fixed", seed=5, seed_mode="fixed")
+    released, fixed = kept_latents(comfy, "released"), kept_latents(comfy, "fixed")
+    assert torch.equal(released[0], fixed[0])
+    assert not torch.equal(released[1], fixed[1])
+    for name, seeds in (("released", [5, 47, 89]), ("fixed", [5, 5, 5])):
+        manifest = json.loads((comfy.base / "output" / "everanimate" / name / "manifest.json").read_text())
+        assert [chunk["noise_seed"] for chunk in manifest["run"]["chunks"]] == seeds
+
+
+def test_preview_shows_the_chunk_and_not_the_anchors(comfy):
+    import comfy.utils as host_utils
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    shown = []
+    method, args.preview_method = args.preview_method, LatentPreviewMethod.Latent2RGB
+    host_utils.set_progress_bar_global_hook(lambda value, total, preview, **_: shown.append((value, total, preview)))
+    try:
+        progress = comfy.module(PACK, "nodes.host").RunProgress(comfy.load_model(), chunks=3, steps=2)
+        clean = torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(0))
+        progress.on_step(1, ANCHORS)(0, 2, clean)
+        kind, image, _ = progress.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, ANCHORS:])
+    finally:
+        args.preview_method = method
+        host_utils.set_progress_bar_global_hook(None)
+    value, total, preview = shown[0]
+    assert (value, total, preview[0]) == (3, 6, kind)
+    assert preview[1].tobytes() == image.tobytes()
+
+
+def test_a_killed_host_goes_on_where_it_was(comfy, server, tmp_path_factory):
+    import conftest as host_tests
+    from server_process import ComfyServer
+
+    base = host_tests._base_folder(tmp_path_factory.mktemp("killed"))
+    (base / "models").symlink_to(comfy.base / "models", target_is_directory=True)
+    prompt = animate_prompt("survivor")
+    first = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
+
+    def kill_in_the_second_chunk(kind, data):
+        if kind == "progress" and data["value"] > STEPS:
+            first._process.kill()
+
+    with pytest.raises(Exception, match=r"closed the connection|Cannot connect|disconnected"):
+        first.add_image("reference.png", reference_image())
+        first.add_video("pose.mov", moving_pattern(TOTAL))
+        first.run(prompt, on_event=kill_in_the_second_chunk)
+    first.close()
+    folder = base / "output" / "everanimate" / "survivor"
+    untouched = (folder / "chunk_0000.safetensors").stat().st_mtime_ns
+    second = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
+    try:
+        second.run(prompt)
+    finally:
+        second.close()
+    assert (folder / "chunk_0000.safetensors").stat().st_mtime_ns == untouched
+    server.add_image("reference.png", reference_image())
+    server.add_video("pose.mov", moving_pattern(TOTAL))
+    server.run(prompt)
+    for index in range(CHUNKS):
+        name = Path("everanimate") / "survivor" / f"chunk_{index:04d}.safetensors"
+        assert torch.equal(load_file(base / "output" / name)["latents"], load_file(server.output / name)["latents"])
+
+
+def animate_prompt(run_name):
+    """The node behind tiny loaders, as an API prompt."""
+    import tiny_models
+
+    return {
+        "model": {"class_type": "UNETLoader", "inputs": {
+            "unet_name": tiny_models.MODEL_FILES[torch.float32], "weight_dtype": "default"}},
+        "aligned": {"class_type": "EverAnimatePatchModel", "inputs": {"model": ["model", 0]}},
+        "vae": {"class_type": "TestTinyVae", "inputs": {}},
+        "text": {"class_type": "TestTinyConditioning", "inputs": {"seed": 0}},
+        "clip": {"class_type": "TestTinyClipVision", "inputs": {}},
+        "reference": {"class_type": "LoadImage", "inputs": {"image": "reference.png"}},
+        "pose": {"class_type": "LoadVideo", "inputs": {"file": "pose.mov"}},
+        "animate": {"class_type": "EverAnimateAnimate", "inputs": {
+            "model": ["aligned", 0], "vae": ["vae", 0], "positive": ["text", 0], "negative": ["text", 0],
+            "reference_images": ["reference", 0], "pose_video": ["pose", 0], "clip_vision": ["clip", 0],
+            "width": SIZE, "height": SIZE, "total_frames": 0, "steps": STEPS, "shift": 5.0, "cfg": 1.0, "seed": 0,
+            "run_name": run_name, "seed_mode": "released", "identity_latents": ANCHORS, "motion_latents": 1,
+            "chunk_frames": FRAMES, "overlap": OVERLAP, "continuation": "pingpong", "keyframes": "random",
+            "clip_source": "last_frame", "fit": "stretch", "tiled": False, "latent_context": False, "resume": True,
+            "from_chunk": 0, "fps": 0.0}},
+    }  # fmt: skip
