@@ -9,17 +9,14 @@ from comfy_api.latest import Input, InputImpl, io, ui
 
 from ..everanimate_core.flow import SEED_MODES, sigma_schedule
 from ..everanimate_core.geometry import check_size
-from ..everanimate_core.memory import KEYFRAMES, build_memory
-from ..everanimate_core.plan import CONTINUATIONS
-from ..everanimate_core.propagation import CLIP_SOURCES
+from ..everanimate_core.memory import build_memory
 from ..everanimate_core.run import Job, run
 from ..everanimate_core.run_store import RunStore, run_folder
-from ..everanimate_core.video import FIT_POLICIES, fit_frames
-from .chunk import DRIVER_TYPES, make_plan
+from ..everanimate_core.video import fit_frames
+from . import widgets
+from .chunk import make_plan
 from .host import (
-    CATEGORY,
     HostCodec,
-    Memory,
     RunProgress,
     check_cancel,
     condition,
@@ -30,7 +27,6 @@ from .host import (
     to_network,
 )
 from .identity import conditioning_digest, run_settings
-from .memory import FIT_TOOLTIP
 
 DEFAULT_FPS = Fraction(25)
 
@@ -43,38 +39,21 @@ class EverAnimateAnimate(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateAnimate",
             display_name="Animate Long Video",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
             "to "
             "the output folder as they are made, so memory does not grow with the length.",
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="From Load EverAnimate LoRA (or Align Model to Memory)."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
-                io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
-                io.Image.Input("reference_images", tooltip="The person: 1 to identity_latents pictures, usually one."),
-                io.MultiType.Input(
-                    "pose_video", DRIVER_TYPES, tooltip="The pose video (skeletons on black). A VIDEO is streamed."
-                ),
-                io.Int.Input("width", default=832, min=16, max=8192, step=16, tooltip="Width in pixels."),
-                io.Int.Input("height", default=480, min=16, max=8192, step=16, tooltip="Height in pixels."),
-                io.Int.Input(
-                    "total_frames",
-                    default=0,
-                    min=0,
-                    max=1000000,
-                    tooltip="Frames to make. 0: as many as pose_video has.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps per chunk."),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Shift of the noise levels (5 as released).",
-                ),
+                widgets.model(),
+                widgets.vae(),
+                widgets.positive(),
+                widgets.negative(),
+                widgets.reference_images(),
+                widgets.pose_video("The pose video (skeletons on black). A VIDEO is streamed.", optional=False),
+                *widgets.size(),
+                widgets.total_frames(),
+                *widgets.steps_and_shift(),
                 io.Float.Input(
                     "cfg",
                     default=1.0,
@@ -87,7 +66,7 @@ class EverAnimateAnimate(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=widgets.MAX_SEED,
                     tooltip="Seed of the noise and of the keyframes. It stays as it is, so that a run can be "
                     "continued.",
                 ),
@@ -97,25 +76,7 @@ class EverAnimateAnimate(io.ComfyNode):
                     tooltip="Name of the run in the output folder's everanimate folder. A name that is there is "
                     "continued.",
                 ),
-                io.MultiType.Input(
-                    "face_video", DRIVER_TYPES, optional=True, tooltip="The driving face, cropped; used at 512x512."
-                ),
-                io.MultiType.Input(
-                    "background_video",
-                    DRIVER_TYPES,
-                    optional=True,
-                    tooltip="Replacement: the scene that stays. Needs character_mask. The released LoRA was not "
-                    "trained for it.",
-                ),
-                io.MultiType.Input(
-                    "character_mask",
-                    [io.Mask, io.Video],
-                    optional=True,
-                    tooltip="Replacement: white where the new person is drawn.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."
-                ),
+                *widgets.optional_drivers(),
                 io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
                 io.Sigmas.Input(
                     "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
@@ -133,43 +94,12 @@ class EverAnimateAnimate(io.ComfyNode):
                     default="released",
                     tooltip="Noise seed of chunk k: released = seed + 42 k, fixed = seed, increment = seed + k.",
                 ),
-                io.Int.Input("identity_latents", default=4, min=1, max=16, tooltip="Anchors (4 as trained)."),
-                io.Int.Input(
-                    "motion_latents",
-                    default=1,
-                    min=1,
-                    max=16,
-                    tooltip="Latents carried from chunk to chunk (1 as trained).",
-                ),
-                io.Int.Input(
-                    "chunk_frames",
-                    default=77,
-                    min=5,
-                    max=161,
-                    step=4,
-                    tooltip="Frames of a chunk, 4n + 1 (77 as trained).",
-                ),
-                io.Int.Input("overlap", default=4, min=0, max=159, tooltip="Frames that chunks share (4 as trained)."),
-                io.Combo.Input(
-                    "continuation",
-                    options=list(CONTINUATIONS),
-                    default="pingpong",
-                    tooltip="How a driving video that is too short goes on.",
-                ),
-                io.Combo.Input(
-                    "keyframes",
-                    options=list(KEYFRAMES),
-                    default="random",
-                    tooltip="Which frames of chunk 0 complete the identity memory.",
-                ),
-                io.Combo.Input(
-                    "clip_source",
-                    options=list(CLIP_SOURCES),
-                    default="last_frame",
-                    tooltip="What CLIP vision looks at after chunk 0.",
-                ),
-                io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
-                io.Boolean.Input("tiled", default=False, tooltip="Decode in tiles: less memory, slower."),
+                *widgets.memory_counts(),
+                *widgets.chunking(),
+                widgets.keyframes(),
+                widgets.clip_source(),
+                widgets.fit(),
+                widgets.tiled(),
                 io.Boolean.Input(
                     "latent_context",
                     default=False,
@@ -201,7 +131,7 @@ class EverAnimateAnimate(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(display_name="images", tooltip="The frames of the last chunk."),
-                Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
+                widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
             ],
         )

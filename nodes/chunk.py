@@ -2,13 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..everanimate_core.plan import CONTINUATIONS, ChunkPlan
-from ..everanimate_core.propagation import CLIP_SOURCES, request_chunk
-from ..everanimate_core.video import FIT_POLICIES
-from .host import CATEGORY, HostCodec, Memory, Plan, condition, drivers, empty_latent, frame_source
-from .memory import FIT_TOOLTIP
-
-DRIVER_TYPES = [io.Image, io.Video]
+from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.propagation import request_chunk
+from . import widgets
+from .host import HostCodec, condition, drivers, empty_latent, frame_source
 
 
 class EverAnimatePlanChunks(io.ComfyNode):
@@ -19,45 +16,17 @@ class EverAnimatePlanChunks(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimatePlanChunks",
             display_name="Plan Chunks",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Divide a long animation into chunks that overlap by a few frames.",
             inputs=[
-                io.Int.Input(
-                    "total_frames",
-                    default=0,
-                    min=0,
-                    max=1000000,
-                    tooltip="Frames of the whole animation. 0: as many as pose_video has.",
-                ),
-                io.Int.Input(
-                    "chunk_frames",
-                    default=77,
-                    min=5,
-                    max=161,
-                    step=4,
-                    tooltip="Frames of a chunk, 4n + 1. The released LoRA was trained with 77.",
-                ),
-                io.Int.Input(
-                    "overlap",
-                    default=4,
-                    min=0,
-                    max=159,
-                    tooltip="Frames that two neighbouring chunks share. The released LoRA was trained with 4.",
-                ),
-                io.Combo.Input(
-                    "continuation",
-                    options=list(CONTINUATIONS),
-                    default="pingpong",
-                    tooltip="How a driving video that is too short goes on: pingpong (back and forth), loop, hold its "
-                    "last "
-                    "frame, or stop with an error.",
-                ),
-                io.MultiType.Input(
-                    "pose_video", DRIVER_TYPES, optional=True, tooltip="Gives the length when total_frames is 0."
-                ),
+                widgets.total_frames(),
+                *widgets.chunking(),
+                widgets.pose_video("Gives the length when total_frames is 0."),
             ],
             outputs=[
-                Plan.Output(display_name="plan", tooltip="The plan, for Condition Chunk and Propagate Latents."),
+                widgets.Plan.Output(
+                    display_name="plan", tooltip="For Condition Chunk and Propagate Latents."
+                ),
                 io.Int.Output(display_name="chunk_count", tooltip="How many chunks there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],
@@ -86,53 +55,21 @@ class EverAnimateChunk(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateChunk",
             display_name="Condition Chunk",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Condition one chunk on the memory and on its part of the driving videos.",
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The prompt of this chunk."),
-                io.Conditioning.Input(
-                    "negative", tooltip="The negative prompt; used only when the sampler's cfg is not 1."
-                ),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
-                Plan.Input("plan", tooltip="The plan of all chunks."),
-                Memory.Input(
+                widgets.positive(),
+                widgets.negative(),
+                widgets.vae(),
+                widgets.plan(),
+                widgets.Memory.Input(
                     "memory", tooltip="From Build Memory for chunk 0, then from the Propagate Latents before."
                 ),
-                io.Int.Input("chunk_index", default=0, min=0, max=99999, tooltip="Which chunk this is, from 0."),
-                io.MultiType.Input(
-                    "pose_video", DRIVER_TYPES, optional=True, tooltip="The whole pose video (skeletons on black)."
-                ),
-                io.MultiType.Input(
-                    "face_video",
-                    DRIVER_TYPES,
-                    optional=True,
-                    tooltip="The whole video of the driving face, cropped to the face; used at 512x512.",
-                ),
-                io.MultiType.Input(
-                    "background_video",
-                    DRIVER_TYPES,
-                    optional=True,
-                    tooltip="Replacement: the scene that stays, with the old person covered. Needs character_mask. The "
-                    "released LoRA was not trained for it.",
-                ),
-                io.MultiType.Input(
-                    "character_mask",
-                    [io.Mask, io.Video],
-                    optional=True,
-                    tooltip="Replacement: white where the new person is drawn, one frame or as many as the background.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."
-                ),
-                io.Combo.Input(
-                    "clip_source",
-                    options=list(CLIP_SOURCES),
-                    default="last_frame",
-                    tooltip="What CLIP vision looks at after chunk 0: the last frame of the chunk before (as "
-                    "released) or "
-                    "always the reference.",
-                ),
-                io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
+                widgets.chunk_index(),
+                widgets.pose_video("The whole pose video (skeletons on black)."),
+                *widgets.optional_drivers(),
+                widgets.clip_source(),
+                widgets.fit(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),

@@ -14,7 +14,7 @@ import comfy.utils
 import latent_preview
 import node_helpers
 import torch
-from comfy_api.latest import Input, InputImpl, io
+from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
 from ..everanimate_core.frames import FittedFrames, TrimmedFrames
@@ -26,9 +26,6 @@ from ..everanimate_core.run import Progress, RemainingTime
 from ..everanimate_core.video import TensorFrames, VideoFrames
 from .alignment import CONDITION_KEY, IdentityCount
 
-Memory = io.Custom("EVERANIMATE_MEMORY")
-Plan = io.Custom("EVERANIMATE_PLAN")
-CATEGORY = "EverAnimate"
 TILE, TILE_OVERLAP = 512, 64
 
 _LATENT_FORMAT = comfy.latent_formats.Wan21()

@@ -5,8 +5,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..everanimate_core.lora import check_coverage, host_state_dict, read_lora
+from . import widgets
 from .alignment import align_model
-from .host import CATEGORY
 
 
 class EverAnimateLoadLora(io.ComfyNode):
@@ -17,11 +17,11 @@ class EverAnimateLoadLora(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateLoadLora",
             display_name="Load EverAnimate LoRA",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Load the EverAnimate LoRA, whatever its layers are called, and align the model to the memory. "
             "ComfyUI's own loader loads none of the released file's layers.",
             inputs=[
-                io.Model.Input("model", tooltip="Wan2.2-Animate, from any loader."),
+                widgets.model(),
                 io.Combo.Input(
                     "lora_name",
                     options=folder_paths.get_filename_list("loras"),
@@ -56,11 +56,11 @@ class EverAnimatePatchModel(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimatePatchModel",
             display_name="Align Model to Memory",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Let pose and face drive the chunk and leave the memory's anchors alone. Load EverAnimate "
             "LoRA does "
             "this too.",
-            inputs=[io.Model.Input("model", tooltip="Wan2.2-Animate, from any loader, with or without LoRAs.")],
+            inputs=[widgets.model()],
             outputs=[io.Model.Output(display_name="model", tooltip="The same model, aligned to the memory.")],
         )
 

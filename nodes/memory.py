@@ -3,15 +3,11 @@
 from comfy_api.latest import io
 
 from ..everanimate_core.geometry import check_size
-from ..everanimate_core.memory import KEYFRAMES, build_memory, memory_from_latents
+from ..everanimate_core.memory import build_memory, memory_from_latents
 from ..everanimate_core.propagation import hand_over
-from ..everanimate_core.video import FIT_POLICIES, fit_frames
-from .host import CATEGORY, HostCodec, Memory, Plan, chunk_latents, frame_source, to_network, to_raw
-
-FIT_TOOLTIP = (
-    "What to do with pictures of another size: stretch (as the authors do), crop to fill, pad with black, or stop with "
-    "an error."
-)
+from ..everanimate_core.video import fit_frames
+from . import widgets
+from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
 
 
 class EverAnimateMemory(io.ComfyNode):
@@ -22,38 +18,16 @@ class EverAnimateMemory(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateMemory",
             display_name="Build Memory",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Start the memory of a long animation from one or more pictures of the person.",
             inputs=[
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
-                io.Image.Input(
-                    "reference_images",
-                    tooltip="The person: 1 to identity_latents pictures. With fewer, the first chunk completes the "
-                    "memory.",
-                ),
-                io.Int.Input(
-                    "width", default=832, min=16, max=8192, step=16, tooltip="Width of the animation in pixels."
-                ),
-                io.Int.Input(
-                    "height", default=480, min=16, max=8192, step=16, tooltip="Height of the animation in pixels."
-                ),
-                io.Int.Input(
-                    "identity_latents",
-                    default=4,
-                    min=1,
-                    max=16,
-                    tooltip="Anchors that say who is animated. The released LoRA was trained with 4.",
-                ),
-                io.Int.Input(
-                    "motion_latents",
-                    default=1,
-                    min=1,
-                    max=16,
-                    tooltip="Latents carried from chunk to chunk. The released LoRA was trained with 1.",
-                ),
-                io.Combo.Input("fit", options=list(FIT_POLICIES), default="stretch", tooltip=FIT_TOOLTIP),
+                widgets.vae(),
+                widgets.reference_images(),
+                *widgets.size(),
+                *widgets.memory_counts(),
+                widgets.fit(),
             ],
-            outputs=[Memory.Output(display_name="memory", tooltip="The memory for chunk 0.")],
+            outputs=[widgets.Memory.Output(display_name="memory", tooltip="The memory for chunk 0.")],
         )
 
     @classmethod
@@ -71,7 +45,7 @@ class EverAnimateMemoryFromLatents(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateMemoryFromLatents",
             display_name="Memory from Latents",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Use latents as they are for identity and motion memory, for example those of an earlier run.",
             inputs=[
                 io.Latent.Input("identity", tooltip="The anchors: every latent frame is one. They stay as they are."),
@@ -87,7 +61,7 @@ class EverAnimateMemoryFromLatents(io.ComfyNode):
                     tooltip="The person, of the animation's size, for CLIP vision to look at.",
                 ),
             ],
-            outputs=[Memory.Output(display_name="memory", tooltip="The memory for the next chunk.")],
+            outputs=[widgets.Memory.Output(display_name="memory", tooltip="The memory for the next chunk.")],
         )
 
     @classmethod
@@ -109,44 +83,30 @@ class EverAnimatePropagate(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimatePropagate",
             display_name="Propagate Latents",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Take a sampled chunk: decode it, keep its new frames, and hand its last latents to the next "
             "chunk.",
             inputs=[
-                Memory.Input("memory", tooltip="The memory that this chunk was conditioned on."),
-                Plan.Input("plan", tooltip="The plan of all chunks."),
-                io.Int.Input("chunk_index", default=0, min=0, max=99999, tooltip="Which chunk this is, from 0."),
+                widgets.Memory.Input("memory", tooltip="The memory that this chunk was conditioned on."),
+                widgets.plan(),
+                widgets.chunk_index(),
                 io.Latent.Input(
                     "samples", tooltip="What the sampler made of Condition Chunk's latent, anchors included."
                 ),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (16 channels)."),
-                io.Combo.Input(
-                    "keyframes",
-                    options=list(KEYFRAMES),
-                    default="random",
-                    tooltip="Which frames of chunk 0 complete the identity memory: random (as released), uniform in "
-                    "time, "
-                    "first, or those whose poses differ most.",
-                ),
+                widgets.vae(),
+                widgets.keyframes(),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=widgets.MAX_SEED,
                     tooltip="Seed of the random keyframes. The sampler has a seed of its own.",
                 ),
-                io.Boolean.Input(
-                    "tiled", default=False, tooltip="Decode in tiles: less memory, slower. Never split in time."
-                ),
-                io.MultiType.Input(
-                    "pose_video",
-                    [io.Image, io.Video],
-                    optional=True,
-                    tooltip="The pose video of Condition Chunk; only keyframes = pose looks at it.",
-                ),
+                widgets.tiled(),
+                widgets.pose_video("The pose video of Condition Chunk; only keyframes = pose looks at it."),
             ],
             outputs=[
-                Memory.Output(display_name="memory", tooltip="The memory for the next chunk."),
+                widgets.Memory.Output(display_name="memory", tooltip="The memory for the next chunk."),
                 io.Image.Output(display_name="images", tooltip="The frames that this chunk adds to the animation."),
                 io.Latent.Output(display_name="latent", tooltip="The chunk's latents without the anchors."),
             ],

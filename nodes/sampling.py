@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..everanimate_core.flow import sigma_schedule
-from .host import CATEGORY
+from . import widgets
 
 
 class EverAnimateSigmas(io.ComfyNode):
@@ -14,21 +14,11 @@ class EverAnimateSigmas(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateSigmas",
             display_name="EverAnimate Sigmas",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Noise levels of the released model: evenly spaced, shifted towards noise, exact for any step "
             "count.",
             inputs=[
-                io.Int.Input(
-                    "steps", default=20, min=1, max=1000, tooltip="Sampling steps (20; 4 to 6 with a distilled LoRA)."
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="How far the levels are shifted towards noise (5 as released; ComfyUI's own default is 8).",
-                ),
+                *widgets.steps_and_shift(),
                 io.Float.Input(
                     "denoise",
                     default=1.0,

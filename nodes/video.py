@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from .host import CATEGORY
+from . import widgets
 
 
 class EverAnimateJoinChunks(io.ComfyNode):
@@ -14,7 +14,7 @@ class EverAnimateJoinChunks(io.ComfyNode):
         return io.Schema(
             node_id="EverAnimateJoinChunks",
             display_name="Join Chunks",
-            category=CATEGORY,
+            category=widgets.CATEGORY,
             description="Put the frames of a chunk behind those of the chunks before.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of this chunk, from Propagate Latents."),
