@@ -67,6 +67,8 @@ class EverAnimateAnimate(io.ComfyNode):
                     default=0,
                     min=0,
                     max=widgets.MAX_SEED,
+                    # Editors draw a new "seed" after every run unless told not to; this one belongs to the run.
+                    control_after_generate=False,
                     tooltip="Seed of the noise and of the keyframes. It stays as it is, so that a run can be "
                     "continued.",
                 ),

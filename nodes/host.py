@@ -164,7 +164,7 @@ def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tens
             f"Propagate Latents: samples must be what was sampled from Condition Chunk's latent, anchors included "
             f"({expected} for {geometry.identity} anchors and {geometry.frames} frames); got {list(raw.shape)}."
         )
-    return to_network(raw)[:, :, geometry.identity :]
+    return to_network(raw)[:, :, geometry.identity :].contiguous()
 
 
 def empty_latent(request: ChunkRequest) -> dict:

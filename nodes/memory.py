@@ -100,6 +100,7 @@ class EverAnimatePropagate(io.ComfyNode):
                     default=0,
                     min=0,
                     max=widgets.MAX_SEED,
+                    control_after_generate=False,
                     tooltip="Seed of the random keyframes. The sampler has a seed of its own.",
                 ),
                 widgets.tiled(),
