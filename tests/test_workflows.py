@@ -1,0 +1,176 @@
+"""The shipped graphs for the canvas: sound, laid out without overlaps, and the same graphs as their API twins."""
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = ROOT / "workflows"
+TWINS = {"animate_long": "animate", "animate_chunks": "chunks"}
+NOTES = {"MarkdownNote", "Note"}
+CONTROLS = {"fixed", "increment", "decrement", "randomize"}
+TITLE_HEIGHT = 30
+LARGEST_PICTURE = 250_000
+
+each_workflow = pytest.mark.parametrize("name", sorted(TWINS))
+
+
+def read(name):
+    return json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def node_table(graph):
+    """{id: node}; every id once."""
+    table = {node["id"]: node for node in graph["nodes"]}
+    assert len(table) == len(graph["nodes"])
+    return table
+
+
+def working(graph):
+    """The nodes that are run: all but the notes."""
+    return [node for node in graph["nodes"] if node["type"] not in NOTES]
+
+
+def widget_values(node):
+    """{widget: value} of a node, from the order in which the canvas keeps them.
+
+    A seed is followed by what becomes of it after a run, which is a widget of the canvas and no input of the node.
+    """
+    values, named = list(node.get("widgets_values") or ()), {}
+    for slot in node["inputs"]:
+        if "widget" not in slot:
+            continue
+        named[slot["name"]] = values.pop(0)
+        if slot["name"] in ("seed", "noise_seed") and values and values[0] in CONTROLS:
+            named["control_after_generate"] = values.pop(0)
+    assert not values, f"{node['type']} {node['id']}: values without a widget: {values}"
+    return named
+
+
+def as_api(graph):
+    """The graph as it is posted to the server: {id: (class, {input: value or [id, output]})}."""
+    links = {link[0]: link for link in graph["links"]}
+    prompt = {}
+    for node in working(graph):
+        canvas_only = {slot["name"] for slot in node["inputs"] if slot["type"] == "IMAGEUPLOAD"} | {
+            "control_after_generate"
+        }
+        inputs = {name: value for name, value in widget_values(node).items() if name not in canvas_only}
+        for slot in node["inputs"]:
+            if slot["link"] is not None:
+                _, source, output, *_ = links[slot["link"]]
+                inputs[slot["name"]] = [str(source), output]
+        prompt[str(node["id"])] = (node["type"], inputs)
+    return prompt
+
+
+def test_every_workflow_has_a_twin_and_a_picture():
+    assert {path.stem for path in WORKFLOWS.glob("*.json")} == set(TWINS)
+    assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == set(TWINS.values())
+    for name in TWINS:
+        picture = (WORKFLOWS / f"{name}.jpg").read_bytes()
+        assert picture.startswith(b"\xff\xd8"), name
+        assert len(picture) < LARGEST_PICTURE, name
+
+
+@each_workflow
+def test_links_agree_with_the_sockets_at_both_ends(name):
+    graph = read(name)
+    nodes = node_table(graph)
+    assert graph["version"] == 0.4
+    assert graph["last_node_id"] == max(nodes)
+    assert graph["last_link_id"] == max(link[0] for link in graph["links"])
+    at_sockets = [
+        (link, source, output, target, slot)
+        for target, node in nodes.items()
+        for slot, socket in enumerate(node["inputs"])
+        if (link := socket["link"]) is not None
+        for source, origin in nodes.items()
+        for output, end in enumerate(origin["outputs"])
+        if link in end["links"]
+    ]
+    assert sorted(at_sockets) == sorted(tuple(link[:5]) for link in graph["links"])
+    assert len({link[0] for link in graph["links"]}) == len(graph["links"])
+    assert sum(len(end["links"]) for node in nodes.values() for end in node["outputs"]) == len(graph["links"])
+    for _, source, output, target, slot, kind in graph["links"]:
+        given, taken = nodes[source]["outputs"][output]["type"], nodes[target]["inputs"][slot]["type"]
+        assert given in taken.split(",")
+        assert kind in (given, taken)
+
+
+@each_workflow
+def test_reroutes_carry_links_that_exist(name):
+    extra = read(name)["extra"]
+    links = {link[0] for link in read(name)["links"]}
+    dots = {dot["id"]: dot for dot in extra["reroutes"]}
+    carried = {dot: set() for dot in dots}
+    for ending in extra["linkExtensions"]:
+        assert ending["id"] in links
+        dot = ending["parentId"]
+        while dot is not None:
+            carried[dot].add(ending["id"])
+            dot = dots[dot].get("parentId")
+    assert carried == {dot: set(dots[dot]["linkIds"]) for dot in dots}
+    assert all(carried.values())
+
+
+@each_workflow
+def test_nodes_of_this_pack_exist(name):
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py"))
+    known = set(re.findall(r'node_id="(\w+)"', sources))
+    used = {node["type"] for node in read(name)["nodes"] if node["type"].startswith("EverAnimate")}
+    assert used
+    assert used <= known
+
+
+@each_workflow
+def test_is_the_same_graph_as_its_api_twin(name):
+    twin = json.loads((WORKFLOWS / "api" / f"{TWINS[name]}.json").read_text(encoding="utf-8"))
+    assert as_api(read(name)) == {node_id: (node["class_type"], node["inputs"]) for node_id, node in twin.items()}
+
+
+@each_workflow
+def test_seeds_stay_as_they_are(name):
+    for node in working(read(name)):
+        own = node["type"].startswith("EverAnimate")
+        # The pack's own nodes ask the canvas not to offer this widget.
+        assert widget_values(node).get("control_after_generate") in ((None,) if own else (None, "fixed")), node["id"]
+
+
+@each_workflow
+def test_values_by_name_are_those_by_order(name):
+    for node in working(read(name)):
+        assert widget_values(node) == node.get("widgets_values_named", {}), node["id"]
+
+
+@each_workflow
+def test_nodes_lie_apart_and_links_run_to_the_right(name):
+    graph = read(name)
+    nodes = node_table(graph)
+
+    def box(node):
+        (x, y), (width, height) = node["pos"], node["size"]
+        return x, y - TITLE_HEIGHT, x + width, y + height
+
+    for one, other in combinations(nodes.values(), 2):
+        (left, top, right, bottom), (left2, top2, right2, bottom2) = box(one), box(other)
+        apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
+        assert apart, (one["id"], other["id"])
+    for _, source, _, target, *_ in graph["links"]:
+        assert box(nodes[source])[2] <= box(nodes[target])[0]
+
+
+@each_workflow
+def test_a_note_names_every_file_and_its_folder(name):
+    graph = read(name)
+    text = "\n".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] in NOTES)
+    files = [file for node in graph["nodes"] for file in node["properties"].get("models", ())]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(files) == 5
+    for file in files:
+        assert f"models/{file['directory']}" in text
+        assert f"[{file['name']}]({file['url']})" in text
+        assert f"`{file['name']}`" in readme
