@@ -30,7 +30,6 @@ FIT_POLICIES = ("stretch", "crop", "pad", "error")
 _FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "mpeg4", "ffv1", "mjpeg", "prores", "png"}
 # Colour matrices by their number in files, which the converter shares; it knows BT.601, with several numbers, as 5.
 _BT709, _BT2020, _BT601 = 1, 9, 5
-_LIMITED_RANGE = 1
 
 
 class VideoError(ValueError):
@@ -75,12 +74,13 @@ def _resize(frames: Tensor, width: int, height: int) -> Tensor:
 
 
 class TensorFrames:
-    """Frames that are in memory already: images [n, H, W, 3 or 4] in 0..1 (a fourth channel, alpha, is left out)."""
+    """Frames that are in memory already: images [n, H, W, 3 or 4] in 0..1 (a fourth channel, alpha, is left out).
 
-    fps = None
+    `fps`: frames a second, where they are known to have a rate.
+    """
 
-    def __init__(self, images: Tensor):
-        self._images = images[..., :3]
+    def __init__(self, images: Tensor, fps: Fraction | None = None):
+        self._images, self.fps = images[..., :3], fps
         self.frame_count, self.height, self.width = images.shape[:3]
 
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -95,6 +95,8 @@ class VideoFrames:
     `frame_count`, `width` and `height` (pixels, after the file's rotation flag is applied; pixels count as square) and
     `fps` (frames a second as a Fraction, the average where the rate varies) are known on opening. The decoded frames
     of one `read` are kept until the next. A file object stays open on `close`, and nothing else may read it meanwhile.
+    Files whose packets do not tell their frames (AVI, GIF, MPEG-2 and the like) are decoded once on opening, and again
+    from the start for each step back.
     Raises VideoError for a file that is no readable video or holds no frame.
     """
 
@@ -121,6 +123,7 @@ class VideoFrames:
         self.close()
 
     def close(self) -> None:
+        """Close the file; nothing can be read any more."""
         self._container.close()
 
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -144,7 +147,7 @@ class VideoFrames:
         self._container = _open_video(self._source)
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
-        self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())  # what the decoder gives next
+        self._run: Iterator[tuple[float, av.VideoFrame]] = iter(())  # what the decoder gives next
         self._position = float("inf")  # the number of the frame that it gave last; none yet: every frame lies behind
 
     def _decode(self, number: int) -> av.VideoFrame:
@@ -152,8 +155,8 @@ class VideoFrames:
             if number <= self._position:
                 self._restart()
         else:
-            key = bisect_right(self._index.key_pts, self._index.shown[number]) - 1
-            if number <= self._position or self._index.key_pts[key] > self._index.shown[self._position + 1]:
+            key = bisect_right(self._index.keys, self._index.shown[number]) - 1
+            if number <= self._position or self._index.keys[key] > self._index.shown[self._position + 1]:
                 self._seek(key)
         for found, frame in self._run:
             self._position = found
@@ -168,21 +171,11 @@ class VideoFrames:
 
     def _seek(self, key: int) -> None:
         """Let `_run` start at this keyframe; should the container seek beyond it, `_run` is empty."""
-        self._container.seek(self._index.key_start[key], stream=self._stream)
-        start = self._index.key_pts[key]
+        start, numbers = self._index.keys[key], self._index.numbers
+        self._container.seek(self._index.seeks[key], stream=self._stream)
         packets = dropwhile(lambda packet: packet.pts != start, self._container.demux(self._stream))
-        self._run = self._numbered(packets)
+        self._run = ((numbers.get(frame.pts, float("inf")), frame) for frame in self._decoded(packets))
         self._position = -1
-
-    def _numbered(self, packets: Iterable[av.Packet]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode and number the frames by their time, up to where that no longer counts 1, 2, 3."""
-        last = None
-        for frame in self._decoded(packets):
-            number = self._index.numbers.get(frame.pts)
-            if number is None or (last is not None and number != last + 1):
-                return
-            last = number
-            yield number, frame
 
     def _count_by_decoding(self) -> int:
         """Drop the index and count what a full decode shows: right for any file, but reading can only go forwards."""
@@ -210,32 +203,28 @@ class _Index:
 
     shown: list[int]  # the pts of every frame, in the order of showing
     numbers: dict[int, int]  # pts -> frame number
-    key_pts: list[int]  # of the keyframes
-    key_start: list[int]  # where to seek for them
+    keys: list[int]  # the pts of every keyframe, in order
+    seeks: list[int]  # where to seek for it: its decoding time, by which some containers search
 
 
 def _build_index(container: av.container.InputContainer, stream: av.VideoStream) -> _Index | None:
     """Index the packets without decoding them; None where they do not say for certain which frames will be shown."""
-    packets = [
-        (p.pts, p.pts if p.dts is None else p.dts, p.is_keyframe, p.is_discard)
-        for p in container.demux(stream)
-        if p.size
-    ]
+    packets = [(p.pts, p.dts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
     # AVI has no presentation times; with B-frames those that FFmpeg makes up are wrong.
     if container.format.name == "avi" or stream.codec_context.codec.canonical_name not in _FRAME_PER_PACKET:
         return None
     if any(pts is None for pts, *_ in packets):
         return None
     shown = sorted(pts for pts, _, _, discard in packets if not discard)
-    keys = sorted((pts, min(pts, dts)) for pts, dts, key, _ in packets if key)
+    keys = sorted((pts, pts if dts is None else dts) for pts, dts, key, _ in packets if key)
     # The same time twice, or frames before the first keyframe, which no decoder can show: count what it does show.
     if len(set(shown)) < len(shown) or (shown and (not keys or keys[0][0] > shown[0])):
         return None
     return _Index(
         shown=shown,
         numbers={pts: number for number, pts in enumerate(shown)},
-        key_pts=[pts for pts, _ in keys],
-        key_start=[start for _, start in keys],
+        keys=[pts for pts, _ in keys],
+        seeks=[dts for _, dts in keys],
     )
 
 
@@ -244,9 +233,7 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
     matrix = frame.colorspace if frame.colorspace in (_BT709, _BT2020) else _BT601  # untagged counts as BT.601
     # RGB has no matrix, but older PyAV applies the source's only where the two differ.
     other = _BT709 if matrix == _BT601 else _BT601
-    rgb = frame.reformat(
-        format="rgb24", src_colorspace=matrix, dst_colorspace=other, src_color_range=frame.color_range
-    ).to_ndarray()
+    rgb = frame.reformat(format="rgb24", src_colorspace=matrix, dst_colorspace=other).to_ndarray()
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
@@ -289,11 +276,9 @@ class VideoWriter:
             self._output = files.enter_context(_replacing(path))
             self._stream = self._output.add_stream(codec, rate=self._fps, options={"crf": str(crf)})
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, pix_fmt
-            context = self._stream.codec_context
-            context.time_base = 1 / self._fps
             if not layout.is_rgb:
+                context = self._stream.codec_context
                 context.colorspace = context.color_primaries = context.color_trc = _BT709
-                context.color_range = _LIMITED_RANGE
             self._mux_audio = files.enter_context(_audio(audio_from, self._output))
             files.push(self._finish)
             self._files = files.pop_all()
@@ -330,7 +315,6 @@ class VideoWriter:
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
-            packet.duration = 1  # the encoder leaves it open, and the last frame would have none
             self._output.mux(packet)
         self._mux_audio(self.frame_count / self._fps)
 
