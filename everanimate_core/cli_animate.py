@@ -16,16 +16,19 @@ from .backends.wan_codec import WanCodec
 from .backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from .fingerprint import digest, weights_digest
 from .flow import sigma_schedule
-from .frames import FittedFrames
+from .frames import FittedFrames, fit_frames
 from .geometry import check_size
 from .lora import apply_lora, read_lora
 from .memory import build_memory
 from .plan import ChunkPlan
 from .prompts import chunk_prompts, read_prompts
 from .propagation import FACE_SIZE, Drivers
-from .run import Job, RemainingTime, run
+from .run import Job, Progress, RemainingTime, run
 from .run_store import RunStore
-from .video import VideoFrames, fit_frames
+from .video import VideoFrames
+
+# Containers that hold the segments' H.264 as it is.
+OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
@@ -34,6 +37,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
     Inputs are read and checked before the network is loaded. Raises ValueError for what cannot serve, RunFailed when
     files cannot be written.
     """
+    _check_out(options)
     check_size(options.width, options.height)
     references = torch.cat([_reference(path, options) for path in options.reference])
     drivers = _drivers(options)
@@ -65,6 +69,11 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
         audio_from=options.pose,
     )
     remaining = RemainingTime()
+
+    def on_chunk(done: Progress) -> None:
+        options.to_go_on = () if options.resume else ("--resume",)
+        report(f"{done}{remaining.after(done)}")
+
     run(
         job,
         RunStore(options.run or options.out.with_suffix(".run")),
@@ -73,9 +82,18 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
         options.out,
         options.resume,
         options.from_chunk,
-        lambda done: report(f"{done}{remaining.after(done)}"),
+        on_chunk,
     )
     return options.out
+
+
+def _check_out(options: Namespace) -> None:
+    out = options.out
+    if out.suffix.lower() not in OUT_SUFFIXES or out.is_dir():
+        raise ValueError(f"--out: must be a video file that ends in {', '.join(OUT_SUFFIXES)} (dance.mp4); got {out}.")
+    inputs = [*options.reference, options.pose, options.face, options.background, options.mask]
+    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
+        raise ValueError(f"--out: must be another file than the inputs, which it would replace (dance.mp4); got {out}.")
 
 
 def _reference(path: Path, options: Namespace) -> Tensor:
@@ -97,12 +115,12 @@ def _drivers(options: Namespace) -> Drivers:
 
 def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
-    device = torch.device(options.device) if options.device else _accelerator()
+    device = _device(options.device) if options.device else _accelerator()
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model == "random":
         model = random_tiny(device=device, dtype=dtype)
-        model = DiffusersWan(
-            model.transformer, WanCodec(model.codec.vae, tiled=options.tiled), model.text, model.image_encoder
+        model = replace(
+            model, codec=WanCodec(model.codec.vae, tiled=options.tiled), cfg=options.cfg, negative_text=model.text
         )
     else:
         files = _files(options)
@@ -129,7 +147,16 @@ def _files(options: Namespace) -> WanFiles:
         return WanFiles.from_folder(path)
     if options.parts is None:
         raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
-    return replace(WanFiles.from_folder(options.parts), transformer=path)
+    return WanFiles.from_folder(options.parts, path)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
+        raise ValueError(
+            f"--device: must be one that torch has here (cpu, cuda, cuda:1); got {name} ({error})."
+        ) from error
 
 
 def _accelerator() -> torch.device:

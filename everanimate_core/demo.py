@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .video import VideoWriter
+from .video_writer import VideoWriter
 
 SIZE = 64
 FPS = 25
@@ -29,7 +29,9 @@ DEMO_SETTINGS = ("--width", str(SIZE), "--height", str(SIZE), "--steps", "4")
 
 
 def write_inputs(folder: Path, seconds: float) -> tuple[Path, Path]:
-    """Make `folder` with reference.png and pose.mp4, `seconds` long; the two paths."""
+    """Make `folder` with reference.png and pose.mp4, `seconds` long; the two paths. ValueError for no whole frame."""
+    if not seconds * FPS >= 1:
+        raise ValueError(f"demo: --seconds must be at least {1 / FPS} (60); got {seconds}.")
     folder.mkdir(parents=True, exist_ok=True)
     reference, pose = folder / "reference.png", folder / "pose.mp4"
     cv2.imwrite(str(reference), cv2.cvtColor(reference_frame(), cv2.COLOR_RGB2BGR))

@@ -8,8 +8,12 @@ from .plan import ChunkPlan
 
 def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
     """The changes in the file, by frame; ValueError, naming the line, unless they rise from frame 0."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(f"prompts: the file must be UTF-8 text (save it as such); got {error} in {path}.") from error
     changes: list[tuple[int, str]] = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         frame, colon, prompt = line.partition(":")

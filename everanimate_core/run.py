@@ -22,7 +22,8 @@ from .memory import Codec, ContextMemory, channel_drift
 from .plan import ChunkPlan
 from .propagation import ChunkRequest, ChunkResult, Drivers, animate, decode_chunk
 from .run_store import ChunkRecord, Manifest, RunError, RunStore
-from .video import VideoWriter, concat_segments
+from .video import VideoError
+from .video_writer import VideoWriter, concat_segments
 
 SampleChunk = Callable[[ChunkRequest, int], Tensor]
 
@@ -37,7 +38,7 @@ class Job:
 
     settings: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a run is only
     continued with the same. prompts: digest of each chunk's prompt, the last serves all that follow. fps: of the
-    result. audio_from: the video whose sound goes with it.
+    result. audio_from: the video whose sound goes with it, from audio_start seconds on.
     """
 
     plan: ChunkPlan
@@ -52,6 +53,7 @@ class Job:
     clip_source: str = "last_frame"
     latent_context: bool = False
     audio_from: Any = None
+    audio_start: float = 0
 
     def constants(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
@@ -168,10 +170,18 @@ class _Run:
 
     def sample_and_keep(self, sample_chunk: SampleChunk, request: ChunkRequest, noise_seed: int) -> Tensor:
         """Sample a chunk and keep its latents before anything is decoded; what was kept so is not sampled again."""
-        latents = self.store.sampled_latents(request.index, self.key)
-        if latents is None:
-            latents = sample_chunk(request, noise_seed)
-            self.store.save_latents(request.index, self.key, latents)
+        index = request.index
+        latents = kept = self.store.sampled_latents(index, self.key)
+        if kept is None:
+            # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
+            if request.clip_image is not None:
+                request = replace(request, clip_image=request.clip_image.contiguous())
+            latents = sample_chunk(request, noise_seed).contiguous()
+        # From here on the files of older records are replaced.
+        self.manifest = replace(self.manifest, chunks=self.manifest.chunks[:index])
+        self.store.write_manifest(self.manifest)
+        if kept is None:
+            self.store.save_latents(index, self.key, latents)
         return latents
 
     def keep(self, result: ChunkResult, before: ContextMemory) -> Progress:
@@ -213,41 +223,37 @@ class _Run:
         """Join the finished segments, if there are any, into `path`, with sound."""
         count = min(len(self.manifest.chunks), self.job.plan.chunk_count)
         if count:
-            concat_segments([self.store.segment_path(i) for i in range(count)], path, self.job.audio_from)
+            segments = [self.store.segment_path(i) for i in range(count)]
+            concat_segments(segments, path, self.job.audio_from, self.job.audio_start)
 
 
 def begin(job: Job, store: RunStore, from_chunk: int) -> Manifest:
     """The manifest to go on with; RunError when the run on disk was made with something else."""
     constants = job.constants()
     found = store.read_manifest()
-    if from_chunk > (len(found.chunks) if found else 0):
+    last = min(len(found.chunks), job.plan.chunk_count - 1) if found else 0
+    if not 0 <= from_chunk <= last:
         raise RunError(
             "Animate Long Video: from_chunk must be a finished chunk or the one after the last "
-            f"(0..{len(found.chunks) if found else 0}); got {from_chunk}."
+            f"(0..{last}); got {from_chunk}."
         )
-    if found is None:
-        manifest = Manifest(constants, {"0": job.seed})
-    else:
-        names = sorted(constants.keys() | found.settings.keys())
-        other = [name for name in names if constants.get(name) != found.settings.get(name)]
-        if found.seed != job.seed and not from_chunk:
-            other.append("seed")
-        if other:
-            was, now = found.settings | {"seed": found.seed}, constants | {"seed": job.seed}
-            differences = "; ".join(f"{name} {now.get(name)} instead of {was.get(name)}" for name in other)
-            raise RunError(
-                "Animate Long Video: a run is continued with what it was started with (choose another run name, or set "
-                f"resume to false; with from_chunk the seed may change); got {differences}."
-            )
-        seeds = dict(found.seeds)
-        if from_chunk:
-            seeds = {first: seed for first, seed in seeds.items() if int(first) < from_chunk} | {
-                str(from_chunk): job.seed
-            }
-        chunks = found.chunks[:from_chunk] if from_chunk else found.chunks
-        manifest = replace(found, seeds=seeds, chunks=chunks)
-    store.write_manifest(manifest)
-    return manifest
+    if found is None or not found.chunks:
+        return Manifest(constants, {"0": job.seed})
+    names = sorted(constants.keys() | found.settings.keys())
+    other = [name for name in names if constants.get(name) != found.settings.get(name)]
+    if found.seed != job.seed and not from_chunk:
+        other.append("seed")
+    if other:
+        was, now = found.settings | {"seed": found.seed}, constants | {"seed": job.seed}
+        differences = "; ".join(f"{name} {now.get(name)} instead of {was.get(name)}" for name in other)
+        raise RunError(
+            "Animate Long Video: a run is continued with what it was started with (choose another run name, or set "
+            f"resume to false; with from_chunk the seed may change); got {differences}."
+        )
+    if not from_chunk:
+        return found
+    seeds = {first: seed for first, seed in found.seeds.items() if int(first) < from_chunk}
+    return Manifest(found.settings, seeds | {str(from_chunk): job.seed}, found.chunks[:from_chunk])
 
 
 def run(
@@ -264,37 +270,55 @@ def run(
 
     resume: go on with what the store holds; else it is set aside. from_chunk: make this chunk and all that follow again
     (0: none). on_chunk is called after each chunk. Whatever ends the run early, finished chunks stay in the store and
-    are joined into `path`. Raises RunError for a run that cannot be continued so, RunFailed when files cannot be
-    written, and what `sample_chunk` or a callback raises.
+    are joined into `path`. Raises RunError for a run that cannot be continued so, ValueError for inputs that cannot
+    serve, RunFailed when files cannot be written or an input fails after chunks were finished, and what `sample_chunk`
+    or a callback raises.
     """
     job.drivers.check(job.plan)
     job.plan.geometry(job.memory.identity_count, job.memory.motion_count)
+    if from_chunk and not resume:
+        raise RunError(
+            f"Animate Long Video: from_chunk needs the chunks before it (resume true); got {from_chunk} and resume "
+            "false."
+        )
     current = None
     try:
         with store.locked():
+            path.parent.mkdir(parents=True, exist_ok=True)
             if not resume:
                 store.set_aside()
-            store.folder.mkdir(exist_ok=True)
             current = _Run(job, store, codec, begin(job, store, from_chunk), from_chunk)
             try:
                 result, before = _make_chunks(job, current, sample_chunk, codec, on_chunk)
+            except RunError:
+                raise
             except BaseException:
                 # What is finished can be watched; what ended the run is told, not a fault of this.
-                with suppress(OSError, av.FFmpegError):
+                with suppress(OSError, av.FFmpegError, VideoError):
                     current.join(path)
                 raise
             current.join(path)
+    except RunError:
+        raise
     except (OSError, av.FFmpegError) as error:
-        finished = len(current.manifest.chunks) if current else 0
         raise RunFailed(
             f"Animate Long Video: the run's files must be writable and the disk not full; got {error}. "
-            f"{finished} finished chunks are kept in {store.folder}; the same run goes on from there."
+            f"{_kept(store, current)}"
         ) from error
+    except ValueError as error:
+        if current is None or not current.manifest.chunks:
+            raise
+        raise RunFailed(f"{error} {_kept(store, current)}") from error
     if result.frames is None:
         frames = decode_chunk(result.latents, before, codec, job.latent_context)
         result = replace(result, frames=frames[job.plan.kept(result.index)])
     chunks = [vars(record) for record in current.manifest.chunks]
     return Outcome(result, {"frames": job.plan.total_frames, "fps": str(job.fps), "chunks": chunks})
+
+
+def _kept(store: RunStore, current: _Run | None) -> str:
+    finished = len(current.manifest.chunks) if current else 0
+    return f"{finished} finished chunks are kept in {store.folder}; the same run goes on from there."
 
 
 def _make_chunks(job, current, sample_chunk, codec, on_chunk) -> tuple[ChunkResult, ContextMemory]:

@@ -32,7 +32,7 @@ MEMORY_FIELDS = ("identity", "statistics", "last_frames")
 
 
 # Names that Windows gives to devices, with or without an ending.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-])?")
 
 
@@ -93,7 +93,11 @@ def run_folder(root: str | os.PathLike, name: str) -> Path:
 
 
 def atomic_write(path: Path, write) -> None:
-    """Let `write(temporary path)` make a file, then give it its name; nothing is left behind when it fails."""
+    """Let `write(temporary path)` make a file, then give it its name; nothing is left behind when it fails.
+
+    The folder is made when it does not exist yet.
+    """
+    path.parent.mkdir(exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         write(part)
@@ -108,7 +112,8 @@ class RunStore:
     """The files of one run; `folder` is made when it does not exist yet."""
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+        # Absolute: the lock lies beside it, whatever name it was given ("." has none).
+        self.folder = Path(os.path.abspath(folder))
 
     @contextmanager
     def locked(self):

@@ -8,11 +8,11 @@ import folder_paths
 from comfy_api.latest import Input, InputImpl, io, ui
 
 from ..everanimate_core.flow import SEED_MODES, sigma_schedule
+from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory
 from ..everanimate_core.run import Job, run
 from ..everanimate_core.run_store import RunStore, run_folder
-from ..everanimate_core.video import fit_frames
 from . import widgets
 from .chunk import make_plan
 from .host import (
@@ -25,6 +25,7 @@ from .host import (
     sample,
     stream_source,
     to_network,
+    trim_window,
 )
 from .identity import conditioning_digest, run_settings
 
@@ -201,6 +202,7 @@ class EverAnimateAnimate(io.ComfyNode):
             clip_source=clip_source,
             latent_context=latent_context,
             audio_from=audio_source(pose_video),
+            audio_start=trim_window(pose_video)[0],
         )
         progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
 

@@ -24,9 +24,7 @@ class EverAnimatePlanChunks(io.ComfyNode):
                 widgets.pose_video("Gives the length when total_frames is 0."),
             ],
             outputs=[
-                widgets.Plan.Output(
-                    display_name="plan", tooltip="For Condition Chunk and Propagate Latents."
-                ),
+                widgets.Plan.Output(display_name="plan", tooltip="For Condition Chunk and Propagate Latents."),
                 io.Int.Output(display_name="chunk_count", tooltip="How many chunks there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],

@@ -17,13 +17,13 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..everanimate_core.frames import FittedFrames, TrimmedFrames
+from ..everanimate_core.frames import FittedFrames, TensorFrames, TrimmedFrames
 from ..everanimate_core.geometry import LATENT_CHANNELS
 from ..everanimate_core.memory import ContextMemory
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.propagation import FACE_SIZE, ChunkRequest, Drivers, FrameSource
 from ..everanimate_core.run import Progress, RemainingTime
-from ..everanimate_core.video import TensorFrames, VideoFrames
+from ..everanimate_core.video import VideoFrames
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -76,7 +76,7 @@ def frame_source(name: str, video) -> FrameSource:
     Raises ValueError, naming the input, for one without frames.
     """
     if isinstance(video, InputImpl.VideoFromFile):
-        source = trimmed(VideoFrames(stream_source(video)), video)
+        source = TrimmedFrames(VideoFrames(stream_source(video)), *trim_window(video))
     elif isinstance(video, Input.Video):
         components = video.get_components()
         source = TensorFrames(components.images, components.frame_rate)
@@ -109,11 +109,9 @@ def stream_source(video) -> str | BytesIO:
     return BytesIO(source.getvalue()) if isinstance(source, BytesIO) else source
 
 
-def trimmed(source: VideoFrames, video) -> FrameSource:
-    """The part of a file that a VIDEO shows; older hosts cannot cut a VIDEO."""
-    if not hasattr(video, "get_active_trim_window"):
-        return source
-    return TrimmedFrames(source, *video.get_active_trim_window())
+def trim_window(video) -> tuple[float, float]:
+    """Start and duration in seconds (0: to the end) of the part that a VIDEO shows; older hosts cannot cut one."""
+    return video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
 
 
 def clip_features(clip_vision, image: Tensor | None):

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
+from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory, memory_from_latents
 from ..everanimate_core.propagation import hand_over
-from ..everanimate_core.video import fit_frames
 from . import widgets
 from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
 

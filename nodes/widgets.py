@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
+from ..everanimate_core.frames import FIT_POLICIES
 from ..everanimate_core.memory import KEYFRAMES
 from ..everanimate_core.plan import CONTINUATIONS
 from ..everanimate_core.propagation import CLIP_SOURCES
-from ..everanimate_core.video import FIT_POLICIES
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")

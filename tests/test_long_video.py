@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from everanimate_core.video import VideoWriter
+from everanimate_core.video_writer import VideoWriter
 
 FRAMES, SIZE = 10_000, 32
 

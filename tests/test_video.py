@@ -13,16 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from everanimate_core.video import (
-    FIT_POLICIES,
-    TensorFrames,
-    VideoError,
-    VideoFrames,
-    VideoWriter,
-    concat_segments,
-    fit_frames,
-    to_mask,
-)
+from everanimate_core.frames import FIT_POLICIES, TensorFrames, fit_frames
+from everanimate_core.video import VideoError, VideoFrames
+from everanimate_core.video_writer import VideoWriter, concat_segments
 
 DATA = Path(__file__).parent / "data"
 WIDTH, HEIGHT, COUNT = 96, 64, 80
@@ -551,6 +544,17 @@ def test_joined_segments_carry_the_audio(tmp_path):
     assert 2 <= len(samples) / 48000 < 2 + 1024 / 48000
 
 
+def test_joined_segments_carry_the_audio_from_where_the_picture_starts(tmp_path):
+    """A VIDEO that was trimmed brings the part of the sound that belongs to its part of the picture."""
+    recording = tone(tmp_path / "t.wav", 3, silent_until=1.5)
+    paths = write_segments(tmp_path, [25, 25])
+    concat_segments(paths, tmp_path / "whole.mp4", recording)
+    concat_segments(paths, tmp_path / "later.mp4", recording, audio_start=1.0)
+    for name, silent in (("whole.mp4", 1.5), ("later.mp4", 0.5)):
+        start, samples = sound(tmp_path / name)
+        assert abs(float(start) + (np.abs(samples) > 0.05).argmax() / 48000 - silent) < 0.05
+
+
 def test_segments_that_do_not_fit_together_are_refused(tmp_path):
     paths = write_segments(tmp_path, [4, 4])
     with VideoWriter(paths[1], 25, WIDTH, HEIGHT) as writer:
@@ -564,10 +568,6 @@ def test_segments_that_do_not_fit_together_are_refused(tmp_path):
     with pytest.raises(VideoError, match="at least one segment"):
         concat_segments([], out)
     assert not list(tmp_path.glob("joined*"))
-
-
-def test_a_mask_is_the_average_of_the_channels():
-    assert torch.equal(to_mask(torch.tensor([[[[0.0, 0.5, 1.0], [1.0, 1.0, 1.0]]]])), torch.tensor([[[0.5, 1.0]]]))
 
 
 def columns(*values, height=2):

@@ -1,0 +1,222 @@
+"""Frames into video files, streamed with PyAV; files joined without encoding them again; sound passed through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import torch
+from torch import Tensor
+
+from .video import BT601, BT709, Source, VideoError, open_input, open_video
+
+
+class VideoWriter:
+    """Write frames to `path` as they come; the file appears under its name when it is whole, at `close`.
+
+    Use it as a context manager: an exception inside leaves nothing behind, neither the file nor a part of it, and an
+    older file of that name stays as it is. The container follows from the suffix.
+
+    fps: frames a second, exact as a Fraction; every frame lasts 1/fps.
+    width, height: pixels; even where `pix_fmt` halves the colour planes, as yuv420p does.
+    codec, crf, pix_fmt: bit exact on 8-bit values are ("libx264rgb", 0, "rgb24") and, in .mkv, ("ffv1", any, "bgr0").
+        YUV is tagged and converted as BT.709, limited range. crf is for the codecs that have one (0 best, 51 worst).
+    audio_from: a video (path or own file object) whose first audio stream is added, in step with its picture, up to
+        the length written (to one audio packet): copied where the container allows, else as AAC. None there: none.
+
+    Raises VideoError for sizes the format cannot hold, an unreadable `audio_from`, and a close without any frame.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: Fraction | float,
+        width: int,
+        height: int,
+        *,
+        codec: str = "libx264",
+        crf: int = 17,
+        pix_fmt: str = "yuv420p",
+        audio_from: Source | None = None,
+    ):
+        layout = av.VideoFormat(pix_fmt)
+        if width % (2 // layout.chroma_width(2)) or height % (2 // layout.chroma_height(2)):
+            raise VideoError(f"Video: width and height must be even for {pix_fmt} (832x480); got {width}x{height}.")
+        self.frame_count = 0
+        self._path, self._shape = path, (height, width, 3)
+        # A float stands for the simple fraction next to it: 29.97 and 23.976 have no other meaning.
+        self._fps = Fraction(fps).limit_denominator(1001) if isinstance(fps, float) else Fraction(fps)
+        with ExitStack() as files:
+            self._output = files.enter_context(_replacing(path))
+            self._stream = self._output.add_stream(codec, rate=self._fps, options={"crf": str(crf)})
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, pix_fmt
+            if not layout.is_rgb:
+                context = self._stream.codec_context
+                context.colorspace = context.color_primaries = context.color_trc = BT709
+            self._mux_audio = files.enter_context(_audio(audio_from, self._output, 0))
+            files.push(self._finish)
+            self._files = files.pop_all()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._files.__exit__(*exception)
+
+    def write(self, frames: Tensor) -> None:
+        """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
+        if frames.shape[1:] != self._shape:
+            height, width, _ = self._shape
+            raise VideoError(f"Video: frames must be [n, {height}, {width}, 3]; got {list(frames.shape)}.")
+        for rgb in frames:
+            pixels = (rgb.clamp(0, 1) * 255).round().to("cpu", torch.uint8).contiguous().numpy()
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            # Older PyAV converts to the wanted matrix only where the source claims another one.
+            frame = frame.reformat(format=self._stream.pix_fmt, src_colorspace=BT601, dst_colorspace=BT709)
+            frame.pts, frame.time_base = self.frame_count, 1 / self._fps
+            self._mux(frame)
+            self.frame_count += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name; a second call does nothing."""
+        self._files.close()
+
+    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            if not self.frame_count:
+                raise VideoError(f"Video: at least one frame must be written; got 0 for {self._path}.")
+            self._mux(None)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self._output.mux(packet)
+        self._mux_audio(self.frame_count / self._fps)
+
+
+def concat_segments(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    audio_from: Source | None = None,
+    audio_start: float = 0,
+) -> None:
+    """Join videos that one set of `VideoWriter` settings wrote into `out`, without encoding them again.
+
+    The frames of `out` are those of the parts, one after the other, at their common rate. The audio of the parts is
+    left out; `audio_from`, from `audio_start` seconds of its picture on, and the way the file appears are as in
+    `VideoWriter`. Raises VideoError without a part, and for one that cannot be read or differs in codec, size, rate or
+    codec settings.
+    """
+    if not paths:
+        raise VideoError(f"Video: at least one segment is needed; got 0 for {out}.")
+    settings, _ = _survey(paths[0])
+    orders = []
+    for path in paths:
+        found, order = _survey(path)
+        if found != settings:
+            raise VideoError(f"Video: segments must share codec, size, rate and settings with {paths[0]}; got {path}.")
+        orders.append(order)
+    # Decoding runs ahead of showing by one delay for all: a short segment on its own would need less than its
+    # neighbours, and its decoding times would collide with theirs.
+    delay = max(place - number for order in orders for place, number in enumerate(order))
+    with ExitStack() as files:
+        output = files.enter_context(_replacing(out))
+        template = files.enter_context(open_video(paths[0])).streams.video[0]
+        stream = output.add_stream_from_template(template, opaque=True)
+        mux_audio = files.enter_context(_audio(audio_from, output, audio_start))
+        rate, written = template.average_rate, 0
+        for path, order in zip(paths, orders, strict=True):
+            with open_video(path) as segment:
+                packets = (packet for packet in segment.demux(video=0) if packet.size)
+                for place, packet in enumerate(packets):
+                    packet.stream, packet.time_base = stream, 1 / rate
+                    packet.pts, packet.dts, packet.duration = written + order[place], written + place - delay, 1
+                    output.mux(packet)
+                    mux_audio((written + place + 1) / rate)
+            written += len(order)
+
+
+def _survey(path: str | os.PathLike) -> tuple[tuple, list[int]]:
+    """What segments must share, and the frame number of each packet, in the order of decoding."""
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        times = [packet.pts for packet in container.demux(stream) if packet.size]
+        numbers = {pts: number for number, pts in enumerate(sorted(times))}
+        settings = (context.name, context.width, context.height, stream.average_rate, context.extradata)
+        return settings, [numbers[pts] for pts in times]
+
+
+@contextmanager
+def _audio(
+    source: Source | None, output: av.container.OutputContainer, begin: float
+) -> Iterator[Callable[[Fraction], None]]:
+    """Add the first audio stream of `source` from `begin` on; gives a function that muxes it up to a time."""
+    with ExitStack() as files:
+        container = None if source is None else files.enter_context(open_input(source))
+        packets: Iterator[av.Packet] = iter(())
+        if container is not None and container.streams.audio:
+            stream = container.streams.audio[0]
+            codec = stream.codec_context.codec.canonical_name
+            # mp4 may hold raw sound too, but hardly anything plays it.
+            unplayable = output.format.name == "mp4" and codec.startswith("pcm_")
+            copied = codec in output.supported_codecs and not unplayable
+            if copied:
+                target = output.add_stream_from_template(stream, opaque=True)
+            else:
+                target = output.add_stream("aac", rate=48000)
+                target.codec_context.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+            packets = _audio_packets(container, stream, target, copied, begin)
+        waiting: list[av.Packet] = []
+
+        def mux_until(seconds: Fraction) -> None:
+            for packet in chain(waiting[:], packets):
+                waiting[:] = [packet]
+                if packet.pts * packet.time_base >= seconds:
+                    return
+                output.mux(packet)
+            waiting.clear()
+
+        yield mux_until
+
+
+def _audio_packets(
+    container: av.container.InputContainer, stream: av.AudioStream, target: av.AudioStream, copied: bool, begin: float
+) -> Iterator[av.Packet]:
+    """The packets of `stream`, or of its sound encoded anew, on a clock that is 0 `begin` seconds into the picture."""
+    clock = container.streams.video[0] if container.streams.video else stream
+    start = (clock.start_time or 0) * clock.time_base + Fraction(begin)
+    for part in container.demux(stream) if copied else container.decode(stream):
+        if part.pts is None:
+            continue  # PyAV ends every stream with an empty packet
+        shift = round(start / part.time_base)
+        part.pts -= shift
+        # A packet that ends at 0 stays: in AAC it is what the first audible one builds on.
+        if part.pts + (part.duration if copied else 0) < 0:
+            continue
+        if copied:
+            part.dts, part.stream = part.pts, target
+            yield part
+        else:
+            yield from target.encode(part)
+    if not copied:
+        yield from target.encode(None)
+
+
+@contextmanager
+def _replacing(path: str | os.PathLike) -> Iterator[av.container.OutputContainer]:
+    """A new file that takes the name `path` when it is complete; on an exception it goes and the old one stays."""
+    path = Path(path)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        # faststart: the index goes to the front, so that players can start before the whole file has come.
+        with av.open(str(part), "w", container_options={"movflags": "faststart"}) as container:
+            yield container
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
