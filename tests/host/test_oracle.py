@@ -71,7 +71,7 @@ def test_three_chunks_agree_across_backends(comfy, transformer, codec):
         transformer, codec, text, lambda image: clip
     )
     propagation = comfy.module(PACK, f"{core}.propagation")
-    frames = comfy.module(PACK, f"{core}.video").TensorFrames(moving_pattern(TOTAL))
+    frames = comfy.module(PACK, f"{core}.frames").TensorFrames(moving_pattern(TOTAL))
     memory = comfy.module(PACK, f"{core}.memory").build_memory(first_memory(comfy).references, codec)
     sigmas = comfy.module(PACK, f"{core}.flow").sigma_schedule(2)
     results = propagation.animate(

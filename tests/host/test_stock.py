@@ -25,7 +25,7 @@ def ours(comfy, policy, index, previous=None):
     if previous is not None:
         memory = replace(memory, last_frames=previous, motion=torch.zeros(1, 16, 1, SIZE // 8, SIZE // 8))
     propagation = comfy.module(PACK, f"{core}.propagation")
-    pose = comfy.module(PACK, f"{core}.video").TensorFrames(moving_pattern(TOTAL))
+    pose = comfy.module(PACK, f"{core}.frames").TensorFrames(moving_pattern(TOTAL))
     plan = comfy.module(PACK, f"{core}.plan").ChunkPlan(TOTAL, FRAMES, CARRIED)
     request = propagation.request_chunk(plan, memory, index, propagation.Drivers(pose=pose), codec, policy=policy)
     text = comfy.conditioning()

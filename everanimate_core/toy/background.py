@@ -1,0 +1,53 @@
+"""The static picture behind the figure: a wall with a soft texture, things on it, and a floor."""
+
+from colorsys import hsv_to_rgb
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from .raster import PIXEL_X, PIXEL_Y, SIZE, blend, coverage, paint, smooth_step
+
+
+def colour(random: Random, saturation: tuple[float, float], value: tuple[float, float]) -> Tensor:
+    """A random colour, RGB [3] in 0..1, of any hue, with saturation and value in those ranges."""
+    return torch.tensor(hsv_to_rgb(random.random(), random.uniform(*saturation), random.uniform(*value)))
+
+
+def _noise(random: Random, cells: int) -> Tensor:
+    """Smooth noise [3, 64, 64] in about -1..1."""
+    grid = torch.tensor([random.uniform(-1, 1) for _ in range(3 * cells * cells)]).view(1, 3, cells, cells)
+    return interpolate(grid, (SIZE, SIZE), mode="bicubic", align_corners=True)[0]
+
+
+def background(random: Random) -> Tensor:
+    """A picture [3, 64, 64] in 0..1 whose texture carries on behind the figure."""
+    wall = colour(random, (0.15, 0.5), (0.45, 0.8)).view(1, 3, 1, 1)
+    picture = wall + 0.1 * _noise(random, 4) + 0.04 * _noise(random, 8)
+    for _ in range(4):
+        _paint_thing(random, picture)
+    horizon = random.uniform(46, 52)
+    floor = colour(random, (0.2, 0.6), (0.3, 0.6))
+    width, slant = random.uniform(8, 16), random.uniform(-0.8, 0.8)
+    tiles = ((PIXEL_X + slant * PIXEL_Y) / width).remainder(1)
+    stripes = smooth_step((tiles - 0.5).abs() - 0.25, width / 2)
+    paint(picture, smooth_step(PIXEL_Y - horizon, 1.0).expand(1, SIZE, SIZE), blend(floor, floor * 0.85, stripes))
+    return picture[0].clamp(0, 1)
+
+
+def _paint_thing(random: Random, picture: Tensor) -> None:
+    """A rectangle or a disc on the wall, with a darker frame."""
+    x, y = random.uniform(4, 60), random.uniform(4, 44)
+    inside = colour(random, (0.2, 0.6), (0.4, 0.85))
+    frame = inside * random.uniform(0.6, 0.8)
+    width, height = random.uniform(3, 8), random.uniform(3, 8)
+    if random.random() < 0.5:
+        off_x, off_y = (PIXEL_X - x).abs() - width, (PIXEL_Y - y).abs() - height
+        distance = torch.maximum(off_x, off_y)
+        outer, inner = smooth_step(-distance, 1.0), smooth_step(-distance - 2, 1.0)
+    else:
+        squared = (PIXEL_X - x).square() + (PIXEL_Y - y).square()
+        outer, inner = coverage(squared, width), coverage(squared, width - 2)
+    paint(picture, outer, frame)
+    paint(picture, inner, inside)

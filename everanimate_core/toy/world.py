@@ -1,0 +1,99 @@
+"""The procedural world: a figure that moves before a static background, with the truth about every frame."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import torch
+from torch import Tensor
+
+from .background import background
+from .figure import draw_look, paint_figure
+from .motion import Motion
+from .pose import draw_pose
+from .raster import SIZE
+from .skeleton import JOINTS, KEYPOINTS, draw_proportions, joints, visible
+
+# Frames drawn at a time: few enough that the planes stay in the processor's cache.
+_BLOCK = 16
+
+
+class World:
+    """All that belongs to a seed (an int): one figure, one background, one endless motion.
+
+    Everything is a pure function of the seed and the frame number, bit for bit, in whatever order and company frames
+    are asked for. Frame numbers are 0 or more; any sequence of them will do; others raise ValueError. Pictures are
+    64x64, float32 in 0..1.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.motion = Motion(seed)
+        self.body = draw_proportions(Random(f"{seed}/body"))
+        self.look = draw_look(Random(f"{seed}/look"))
+        self._background = background(Random(f"{seed}/background"))
+
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64, 3], the film."""
+        return self._draw(lambda block: self._figure(block)[0], indices, (3,))
+
+    def frame(self, index: int) -> Tensor:
+        """[64, 64, 3], one frame of the film."""
+        return self.frames([index])[0]
+
+    def reference(self) -> Tensor:
+        """[64, 64, 3], frame 0: the figure from the front, hiding what is behind it."""
+        return self.frame(0)
+
+    def background(self) -> Tensor:
+        """[64, 64, 3], the background without the figure."""
+        return self._background.movedim(0, -1).contiguous()
+
+    def silhouette(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64], how much of each pixel is the figure: 0 background, 1 figure, between at its rim."""
+        return self._draw(lambda block: self._figure(block)[1], indices, ())
+
+    def pose(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64, 3], the pose maps in OpenPose's style."""
+        return self._draw(lambda block: draw_pose(*self._keypoints(block)), indices, (3,))
+
+    def keypoints(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """OpenPose's 18 points, [n, 18, 2] as x, y in pixels (pixel centres lie at .5), and which are seen, bool."""
+        _check(indices)
+        points, found = self._keypoints(indices)
+        return points[:, : len(KEYPOINTS), :2].contiguous(), found
+
+    def yaw(self, indices: Sequence[int]) -> Tensor:
+        """[n], radians: 0 is the front, positive turns to the viewer's right, an odd multiple of pi is the back."""
+        _check(indices)
+        return self.motion.posture(indices).yaw
+
+    def face_box(self, index: int) -> tuple[int, int, int, int]:
+        """The head's box as left, top, right, bottom in pixels, right and bottom exclusive, inside the picture."""
+        _check([index])
+        x, y, _ = joints(self.motion.posture([index]), self.body)[0, JOINTS.index("head")].tolist()
+        reach = self.body.head + 1
+        low, high = ([min(max(round(v + by), 0), SIZE) for v in (x, y)] for by in (-reach, reach))
+        return (*low, *high)
+
+    def _keypoints(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        points = joints(self.motion.posture(indices), self.body)
+        return points, visible(points, self.body)
+
+    def _figure(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        posture = self.motion.posture(indices)
+        canvas = self._background.expand(len(indices), -1, -1, -1).clone()
+        covered = paint_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look)
+        return canvas.clamp_(0, 1).movedim(1, -1), covered
+
+    def _draw(self, draw: Callable[[Sequence[int]], Tensor], indices: Sequence[int], channels: tuple) -> Tensor:
+        _check(indices)
+        out = torch.empty(len(indices), SIZE, SIZE, *channels)
+        for start in range(0, len(indices), _BLOCK):
+            block = indices[start : start + _BLOCK]
+            out[start : start + len(block)] = draw(block)
+        return out
+
+
+def _check(indices: Sequence[int]) -> None:
+    if len(indices) and min(indices) < 0:
+        raise ValueError(f"World: frame numbers must be 0 or more; got {min(indices)}.")
