@@ -124,15 +124,16 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
         )
     else:
         files = _files(options)
-        guided = options.cfg != 1
-        text = encode_prompts(files, [*prompts, *([options.negative_prompt] if guided else [])], device=device)
+        # Most chunks share a prompt: each is encoded once.
+        different = list(dict.fromkeys([*prompts, options.negative_prompt]))
+        text = encode_prompts(files, different, device=device)
         model = DiffusersWan(
             load_transformer(files.transformer, device=device, dtype=dtype),
             WanCodec(load_vae(files.vae, device=device), tiled=options.tiled),
-            text[: len(prompts)],
+            text[[different.index(prompt) for prompt in prompts]],
             ClipVision.from_folder(files.image_encoder, device=device),
             options.cfg,
-            text[len(prompts) :] if guided else None,
+            text[[different.index(options.negative_prompt)]],
         )
     if options.lora is not None:
         apply_lora(model.transformer, read_lora(options.lora), options.lora_strength)
