@@ -1,8 +1,11 @@
 """Real files through real codecs: every frame read must be the frame a full decode shows, whatever the file."""
 
 import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import wave
 from fractions import Fraction
 from functools import lru_cache
@@ -380,6 +383,28 @@ def test_a_crash_leaves_nothing_behind_and_an_older_file_alone(tmp_path):
         writer.write(torch.zeros(1, HEIGHT, WIDTH + 16, 3))
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
     assert path.read_text() == "older"
+
+
+WRITE_A_PATTERN = """
+import sys, torch
+from everanimate_core.video_writer import VideoWriter
+y, x = torch.meshgrid(torch.arange(240), torch.arange(240), indexing="ij")
+noise = torch.rand(240, 240, 3, generator=torch.Generator().manual_seed(0)) / 4
+frames = [((x * 3 + y * k) % 200 / 300)[..., None] + noise.roll(2 * k, 1) for k in range(16)]
+with VideoWriter(sys.argv[1], 25, 240, 240) as writer:
+    writer.write(torch.stack(frames))
+"""
+
+
+def test_equal_frames_give_equal_files_whatever_lay_in_memory(tmp_path):
+    files = []
+    for garbage in ("1", "85", "255"):
+        path = tmp_path / f"{garbage}.mp4"
+        # glibc fills what it hands out with this byte; elsewhere the variable means nothing
+        environment = {**os.environ, "MALLOC_PERTURB_": garbage}
+        subprocess.run([sys.executable, "-c", WRITE_A_PATTERN, str(path)], env=environment, check=True)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
 
 
 def test_closing_without_a_context_manager(tmp_path):
