@@ -58,6 +58,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
             "cfg": options.cfg,
             "negative": options.negative_prompt if options.cfg != 1 else None,
             "dtype": str(model.transformer.dtype),
+            "tiled": options.tiled,
         },
         prompts=[digest(prompt) for prompt in prompts],
         fps=options.fps or drivers.pose.fps,

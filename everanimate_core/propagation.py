@@ -198,7 +198,14 @@ def hand_over(
         chosen = select_keyframes(keyframes, frames.shape[0], missing, torch.Generator().manual_seed(seed), pose_frames)
         memory = retake_identity(memory, frames, chosen, codec)
     tail = max(1, plan.overlap) if policy.carry == "pixel" else 1
-    memory = replace(memory, motion=latents[:, :, -memory.motion_count :].clone(), last_frames=frames[-tail:].clone())
+    # Laid out as they would be read from a file: sums over another layout differ in the last bit, and a run that was
+    # stopped and continued must not.
+    plain = torch.contiguous_format
+    memory = replace(
+        memory,
+        motion=latents[:, :, -memory.motion_count :].clone(memory_format=plain),
+        last_frames=frames[-tail:].clone(memory_format=plain),
+    )
     return ChunkResult(index, latents, frames[plan.kept(index)], memory)
 
 

@@ -174,8 +174,6 @@ class _Run:
         latents = kept = self.store.sampled_latents(index, self.key)
         if kept is None:
             # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
-            if request.clip_image is not None:
-                request = replace(request, clip_image=request.clip_image.contiguous())
             latents = sample_chunk(request, noise_seed).contiguous()
         # From here on the files of older records are replaced.
         self.manifest = replace(self.manifest, chunks=self.manifest.chunks[:index])

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout  # a dependency of torch: it is there wherever the core runs
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from . import __version__
 from .fingerprint import digest, file_digest
 from .memory import ContextMemory
 
@@ -159,7 +161,8 @@ class RunStore:
         """Replace the manifest."""
         chunks = [vars(chunk) for chunk in manifest.chunks]
         body = {"settings": dict(manifest.settings), "seeds": dict(manifest.seeds), "chunks": chunks}
-        content = json.dumps({"format": FORMAT, "digest": digest(body), "run": body}, indent=1)
+        versions = {"everanimate": __version__, "torch": torch.__version__}
+        content = json.dumps({"format": FORMAT, "versions": versions, "digest": digest(body), "run": body}, indent=1)
         atomic_write(self.folder / MANIFEST, lambda part: part.write_text(content, encoding="utf-8"))
 
     def save_latents(self, index: int, key: str, latents: Tensor) -> None:

@@ -193,7 +193,7 @@ class EverAnimateAnimate(io.ComfyNode):
             plan,
             memory,
             driving,
-            settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision),
+            settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision) | {"tiled": tiled},
             prompts=[conditioning_digest(prompt) for prompt in prompts],
             fps=Fraction(fps).limit_denominator(1001) if fps else driving.pose.fps or DEFAULT_FPS,
             seed=seed,

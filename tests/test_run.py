@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -30,7 +29,7 @@ DATA = Path(__file__).parent / "data"
 # Six chunks of 9 frames (3 latents) that share 4: chunk k sees frames 5k..5k+8 and adds 5k+4..5k+8, the last 29..31.
 TOTAL, CHUNKS = 32, 6
 FPS = Fraction(24000, 1001)
-posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 
 class Frames:
@@ -275,6 +274,13 @@ def test_the_video_has_the_exact_frames_rate_and_sound(place, job):
     assert json.loads(json.dumps(outcome.report)) == outcome.report
     assert [chunk["noise_seed"] for chunk in outcome.report["chunks"]] == [0, 42, 84, 126, 168, 210]
     assert [(chunk["start"], chunk["stop"]) for chunk in outcome.report["chunks"]][4:] == [(24, 29), (29, 32)]
+
+
+def test_the_sound_starts_where_the_driving_video_does(place, job):
+    place.start(job(12, audio_start=0.5))
+    source, packets = sound_of(DATA / "pose.mp4")[1], sound_of(place.path)[1]
+    assert packets[1:-1] != source[1 : len(packets) - 1]
+    assert "".join(map(str, packets[1:-1])) in "".join(map(str, source))
 
 
 def test_a_video_without_sound(place, job):
@@ -845,6 +851,8 @@ def test_a_damaged_manifest_is_refused_and_nothing_touched(place, job):
 @contextmanager
 def full_disk(size):
     """No file can grow beyond `size` bytes: the error that a full disk gives, at a place of our choice."""
+    import resource  # POSIX only
+
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
@@ -855,6 +863,7 @@ def full_disk(size):
         signal.signal(signal.SIGXFSZ, ignored)
 
 
+@posix_only
 @pytest.mark.parametrize("size", [0, 500, 2000, 4000, 7500])
 def test_a_full_disk_keeps_what_is_finished(place, job, fresh, size):
     place.start(job(14))
@@ -874,6 +883,7 @@ def test_a_full_disk_keeps_what_is_finished(place, job, fresh, size):
     assert_same_result(place.result(), fresh(job()))
 
 
+@posix_only
 def test_a_disk_too_full_for_the_joined_video(whole, job):
     expected = whole.result()
     largest = max(path.stat().st_size for path in whole.store.folder.iterdir())

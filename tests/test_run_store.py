@@ -4,10 +4,12 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import everanimate_core
 from everanimate_core.fingerprint import file_digest
 from everanimate_core.memory import build_memory
 from everanimate_core.run_store import ChunkRecord, Manifest, RunError, RunStore, atomic_write, run_folder
@@ -327,3 +329,15 @@ def test_old_runs_are_set_aside_under_new_names(store):
         assert not store.folder.exists()
     aside = [store.folder.with_name(f"dance.{number}") / "file" for number in (1, 2, 3)]
     assert [path.read_text() for path in aside] == ["first", "second", "third"]
+
+
+def test_the_manifest_names_the_versions_that_made_it(tmp_path):
+    store = RunStore(tmp_path / "run")
+    store.write_manifest(Manifest({}, {"0": 0}))
+    content = json.loads((store.folder / "manifest.json").read_text())
+    assert content["versions"] == {"everanimate": everanimate_core.__version__, "torch": torch.__version__}
+
+
+def test_the_version_is_the_packages():
+    pyproject = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
+    assert f'version = "{everanimate_core.__version__}"' in pyproject

@@ -144,7 +144,8 @@ def test_a_second_start_keeps_everything(server, animate_run):
     times = [file.stat().st_mtime_ns for file in files]
     since = server.log_size()
     prompt = json.loads(json.dumps(animate_run[0]))
-    only(prompt, "EverAnimateAnimate")["tiled"] = True  # another widget value, so that the host runs the node again
+    # Another widget value, so that the host runs the node again; 25 is what 0 stands for here.
+    only(prompt, "EverAnimateAnimate")["fps"] = 25.0
     server.run(prompt)
     assert [file.stat().st_mtime_ns for file in files] == times
     assert server.log(since).count(", kept,") == CHUNKS
