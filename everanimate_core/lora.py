@@ -3,8 +3,8 @@
 A layer changes one linear weight, ``W += strength * scale * B @ A``, where ``scale = alpha / rank`` if the file tells
 alpha and 1 if it does not. The files released with EverAnimate (arXiv 2605.15042) carry no alpha.
 
-A layer goes by its name in the original Wan code, its *target*: ``blocks.7.self_attn.q``. Only the linear layers of the
-transformer blocks are known here; a file that touches anything else is refused, not half read.
+A layer goes by its name in the original Wan code, its *target*: ``blocks.7.self_attn.q``. Only linear layers of the
+blocks are known here; a file that touches anything else is refused, not half read.
 """
 
 from __future__ import annotations
