@@ -3,8 +3,7 @@
 A layer changes one linear weight, ``W += strength * scale * B @ A``, where ``scale = alpha / rank`` if the file tells
 alpha and 1 if it does not. The files released with EverAnimate (arXiv 2605.15042) carry no alpha.
 
-A layer goes by its name in the original Wan code, its *target*: ``blocks.7.self_attn.q``. Only linear layers of the
-blocks are known here; a file that touches anything else is refused, not half read.
+Layers go by their target, see lora_names; a file that touches anything else is refused, not half read.
 """
 
 from __future__ import annotations
@@ -16,41 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-# Linear layers of a block: name in the original code -> name in diffusers.
-_DIFFUSERS = {
-    "self_attn.q": "attn1.to_q",
-    "self_attn.k": "attn1.to_k",
-    "self_attn.v": "attn1.to_v",
-    "self_attn.o": "attn1.to_out.0",
-    "cross_attn.q": "attn2.to_q",
-    "cross_attn.k": "attn2.to_k",
-    "cross_attn.v": "attn2.to_v",
-    "cross_attn.o": "attn2.to_out.0",
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-}
-_SUFFIXES = {name: own for own, other in _DIFFUSERS.items() for name in (own, other)}
-_FLAT_SUFFIXES = {name.replace(".", "_"): name for name in _SUFFIXES}
-
-_PREFIXES = {
-    "": "bare",
-    "pipe.dit.": "pipe.dit",
-    "transformer.": "transformer",
-    "base_model.model.": "peft",
-    "diffusion_model.": "comfyui",
-}
-_LAYER = re.compile(f"({'|'.join(map(re.escape, _PREFIXES))})blocks\\.(\\d+)\\.(.+)")
-_KOHYA_LAYER = re.compile(r"lora_unet_blocks_(\d+)_(.+)")
-_PART = re.compile(r"(.+)\.(?:lora_(A|B|down|up)(\.default)?\.weight|alpha)")
+from .lora_names import LoraError, normalise_key, parse_layer, place, to_diffusers
 
 # What can be written: prefix, name of A, name of B, and whether an alpha tensor belongs to the format.
 _WRITTEN = {
@@ -69,13 +41,6 @@ _PEFT_WEIGHTS, _PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.jso
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 _PICKLE_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x00-\x05]")
 _EXAMPLE = "blocks.0.self_attn.q.lora_A.default.weight"
-
-
-class LoraError(ValueError):
-    """A LoRA file, or its fit to a model, is not what it has to be."""
-
-    def __init__(self, rule: str, example: str, got: str):
-        super().__init__(f"Load EverAnimate LoRA: {rule} ({example}); got {got}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +72,6 @@ class Lora:
     has_alpha: bool = False
 
 
-class Key(NamedTuple):
-    """A tensor's name understood; ``part`` is "A", "B" or "alpha"."""
-
-    target: str
-    part: str
-    format: str
-
-
 @dataclass(frozen=True)
 class Coverage:
     """How a LoRA fits a model; ``wrong_shape`` holds lines "<target> expected [out, in] got [out, in]"."""
@@ -128,51 +85,6 @@ class Coverage:
     @property
     def complete(self) -> bool:
         return self.matched == self.total > 0
-
-
-def _parse_layer(name: str) -> tuple[str, str] | None:
-    """(target, format) of a layer's name; None if it is no linear layer of a Wan block."""
-    if flat := _KOHYA_LAYER.fullmatch(name):
-        block, suffix, format = flat[1], _FLAT_SUFFIXES.get(flat[2]), "kohya"
-    elif dotted := _LAYER.fullmatch(name):
-        block, suffix, format = dotted[2], dotted[3], _PREFIXES[dotted[1]]
-        if suffix not in _DIFFUSERS:
-            format = "diffusers" if format in ("bare", "transformer") else f"{format}, diffusers names"
-    else:
-        return None
-    return (f"blocks.{int(block)}.{_SUFFIXES[suffix]}", format) if suffix in _SUFFIXES else None
-
-
-def to_original(name: str) -> str:
-    """``blocks.3.attn1.to_out.0`` -> ``blocks.3.self_attn.o``; LoraError if it is no linear layer of a Wan block."""
-    layer = _parse_layer(name)
-    if layer is None:
-        raise LoraError("a layer is a linear layer of a Wan block", "blocks.0.attn1.to_q or blocks.0.self_attn.q", name)
-    return layer[0]
-
-
-def to_diffusers(target: str) -> str:
-    """``blocks.3.self_attn.o`` -> ``blocks.3.attn1.to_out.0``, the module in diffusers; errors as in to_original."""
-    _, block, suffix = to_original(target).split(".", 2)
-    return f"blocks.{block}.{_DIFFUSERS[suffix]}"
-
-
-def normalise_key(key: str) -> Key | None:
-    """Understands one tensor name of a LoRA file; None if it is no part of a LoRA on a linear layer of a Wan block.
-
-    Formats: "released", "bare", "pipe.dit", "transformer", "peft", "comfyui" (original names under these prefixes),
-    "diffusers", "peft, diffusers names" and alike, each with " down/up" if so named, and "kohya". An alpha says less.
-    """
-    part = _PART.fullmatch(key)
-    layer = _parse_layer(part[1]) if part else None
-    if layer is None:
-        return None
-    target, format = layer
-    if format == "bare" and part[3]:
-        format = "released"
-    if part[2] in ("down", "up") and format != "kohya":
-        format += " down/up"
-    return Key(target, {None: "alpha", "down": "A", "up": "B"}.get(part[2], part[2]), format)
 
 
 def _examples(names: Sequence[str]) -> str:
@@ -216,14 +128,9 @@ def _build(names: Iterable[str], load: Callable[[str], Tensor], metadata: Mappin
     parts, formats = _group(list(names))
     settings = _peft_alpha(metadata)
     layers = [_layer(target, {part: load(name) for part, name in parts[target].items()}, settings) for target in parts]
-    layers.sort(key=lambda layer: _place(layer.target))
+    layers.sort(key=lambda layer: place(layer.target))
     has_alpha = settings is not None or any("alpha" in found for found in parts.values())
     return Lora(tuple(layers), " + ".join(sorted(formats)), metadata, has_alpha)
-
-
-def _place(target: str) -> tuple[int, int]:
-    _, block, suffix = target.split(".", 2)
-    return int(block), list(_DIFFUSERS).index(suffix)
 
 
 def _group(names: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
@@ -281,7 +188,7 @@ def _layer(target: str, found: Mapping[str, Tensor], settings: tuple[float, bool
 
 def _by_target(weights: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a model's state dict that are weights of block layers, under their targets."""
-    layers = {name: _parse_layer(name[: -len(".weight")]) for name in weights if name.endswith(".weight")}
+    layers = {name: parse_layer(name[: -len(".weight")]) for name in weights if name.endswith(".weight")}
     return {layer[0]: weights[name] for name, layer in layers.items() if layer}
 
 
@@ -382,7 +289,7 @@ def convert(source: str | os.PathLike, destination: str | os.PathLike, format: s
 
 def describe(lora: Lora, weights: Mapping[str, Tensor | Sequence[int]] | None = None) -> dict[str, Any]:
     """What is in the LoRA, in JSON types; given a model's weights (see measure_coverage), also how it fits them."""
-    blocks = sorted({_place(layer.target)[0] for layer in lora.layers})
+    blocks = sorted({place(layer.target)[0] for layer in lora.layers})
     report = {
         "format": lora.format,
         "layers": len(lora.layers),

@@ -13,9 +13,7 @@ from safetensors.torch import load_file, save_file
 from everanimate_core.lora import (
     FORMATS,
     Coverage,
-    Key,
     Lora,
-    LoraError,
     LoraLayer,
     apply_lora,
     check_coverage,
@@ -26,12 +24,10 @@ from everanimate_core.lora import (
     lora_from_tensors,
     lora_state_dict,
     measure_coverage,
-    normalise_key,
     read_lora,
     save_lora,
-    to_diffusers,
-    to_original,
 )
+from everanimate_core.lora_names import Key, LoraError, normalise_key, to_diffusers, to_original
 
 WIDTH, FFN, BLOCKS = 6, 8, 2
 ALPHA = 3.0
@@ -183,8 +179,10 @@ def test_every_naming_merges_to_exactly_w_plus_strength_scale_b_a(tmp_path, nami
         ("blocks.12.self_attn.q.lora_A.default.weight", Key("blocks.12.self_attn.q", "A", "released")),
         ("blocks.12.ffn.2.lora_B.weight", Key("blocks.12.ffn.2", "B", "bare")),
         ("transformer.blocks.3.ffn.net.0.proj.lora_B.weight", Key("blocks.3.ffn.0", "B", "diffusers")),
-        ("diffusion_model.blocks.3.cross_attn.k_img.lora_up.weight",
-         Key("blocks.3.cross_attn.k_img", "B", "comfyui down/up")),
+        (
+            "diffusion_model.blocks.3.cross_attn.k_img.lora_up.weight",
+            Key("blocks.3.cross_attn.k_img", "B", "comfyui down/up"),
+        ),
         ("lora_unet_blocks_10_cross_attn_v_img.lora_down.weight", Key("blocks.10.cross_attn.v_img", "A", "kohya")),
         ("lora_unet_blocks_1_attn1_to_out_0.alpha", Key("blocks.1.self_attn.o", "alpha", "kohya")),
         ("pipe.dit.blocks.0.ffn.0.alpha", Key("blocks.0.ffn.0", "alpha", "pipe.dit")),
@@ -202,7 +200,8 @@ def test_one_key_is_understood_or_not(key, understood):
 
 def test_names_of_the_real_diffusers_model_map_both_ways():
     linears = {
-        name for name, module in tiny_diffusers_model().named_modules()
+        name
+        for name, module in tiny_diffusers_model().named_modules()
         if isinstance(module, torch.nn.Linear) and name.startswith("blocks.")
     }
     assert len(linears) == 5 * 12
@@ -601,23 +600,33 @@ Q = "blocks.0.self_attn.q"
     [
         ({f"{Q}.weight": torch.ones(6, 6), "head.head.weight": B}, "pairs of A.*got 2 tensors and not one of a LoRA"),
         ({}, "got 0 tensors and not one of a LoRA: none"),
-        ({"blocks.0.attn.q.lora_A.weight": A.clone(), f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B},
-         r"linear layer of a Wan block .*got 1 of 3 that do not: blocks.0.attn.q.lora_A.weight\."),
+        (
+            {"blocks.0.attn.q.lora_A.weight": A.clone(), f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B},
+            r"linear layer of a Wan block .*got 1 of 3 that do not: blocks.0.attn.q.lora_A.weight\.",
+        ),
         ({"lora_unet_double_blocks_0_img_mlp_0.lora_down.weight": A}, "got 1 of 1 that do not: lora_unet_double"),
         ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, f"{Q}.diff": A.clone()}, f"1 of 3 that do not: {Q}.diff"),
         ({f"{Q}.lora_A.weight": A, f"{Q}.alpha": torch.tensor(1.0)}, r"both A and B .*got 2 without the other"),
         ({f"{Q}.lora_up.weight": B}, f"got 1 without the other: {Q}.lora_up.weight"),
-        ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, "blocks.1.ffn.0.alpha": torch.tensor(1.0)},
-         "got 1 without the other: blocks.1.ffn.0.alpha"),
-        ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, f"diffusion_model.{Q}.lora_A.weight": A.clone()},
-         rf"one A, one B.*{Q}.lora_A.weight"),
-        ({f"{Q}.lora_A.weight": torch.ones(2, 6, 1, 1), f"{Q}.lora_B.weight": B},
-         rf"got A \[2, 6, 1, 1\] and B \[6, 2\] at {Q}"),
+        (
+            {f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, "blocks.1.ffn.0.alpha": torch.tensor(1.0)},
+            "got 1 without the other: blocks.1.ffn.0.alpha",
+        ),
+        (
+            {f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, f"diffusion_model.{Q}.lora_A.weight": A.clone()},
+            rf"one A, one B.*{Q}.lora_A.weight",
+        ),
+        (
+            {f"{Q}.lora_A.weight": torch.ones(2, 6, 1, 1), f"{Q}.lora_B.weight": B},
+            rf"got A \[2, 6, 1, 1\] and B \[6, 2\] at {Q}",
+        ),
         ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": torch.ones(12)}, r"got A \[2, 6\] and B \[12\]"),
         ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": torch.ones(6, 3)}, r"got A \[2, 6\] and B \[6, 3\]"),
         ({f"{Q}.lora_A.weight": torch.ones(0, 6), f"{Q}.lora_B.weight": torch.ones(6, 0)}, r"rank at .*A \[0, 6\]"),
-        ({f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, f"{Q}.alpha": torch.ones(2)},
-         rf"alpha is one number .*got a tensor \[2\] at {Q}"),
+        (
+            {f"{Q}.lora_A.weight": A, f"{Q}.lora_B.weight": B, f"{Q}.alpha": torch.ones(2)},
+            rf"alpha is one number .*got a tensor \[2\] at {Q}",
+        ),
     ],
 )
 def test_a_file_that_is_no_lora_of_this_family(tmp_path, tensors, message):
