@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q $(TORCH)
 	$(VENV)/bin/python -m pip freeze | grep '^torch==' > $(VENV)/constraints.txt
-	$(VENV)/bin/python -m pip install -q -c $(VENV)/constraints.txt -e '.[cli,dev]'
+	$(VENV)/bin/python -m pip install -q -c $(VENV)/constraints.txt -e '.[cli,dev,eval,train]'
 	touch $@
 
 clean:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from .backends.diffusers_wan import DiffusersWan
-from .backends.random_model import random_tiny
 from .backends.wan_checkpoint import load_transformer, load_vae
 from .backends.wan_codec import WanCodec
 from .backends.wan_encoders import ClipVision, WanFiles, encode_prompts
@@ -23,8 +22,10 @@ from .memory import build_memory
 from .plan import ChunkPlan
 from .prompts import chunk_prompts, read_prompts
 from .propagation import FACE_SIZE, Drivers
+from .restoration import Restoration
 from .run import Job, Progress, RemainingTime, run
 from .run_store import RunStore
+from .toy.engine import NO_TEXT, load_toy
 from .video import VideoFrames
 
 # Containers that hold the segments' H.264 as it is.
@@ -47,6 +48,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
     drivers.check(plan)
     prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
     sigmas = sigma_schedule(options.steps, options.shift)
+    restoration = Restoration(options.restore, options.restore_schedule, options.restore_target)
     model = _load(options, prompts)
     job = Job(
         plan,
@@ -67,6 +69,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
         keyframes=options.keyframes,
         clip_source=options.clip_source,
         latent_context=options.latent_context,
+        restoration=restoration,
         audio_from=options.pose,
     )
     remaining = RemainingTime()
@@ -118,11 +121,10 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
     device = _device(options.device) if options.device else _accelerator()
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
-    if options.model == "random":
-        model = random_tiny(device=device, dtype=dtype)
-        model = replace(
-            model, codec=WanCodec(model.codec.vae, tiled=options.tiled), cfg=options.cfg, negative_text=model.text
-        )
+    if options.model == "toy":
+        if options.tiled:
+            raise ValueError("--tiled: the embedded toy's VAE has no tiles (leave it out); got --model toy --tiled.")
+        model = replace(load_toy(device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT)
     else:
         files = _files(options)
         # Most chunks share a prompt: each is encoded once.

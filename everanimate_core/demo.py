@@ -1,70 +1,86 @@
-"""Driving material for the demo, drawn on the fly: a walking skeleton, and a reference to go with it."""
+"""The demo: the embedded toy animates a world for a minute, beside the pose and the truth, with a plot of its drift."""
 
-from math import pi, sin
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from .evaluation.evaluate import evaluate
+from .evaluation.plot import save_plot
+from .fingerprint import digest, weights_digest
+from .flow import sigma_schedule
+from .memory import build_memory
+from .plan import ChunkPlan
+from .propagation import Drivers, FrameSource
+from .run import Job, Progress, RemainingTime, run
+from .run_store import RunStore
+from .toy.engine import FPS, STEPS, WorldFrames, load_toy
+from .toy.films import GEOMETRY
+from .toy.world import World
+from .video import VideoFrames
 from .video_writer import VideoWriter
 
-SIZE = 64
-FPS = 25
-# Frames of one step of the walk.
-_PERIOD = 32
-_THICKNESS = 2
-_LIMBS = {
-    "spine": (255, 170, 0),
-    "left arm": (85, 255, 0),
-    "right arm": (0, 255, 170),
-    "left leg": (0, 85, 255),
-    "right leg": (170, 0, 255),
-}
+# Enlargement of the 64 pixels in the video that shows pose, animation and truth side by side.
+SCALE = 4
+_BLOCK = 50
 
 
-# Of the pictures' size; as many frames a chunk as released, as few steps as make sense.
-DEMO_SETTINGS = ("--width", str(SIZE), "--height", str(SIZE), "--steps", "4")
+def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None]) -> dict[str, float]:
+    """Make animation.mp4, comparison.mp4 (pose, animation, truth), drift.png and drift.json in `folder`.
 
-
-def write_inputs(folder: Path, seconds: float) -> tuple[Path, Path]:
-    """Make `folder` with reference.png and pose.mp4, `seconds` long; the two paths. ValueError for no whole frame."""
+    seed: of the world. A run that is there goes on. Returns the means over the animation of what is measured against
+    the truth. Raises ValueError for less than a frame.
+    """
     if not seconds * FPS >= 1:
-        raise ValueError(f"demo: --seconds must be at least {1 / FPS} (60); got {seconds}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    reference, pose = folder / "reference.png", folder / "pose.mp4"
-    cv2.imwrite(str(reference), cv2.cvtColor(reference_frame(), cv2.COLOR_RGB2BGR))
-    with VideoWriter(pose, FPS, SIZE, SIZE) as video:
-        for number in range(round(seconds * FPS)):
-            video.write(pose_frame(number))
-    return reference, pose
+        raise ValueError(f"demo: --seconds must be at least {float(1 / FPS)} (60); got {seconds}.")
+    world, frames = World(seed), round(seconds * FPS)
+    pose, truth = WorldFrames(world.pose, frames), WorldFrames(world.frames, frames)
+    animation = folder / "animation.mp4"
+    job = _animate(world, pose, animation, say)
+    with VideoFrames(animation) as video:
+        _compare(folder / "comparison.mp4", [pose, video, truth])
+        boxes = [world.face_box(index) for index in range(frames)]
+        report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
+    (folder / "drift.json").write_text(report.to_json())
+    save_plot(report, folder / "drift.png")
+    say(json.dumps({name: round(value, 3) for name, value in report.numbers.items()}))
+    say(f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}")
+    return report.numbers
 
 
-def pose_frame(number: int) -> Tensor:
-    """Frame `number` of the walk: coloured limbs on black, [1, 64, 64, 3] in 0..1."""
-    swing = sin(2 * pi * number / _PERIOD)
-    neck, hip = (32, 18), (32, 38)
-    ends = {
-        "spine": (neck, hip),
-        "left arm": (neck, (32 + round(12 * swing), 34)),
-        "right arm": (neck, (32 - round(12 * swing), 34)),
-        "left leg": (hip, (32 - round(11 * swing), 58)),
-        "right leg": (hip, (32 + round(11 * swing), 58)),
-    }
-    canvas = np.zeros((SIZE, SIZE, 3), np.uint8)
-    for limb, (start, end) in ends.items():
-        cv2.line(canvas, start, end, _LIMBS[limb], _THICKNESS, cv2.LINE_AA)
-    cv2.circle(canvas, (32, 11), 6, (255, 0, 85), _THICKNESS, cv2.LINE_AA)
-    return torch.from_numpy(canvas)[None].float() / 255
+def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], None]) -> Job:
+    model, sigmas = load_toy(), sigma_schedule(STEPS)
+    job = Job(
+        ChunkPlan(pose.frame_count, GEOMETRY.frames, GEOMETRY.overlap),
+        build_memory(world.reference()[None], model.codec, GEOMETRY.identity, GEOMETRY.motion),
+        Drivers(pose=pose),
+        settings={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
+        prompts=[digest("")],
+        fps=FPS,
+    )
+    remaining = RemainingTime()
+
+    def on_chunk(done: Progress) -> None:
+        say(f"{done}{remaining.after(done)}")
+
+    sample = partial(model.sample_chunk, sigmas=sigmas)
+    run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_chunk)
+    return job
 
 
-def reference_frame() -> np.ndarray:
-    """A figure before a wall, as the skeleton stands in frame 0: 8-bit RGB [64, 64, 3]."""
-    canvas = np.full((SIZE, SIZE, 3), (150, 170, 190), np.uint8)
-    cv2.rectangle(canvas, (0, 50), (SIZE, SIZE), (110, 90, 70), cv2.FILLED)
-    cv2.line(canvas, (32, 18), (32, 38), (200, 60, 60), 12)
-    for end in ((28, 58), (36, 58)):
-        cv2.line(canvas, (32, 38), end, (50, 60, 120), 6)
-    cv2.circle(canvas, (32, 11), 7, (230, 190, 160), cv2.FILLED)
-    return canvas
+def _compare(path: Path, sources: list[FrameSource]) -> None:
+    """Write a video of the sources side by side, enlarged."""
+    count = sources[0].frame_count
+    height, width = (SCALE * side for side in sources[0].read([0]).shape[1:3])
+    with VideoWriter(path, FPS, width * len(sources), height) as video:
+        for start in range(0, count, _BLOCK):
+            block = range(start, min(start + _BLOCK, count))
+            video.write(torch.cat([_enlarged(source.read(block)) for source in sources], dim=2))
+
+
+def _enlarged(frames: Tensor) -> Tensor:
+    return interpolate(frames.movedim(-1, 1), scale_factor=SCALE, mode="nearest").movedim(1, -1)

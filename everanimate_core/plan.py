@@ -59,6 +59,11 @@ class ChunkPlan:
         """K, so that F + (K - 1)(F - O) frames cover the total."""
         return 1 + max(0, ceil((self.total_frames - self.chunk_frames) / self.stride))
 
+    @property
+    def joins(self) -> list[int]:
+        """The first frame of the animation that each chunk after the first supplies."""
+        return [self.output_range(index).start for index in range(1, self.chunk_count)]
+
     def geometry(self, identity: int, motion: int) -> ChunkGeometry:
         """Geometry of this plan's chunks for a memory of `identity` anchors and `motion` carried latents."""
         return ChunkGeometry(self.chunk_frames, identity, motion, self.overlap)

@@ -17,6 +17,7 @@ from .flow import chunk_seed
 from .geometry import latent_frames, pixel_frames
 from .memory import Codec, ContextMemory, channel_statistics, check_keyframes, retake_identity, select_keyframes
 from .plan import ChunkPlan
+from .restoration import OFF, Correction, Restoration, correction
 
 CLIP_SOURCES = ("last_frame", "reference")
 # The motion encoder reads face crops of this size.
@@ -66,7 +67,7 @@ class ChunkRequest:
 
     index: the chunk. context: y and its mask. identity: N. pose_latents: [1, 16, T, h, w] or None. face_pixels:
     [1, 3, F, 512, 512] in -1..1 or None. clip_image: [1, H, W, 3] in 0..1, what CLIP vision looks at, None when there
-    is neither a decoded frame nor a reference.
+    is neither a decoded frame nor a reference. correct: explicit restoration while sampling, None for none.
     """
 
     index: int
@@ -75,6 +76,7 @@ class ChunkRequest:
     pose_latents: Tensor | None
     face_pixels: Tensor | None
     clip_image: Tensor | None
+    correct: Correction | None = None
 
     @property
     def latents_shape(self) -> tuple[int, ...]:
@@ -103,11 +105,12 @@ def request_chunk(
     codec: Codec,
     clip_source: str = "last_frame",
     policy: ContextPolicy = METHOD,
+    restoration: Restoration = OFF,
 ) -> ChunkRequest:
     """Gather what chunk `index` is conditioned on; encodes the pose (F frames), and the background if there is one.
 
     clip_source: `last_frame` shows CLIP vision the last decoded frame of the chunk before (released code; the reference
-    for chunk 0), `reference` always the reference.
+    for chunk 0), `reference` always the reference. restoration: its low_frequency target looks at the chunk's pose.
     """
     plan.check_index(index)
     drivers.check(plan)
@@ -133,13 +136,15 @@ def request_chunk(
     face = None
     if drivers.face is not None:
         face = (frames_of(drivers.face, FACE_SIZE, FACE_SIZE) * 2 - 1).movedim(-1, 0)[None]
+    pose = None if drivers.pose is None else frames_of(drivers.pose)
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
         identity=geometry.identity,
-        pose_latents=None if drivers.pose is None else codec.encode(frames_of(drivers.pose)),
+        pose_latents=None if pose is None else codec.encode(pose),
         face_pixels=face,
         clip_image=clip_frame(memory, clip_source),
+        correct=correction(restoration, memory, pose),
     )
 
 
@@ -222,6 +227,7 @@ def animate(
     policy: ContextPolicy = METHOD,
     latent_context: bool = False,
     recall: Callable[[int, ContextMemory], ChunkResult | None] = lambda index, memory: None,
+    restoration: Restoration = OFF,
 ) -> Iterator[ChunkResult]:
     """Animate all chunks of the plan, yielding each as it is finished.
 
@@ -234,7 +240,7 @@ def animate(
     for index in range(plan.chunk_count):
         result = recall(index, memory)
         if result is None:
-            request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy)
+            request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy, restoration)
             latents = sample_chunk(request, chunk_seed(seed, index, seed_mode))
             result = hand_over(
                 plan, memory, index, latents, codec, keyframes, seed, drivers.pose, policy, latent_context

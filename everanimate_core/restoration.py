@@ -12,7 +12,7 @@ weight is a function of sigma alone: samplers call the network at any noise leve
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from .sampling import Velocity
 
 TARGETS = ("statistics", "low_frequency", "none")
 CleanTarget = Callable[[Tensor], Tensor]
-Correction = Callable[[Tensor, Tensor], Tensor]
 
 # The noise levels of training: 1000, shifted by 5, from 1 down to 0.00498; float32 [1000].
 TRAINING_SIGMAS = sigma_schedule(1000)[:-1]
@@ -73,6 +72,9 @@ _SCHEDULES = {
     "none": torch.zeros_like,
 }
 SCHEDULES = tuple(_SCHEDULES)
+# What hosts offer for sampling, where strength 0 says `none`.
+OFFERED_SCHEDULES = tuple(name for name in SCHEDULES if name != "none")
+OFFERED_TARGETS = tuple(name for name in TARGETS if name != "none")
 
 
 def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -151,8 +153,12 @@ class Restoration:
     def __post_init__(self):
         _check("schedule", self.schedule, SCHEDULES)
         _check("target", self.target, TARGETS)
-        if self.strength < 0:
+        # Written so that it catches nan, which command lines accept as a number.
+        if not 0 <= self.strength < inf:
             raise ValueError(f"Restoration: strength must be at least 0 (1.0); got {self.strength}.")
+
+
+OFF = Restoration()
 
 
 def match_statistics(x0: Tensor, statistics: Tensor) -> Tensor:
@@ -246,28 +252,42 @@ def clean_target(
     return None
 
 
+@dataclass(frozen=True)
+class Correction:
+    """c(x0, sigma), the one function that all hosts share: v' = v + c and x0' = x0 - sigma c.
+
+    memory: of the chunk that is sampled. target: R for that chunk, of x0's chunk latents [B, 16, T, h, w].
+    """
+
+    restoration: Restoration
+    memory: ContextMemory
+    target: CleanTarget
+
+    def __call__(self, x0: Tensor, sigma: Tensor) -> Tensor:
+        """c of x0's shape [B, 16, N + T, h, w], 0 on the N anchors. sigma: a scalar or [B], on any device."""
+        sigma = _per_sample(sigma).to(x0.device)
+        chunk = x0[:, :, self.memory.identity_count :]
+        weight = self.restoration.strength * restoration_weight(sigma, self.restoration.schedule) * (1 - sigma)
+        c = torch.zeros_like(x0)
+        c[:, :, self.memory.identity_count :] = weight * (chunk - self.target(chunk))
+        return c
+
+    def estimate(self, x0: Tensor, sigma: Tensor) -> Tensor:
+        """The corrected clean estimate x0 - sigma c, for hosts whose samplers step from it and not from v."""
+        return x0 - _per_sample(sigma).to(x0.device) * self(x0, sigma)
+
+
 def correction(
     restoration: Restoration, memory: ContextMemory, pose: Tensor | None = None, mask: Tensor | None = None
 ) -> Correction | None:
-    """c(x0, sigma), the one function that all hosts share: v' = v + c and x0' = x0 - sigma c.
+    """The correction of one chunk; pose, mask: see clean_target.
 
-    x0: [B, 16, N + T, h, w]; sigma: a scalar or [B]; c has x0's shape and is 0 on the N anchors. pose, mask: see
-    clean_target. None when nothing is to be corrected (strength 0, or no target): the host then leaves its sampler as
-    it is.
+    None when nothing is to be corrected (strength 0, or no target): the host then leaves its sampler as it is.
     """
     target = clean_target(restoration.target, memory, pose, mask)
     if target is None or not restoration.strength:
         return None
-
-    def correct(x0: Tensor, sigma: Tensor) -> Tensor:
-        sigma = _per_sample(sigma)
-        chunk = x0[:, :, memory.identity_count :]
-        weight = restoration.strength * restoration_weight(sigma, restoration.schedule) * (1 - sigma)
-        c = torch.zeros_like(x0)
-        c[:, :, memory.identity_count :] = weight * (chunk - target(chunk))
-        return c
-
-    return correct
+    return Correction(restoration, memory, target)
 
 
 def restored(network: Velocity, correct: Correction | None) -> Velocity:

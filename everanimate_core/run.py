@@ -21,6 +21,7 @@ from .flow import chunk_seed
 from .memory import Codec, ContextMemory, channel_drift
 from .plan import ChunkPlan
 from .propagation import ChunkRequest, ChunkResult, Drivers, animate, decode_chunk
+from .restoration import OFF, Restoration
 from .run_store import ChunkRecord, Manifest, RunError, RunStore
 from .video import VideoError
 from .video_writer import VideoWriter, concat_segments
@@ -52,12 +53,15 @@ class Job:
     keyframes: str = "random"
     clip_source: str = "last_frame"
     latent_context: bool = False
+    restoration: Restoration = OFF
     audio_from: Any = None
     audio_start: float = 0
 
     def constants(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
-        memory = self.memory
+        memory, restoration = self.memory, self.restoration
+        # Left out where it is off: runs that were begun before there was restoration go on.
+        restored = {f"restore_{name}": value for name, value in vars(restoration).items() if restoration.strength}
         return {
             **self.settings,
             "chunk_frames": self.plan.chunk_frames,
@@ -72,6 +76,7 @@ class Job:
             "keyframes": self.keyframes,
             "clip_source": self.clip_source,
             "latent_context": self.latent_context,
+            **restored,
         }
 
 
@@ -334,6 +339,7 @@ def _make_chunks(job, current, sample_chunk, codec, on_chunk) -> tuple[ChunkResu
         job.clip_source,
         latent_context=job.latent_context,
         recall=current.recall,
+        restoration=job.restoration,
     ):
         on_chunk(current.keep(result, memory))
         before, memory = memory, result.memory

@@ -6,8 +6,9 @@ from .animate import EverAnimateAnimate
 from .chunk import EverAnimateChunk, EverAnimatePlanChunks
 from .lora import EverAnimateLoadLora, EverAnimatePatchModel
 from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimatePropagate
-from .sampling import EverAnimateSigmas
-from .video import EverAnimateJoinChunks
+from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
+from .toy import EverAnimateLoadToy
+from .video import EverAnimateDriftReport, EverAnimateJoinChunks
 
 
 class EverAnimateExtension(ComfyExtension):
@@ -21,8 +22,12 @@ class EverAnimateExtension(ComfyExtension):
             EverAnimatePlanChunks,
             EverAnimateChunk,
             EverAnimateSigmas,
+            EverAnimateRestorativeSampler,
+            EverAnimateRestoreFlow,
             EverAnimatePropagate,
             EverAnimateJoinChunks,
+            EverAnimateDriftReport,
+            EverAnimateLoadToy,
         ]
 
 

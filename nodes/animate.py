@@ -11,6 +11,7 @@ from ..everanimate_core.flow import SEED_MODES, sigma_schedule
 from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory
+from ..everanimate_core.restoration import Restoration
 from ..everanimate_core.run import Job, run
 from ..everanimate_core.run_store import RunStore, run_folder
 from . import widgets
@@ -28,6 +29,7 @@ from .host import (
     trim_window,
 )
 from .identity import conditioning_digest, run_settings
+from .sampling import restored_sampler, restores
 
 DEFAULT_FPS = Fraction(25)
 
@@ -130,6 +132,7 @@ class EverAnimateAnimate(io.ComfyNode):
                     step=0.01,
                     tooltip="Frames per second of the result. 0: those of the pose VIDEO, 25 for images.",
                 ),
+                *widgets.restoration("restore_", strength=0.0, optional=True),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
@@ -177,8 +180,16 @@ class EverAnimateAnimate(io.ComfyNode):
         sampler=None,
         sigmas=None,
         prompts=None,
+        restore_strength=0.0,
+        restore_schedule="gaussian",
+        restore_target="statistics",
     ) -> io.NodeOutput:
         check_size(width, height)
+        if restores(model, sampler):
+            raise ValueError(
+                "Animate Long Video: every chunk has a correction of its own (set restore_strength and connect model "
+                "and sampler without it); got one from Restore Flow or Restorative Sampler."
+            )
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = HostCodec(vae, tiled)
         plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
@@ -201,6 +212,7 @@ class EverAnimateAnimate(io.ComfyNode):
             keyframes=keyframes,
             clip_source=clip_source,
             latent_context=latent_context,
+            restoration=Restoration(restore_strength, restore_schedule, restore_target),
             audio_from=audio_source(pose_video),
             audio_start=trim_window(pose_video)[0],
         )
@@ -211,7 +223,8 @@ class EverAnimateAnimate(io.ComfyNode):
             prompt = prompts[min(request.index, len(prompts) - 1)]
             conditioning = condition(prompt, negative, request, clip_vision)
             on_step = progress.on_step(request.index, request.identity)
-            raw = sample(model, *conditioning, empty_latent(request), sampler, sigmas, cfg, noise_seed, on_step)
+            chosen = restored_sampler(sampler, request.correct)
+            raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
             return to_network(raw)[:, :, request.identity :]
 
         path = folder.with_name(f"{run_name}.mp4")

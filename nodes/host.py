@@ -70,10 +70,10 @@ class HostCodec:
         )
 
 
-def frame_source(name: str, video) -> FrameSource:
+def frame_source(name: str, video, node: str = "Condition Chunk") -> FrameSource:
     """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed.
 
-    Raises ValueError, naming the input, for one without frames.
+    Raises ValueError, naming the node and the input, for one without frames.
     """
     if isinstance(video, InputImpl.VideoFromFile):
         source = TrimmedFrames(VideoFrames(stream_source(video)), *trim_window(video))
@@ -85,7 +85,7 @@ def frame_source(name: str, video) -> FrameSource:
     else:
         source = TensorFrames(video)
     if source.frame_count < 1:
-        raise ValueError(f"Condition Chunk: {name} must have at least 1 frame; got 0.")
+        raise ValueError(f"{node}: {name} must have at least 1 frame; got 0.")
     return source
 
 

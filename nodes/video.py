@@ -1,9 +1,11 @@
 """Nodes for finished frames."""
 
+import comfy.utils
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from . import widgets
+from .host import check_cancel, frame_source
 
 
 class EverAnimateJoinChunks(io.ComfyNode):
@@ -33,3 +35,63 @@ class EverAnimateJoinChunks(io.ComfyNode):
                 f"got {images.shape[2]}x{images.shape[1]}."
             )
         return io.NodeOutput(torch.cat([previous, images]))
+
+
+class EverAnimateDriftReport(io.ComfyNode):
+    """What changed over a long video that should not have."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimateDriftReport",
+            display_name="Drift Report",
+            category=widgets.CATEGORY,
+            description="Measure how a video drifts: colour, sharpness, contrast and identity over time, flashes, and "
+            "the seams between chunks; with the true video also PSNR and SSIM. Needs three packages more: pip install "
+            "scikit-image torchmetrics matplotlib.",
+            inputs=[
+                io.MultiType.Input("video", [io.Image, io.Video], tooltip="The animation."),
+                io.Image.Input("reference_images", tooltip="The person; the first picture is what identity means."),
+                io.MultiType.Input(
+                    "truth",
+                    [io.Image, io.Video],
+                    optional=True,
+                    tooltip="The video as it should be, of the same size and length. Without it, changes are measured "
+                    "from the first frame.",
+                ),
+                widgets.Plan.Input("plan", optional=True, tooltip="The plan of the chunks, to look at their seams."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="The curves over time, chunk joins marked."),
+                io.String.Output(display_name="report", tooltip="JSON: all curves, numbers and findings."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, video, reference_images, truth=None, plan=None) -> io.NodeOutput:
+        # Here, because the pack works without the packages that evaluation needs.
+        from ..everanimate_core.evaluation.evaluate import evaluate
+        from ..everanimate_core.evaluation.plot import plot, to_image
+
+        source = frame_source("video", video, "Drift Report")
+        if plan is not None and plan.total_frames != source.frame_count:
+            raise ValueError(
+                f"Drift Report: plan must be of the video's length ({source.frame_count} frames); "
+                f"got {plan.total_frames}."
+            )
+        bar = comfy.utils.ProgressBar(source.frame_count)
+
+        def on_frames(done: int, total: int) -> None:
+            check_cancel()
+            bar.update_absolute(done)
+
+        report = evaluate(
+            source,
+            None if truth is None else frame_source("truth", truth, "Drift Report"),
+            reference_images[0, ..., :3].float().cpu(),
+            [] if plan is None else plan.joins,
+            on_frames=on_frames,
+        )
+        picture = to_image(plot(report))
+        return io.NodeOutput(picture, report.to_json(), ui=ui.PreviewImage(picture, cls=cls))

@@ -6,6 +6,7 @@ from ..everanimate_core.frames import FIT_POLICIES
 from ..everanimate_core.memory import KEYFRAMES
 from ..everanimate_core.plan import CONTINUATIONS
 from ..everanimate_core.propagation import CLIP_SOURCES
+from ..everanimate_core.restoration import OFFERED_SCHEDULES, OFFERED_TARGETS
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")
@@ -177,6 +178,37 @@ def steps_and_shift() -> list:
             max=100.0,
             step=0.01,
             tooltip="How far the noise levels are shifted towards noise (5 as released; ComfyUI's own default is 8).",
+        ),
+    ]
+
+
+def restoration(prefix: str = "", strength: float = 1.0, optional: bool = False) -> list:
+    """strength, schedule and target of explicit restoration; the default strength."""
+    return [
+        io.Float.Input(
+            f"{prefix}strength",
+            default=strength,
+            min=0.0,
+            max=10.0,
+            step=0.05,
+            optional=optional,
+            tooltip="How strongly drift is corrected while sampling. 0: off. Above 4 it may go beyond its goal.",
+        ),
+        io.Combo.Input(
+            f"{prefix}schedule",
+            options=list(OFFERED_SCHEDULES),
+            default="gaussian",
+            optional=optional,
+            tooltip="At which noise levels: gaussian (around the middle, as trained), sigma_ramp (early steps), fixed "
+            "(all alike) or exact (late steps most; for study, beyond its goal above 1).",
+        ),
+        io.Combo.Input(
+            f"{prefix}target",
+            options=list(OFFERED_TARGETS),
+            default="statistics",
+            optional=optional,
+            tooltip="Towards what: statistics (colour and contrast of chunk 0, so nothing on chunk 0 itself) or "
+            "low_frequency (what the identity memory shows where nobody moves).",
         ),
     ]
 

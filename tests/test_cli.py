@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 32, 16
 # EVERANIMATE_KILLS=20 is the whole proof; a few are enough to notice that something broke.
 KILLS = int(os.environ.get("EVERANIMATE_KILLS", "3"))
 INPUTS = ["--reference", str(DATA / "reference.jpg"), "--pose", str(DATA / "pose.mp4")]
-NETWORK = ["--model", "random", "--width", str(WIDTH), "--height", str(HEIGHT)]
+NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT)]
 CHUNKING = ["--chunk-frames", "9", "--overlap", "4", "--steps", "2", "--frames", str(TOTAL)]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -147,13 +147,13 @@ def test_the_video(uninterrupted):
 
 def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
     from everanimate_core import propagation
-    from everanimate_core.backends.random_model import random_tiny
     from everanimate_core.flow import sigma_schedule
     from everanimate_core.frames import FittedFrames, fit_frames
     from everanimate_core.memory import build_memory
     from everanimate_core.plan import ChunkPlan
+    from everanimate_core.toy.engine import load_toy
 
-    model = random_tiny(device="cpu")
+    model = load_toy()
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:
         loop = propagation.animate(
             ChunkPlan(TOTAL, 9, 4),
@@ -342,8 +342,70 @@ def test_the_run_may_lie_elsewhere_and_the_rate_be_another(tmp_path, command):
     assert sorted(path.name for path in out.parent.iterdir()) == ["dance.mkv"]
 
 
-def test_guidance_and_tiles_reach_the_network(tmp_path, command):
-    assert command(animate(tmp_path / "a.mp4", "--frames", "9", "--cfg", "2", "--tiled"))[0] == 0
+def test_guidance_reaches_the_network(tmp_path, command):
+    assert command(animate(tmp_path / "a.mp4", "--frames", "9", "--cfg", "2"))[0] == 0
+
+
+def latents_of(out, chunks=CHUNKS):
+    files = [out.with_suffix(".run") / f"chunk_{index:04d}.safetensors" for index in range(chunks)]
+    return [load_file(file)["latents"] for file in files]
+
+
+def test_restoration_off_is_no_restoration(finished, tmp_path, command):
+    off = ["--restore", "0", "--restore-schedule", "fixed", "--restore-target", "low_frequency"]
+    out = tmp_path / "off" / "dance.mp4"
+    assert command(animate(out, *off))[0] == 0
+    assert_same_result(result(out), result(finished))
+    # A run that knows of no restoration goes on with it off.
+    assert not [name for name in result(finished)[0] if "restor" in name]
+    code, said, _ = command(animate(finished, *off))
+    assert (code, said.count(", kept, ")) == (0, CHUNKS)
+
+
+@pytest.mark.parametrize("target", ["statistics", "low_frequency"])
+def test_restoration_is_what_the_core_makes_of_it(tmp_path, command, target):
+    from everanimate_core import propagation
+    from everanimate_core.flow import draw_noise, sigma_schedule
+    from everanimate_core.frames import FittedFrames, fit_frames
+    from everanimate_core.memory import build_memory
+    from everanimate_core.plan import ChunkPlan
+    from everanimate_core.restoration import Restoration, correction, restored
+    from everanimate_core.sampling import euler
+    from everanimate_core.toy.engine import load_toy
+
+    out = tmp_path / "dance.mp4"
+    # Large enough for cells that the pose stays away from.
+    width, height = 64, 32
+    options = ["--frames", "14", "--width", str(width), "--height", str(height)]
+    options += ["--restore", "2", "--restore-schedule", "fixed", "--restore-target", target]
+    assert command(animate(out, *options))[0] == 0
+    model, plan, sigmas = load_toy(), ChunkPlan(14, 9, 4), sigma_schedule(2)
+    with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as video:
+        memory = build_memory(fit_frames(image.read([0]), width, height, "stretch"), model.codec)
+        pose = FittedFrames(video, width, height, "stretch")
+        drivers = propagation.Drivers(pose=pose)
+        for index, found in enumerate(latents_of(out, 2)):
+            request = propagation.request_chunk(plan, memory, index, drivers, model.codec)
+            shown = pose.read(plan.source_indices(index, pose.frame_count))
+            correct = correction(Restoration(2.0, "fixed", target), memory, shown)
+            with torch.no_grad():
+                noise = draw_noise(request.latents_shape, 42 * index)
+                x = euler(restored(model.velocity(request), correct), noise, sigmas)
+                plain = euler(model.velocity(request), noise, sigmas)
+            expected = x[:, :, request.identity :].contiguous()
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+            # The first chunk has no statistics before it.
+            assert torch.equal(x, plain) == (index == 0 and target == "statistics")
+            memory = propagation.hand_over(plan, memory, index, expected, model.codec).memory
+
+
+def test_a_restored_run_goes_on_with_its_own_restoration_alone(finished, tmp_path, command):
+    assert "got restore_schedule gaussian instead of None; " in refused(command, finished, "--restore", "0.5")
+    out = tmp_path / "restored" / "dance.mp4"
+    assert command(animate(out, "--frames", "14", "--restore", "0.5"))[0] == 0
+    assert "got restore_strength 0.25 instead of 0.5.\n" in refused(command, out, "--frames", "14", "--restore", "0.25")
+    code, said, _ = command(animate(out, "--frames", "14", "--restore", "0.5"))
+    assert (code, said.count(", kept, ")) == (0, 2)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -360,7 +422,7 @@ def refused(command, finished, *more):
 
 @pytest.fixture
 def lora(tmp_path):
-    """A LoRA file for the random network, named as the released ones are."""
+    """A LoRA file for the toy's network, named as the released ones are."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(shape, generator=generator) * 0.1 for shape in ((4, 256), (256, 4)))
     layer = "blocks.0.self_attn.q"
@@ -488,12 +550,17 @@ def test_a_place_that_cannot_be_written(tmp_path, command, place):
         (["--lora", "none.safetensors"], "none.safetensors"),
         (["--model", "none"], "--model: must be a folder or file that is there; got none."),
         (["--model", str(DATA / "reference.jpg")], "--parts: a transformer file needs a diffusers folder"),
+        (["--tiled"], "--tiled: the embedded toy's VAE has no tiles (leave it out); got --model toy --tiled."),
         (["--device", "abacus"], "--device: must be one that torch has here (cpu, cuda, cuda:1); got abacus"),
         (["--from-chunk", "1"], "from_chunk must be a finished chunk or the one after the last (0..0); got 1."),
         (["--from-chunk", "-1"], "(0..0); got -1."),
         (["--from-chunk", "1", "--no-resume"], "from_chunk needs the chunks before it (resume true)"),
         (["--out", "dance"], "--out: must be a video file that ends in .mp4, .mov, .mkv (dance.mp4); got dance."),
         (["--out", "dance.gif"], "--out: must be a video file that ends in"),
+        (["--restore", "-1"], "Restoration: strength must be at least 0 (1.0); got -1.0."),
+        (["--restore", "nan"], "Restoration: strength must be at least 0 (1.0); got nan."),
+        (["--restore-schedule", "none"], "--restore-schedule: invalid choice: 'none'"),
+        (["--restore-target", "none"], "--restore-target: invalid choice: 'none'"),
         (["--bogus"], "unrecognized arguments: --bogus"),
     ],
 )

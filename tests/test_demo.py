@@ -1,13 +1,15 @@
-"""The demo: inputs that are drawn, the whole engine on them, nothing downloaded."""
+"""The demo: a world, the embedded toy and the whole engine, nothing downloaded."""
 
 import json
 from fractions import Fraction
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from everanimate_core import cli
-from everanimate_core.demo import DEMO_SETTINGS, pose_frame, reference_frame, write_inputs
+from everanimate_core.toy.engine import load_toy, roll_out
+from everanimate_core.toy.world import World
 from everanimate_core.video import VideoFrames
 
 
@@ -15,30 +17,51 @@ from everanimate_core.video import VideoFrames
 def demo(capsys):
     """demo(*arguments) -> (exit code, what was said, what was complained of)."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield lambda *arguments: (cli.main(["demo", *map(str, arguments)]), *capsys.readouterr())
     torch.set_num_threads(threads)
 
 
 def test_the_demo_runs_and_goes_on(tmp_path, demo):
     folder = tmp_path / "new" / "demo"
-    code, said, complaints = demo("--out", folder, "--seconds", "1")
+    code, said, complaints = demo("--out", folder, "--seconds", "2", "--seed", "3")
     assert (code, complaints) == (0, "")
     lines = said.splitlines()
-    assert "random weights" in lines[0]
-    assert lines[1].startswith("chunk 1/1: frames 0-24, ")
-    assert lines[2:] == [f"Wrote {folder / 'animation.mp4'}"]
-    with VideoFrames(folder / "animation.mp4") as video:
-        assert (video.frame_count, video.fps, video.width, video.height) == (25, Fraction(25), 64, 64)
-        frames = video.read(range(25))
-    assert frames.std() > 0.01
-    settings = json.loads((folder / "animation.run" / "manifest.json").read_text())["run"]["settings"]
-    # The released geometry, at a small size.
-    assert (settings["chunk_frames"], settings["overlap"], settings["identity_latents"]) == (77, 4, 4)
+    assert [line.split(",")[0] for line in lines[:2]] == ["chunk 1/2: frames 0-32", "chunk 2/2: frames 33-49"]
+    assert lines[3] == f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}"
+    assert {path.name for path in folder.iterdir()} == {
+        ".animation.run.lock",
+        "animation.mp4",
+        "animation.run",
+        "comparison.mp4",
+        "drift.json",
+        "drift.png",
+    }
+    chunks = list(roll_out(load_toy(), World(3), 50))
+    for chunk in chunks:
+        kept = load_file(folder / "animation.run" / f"chunk_{chunk.index:04d}.safetensors")
+        assert torch.equal(kept["latents"], chunk.latents)
+    made = torch.cat([chunk.frames for chunk in chunks])
+    with VideoFrames(folder / "animation.mp4") as video, VideoFrames(folder / "comparison.mp4") as beside:
+        assert (video.frame_count, video.fps, video.width, video.height) == (50, Fraction(25), 64, 64)
+        assert (video.read(range(50)) - made).abs().mean() < 0.02
+        assert (beside.frame_count, beside.fps, beside.width, beside.height) == (50, Fraction(25), 768, 256)
+        # Pose, animation and truth, four times as large.
+        middle = beside.read([40])[0, 2::4, 2::4]
+    world = World(3)
+    for at, picture in enumerate((world.pose([40])[0], made[40], world.frame(40))):
+        assert (middle[:, 64 * at : 64 * at + 64] - picture).abs().mean() < 0.03
 
-    # The inputs are drawn anew, and are what they were: nothing is sampled again.
-    code, said, _ = demo("--out", folder, "--seconds", "1")
-    assert (code, said.count(", kept, ")) == (0, 1)
+    report = json.loads((folder / "drift.json").read_text())
+    assert (report["frames"], report["joins"], report["compared_with"]) == (50, [33], "truth")
+    assert json.loads(lines[2])["psnr"] == pytest.approx(report["numbers"]["psnr"], abs=1e-3)
+    assert (folder / "drift.png").stat().st_size > 10_000
+
+    # Nothing is sampled again.
+    code, said, _ = demo("--out", folder, "--seconds", "2", "--seed", "3")
+    assert (code, said.count(", kept, ")) == (0, 2)
+    # Another world is another run.
+    code, _, complaints = demo("--out", folder, "--seconds", "2", "--seed", "4")
+    assert code == 2 and "world 4 instead of 3" in complaints
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "0.03", "nan"])
@@ -54,24 +77,3 @@ def test_a_folder_that_cannot_be_made(tmp_path, demo):
     code, _, complaints = demo("--out", tmp_path / "file" / "demo", "--seconds", "1")
     assert code == 1
     assert "Not a directory" in complaints
-
-
-def test_the_inputs_are_as_long_as_asked(tmp_path):
-    reference, pose = write_inputs(tmp_path, 1.5)
-    with VideoFrames(pose) as video, VideoFrames(reference) as image:
-        assert (video.frame_count, video.fps, video.width, video.height) == (38, Fraction(25), 64, 64)
-        # A video codec and its colours are between them.
-        assert (video.read([7]) - pose_frame(7)).abs().mean() < 0.05
-        assert torch.equal((image.read([0])[0] * 255).round().to(torch.uint8), torch.from_numpy(reference_frame()))
-    assert DEMO_SETTINGS[:4] == ("--width", "64", "--height", "64")
-
-
-def test_the_figure_walks_in_place():
-    frames = torch.cat([pose_frame(number) for number in range(64)])
-    assert frames.shape == (64, 64, 64, 3)
-    assert (frames.min(), frames.max()) == (0, 1)
-    assert torch.equal(frames[:32], frames[32:])
-    moving = (frames != frames[:1]).flatten(1).any(1)
-    # It stands as in frame 0 twice a period, where both steps cross.
-    assert moving.logical_not().nonzero().flatten().tolist() == [0, 16, 32, 48]
-    assert (frames[:, 0] == 0).all()

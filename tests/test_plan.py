@@ -170,3 +170,8 @@ def test_chunks_outside_the_plan_are_refused(index):
     rule = "chunk_index must be between 0 and 1 (2 chunks make 100 frames)"
     assert refusal(plan.check_index, index) == f"Condition Chunk: {rule}; got {index}."
     assert refusal(plan.check_index, index, "Propagate Latents") == f"Propagate Latents: {rule}; got {index}."
+
+
+def test_joins_are_where_chunks_begin():
+    assert ChunkPlan(20, 9, 4).joins == [9, 14, 19]
+    assert ChunkPlan(9, 9, 4).joins == []

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from ..context import Context
 from ..flow import draw_noise
 from ..propagation import ChunkRequest
+from ..restoration import restored
 from ..sampling import StepCallback, Velocity, euler
 from .wan_alignment import Driving, encode_driving, predict_velocity
 from .wan_codec import WanCodec
@@ -24,7 +25,8 @@ class DiffusersWan:
 
     transformer: `load_transformer`; its device and dtype are where and how the network runs. codec: `WanCodec`.
     text: prompt states [P, L <= 512, 4096]; chunk k reads row k, the last row serves all later chunks.
-    image_encoder: image [1, H, W, 3] in 0..1 -> CLIP tokens [1, 257, 1280] (`ClipVision`).
+    image_encoder: image [1, H, W, 3] in 0..1 -> CLIP tokens [1, 257, 1280] (`ClipVision`); None for a transformer that
+    was made without CLIP (the toy), whose text may be of any length.
     cfg: guidance scale; 1 means none, without a second pass, as the released LoRA expects. negative_text: [1, L, 4096],
     needed when cfg is not 1. The negative pass sees a face video of -1 all over, and the same pose and CLIP tokens.
     """
@@ -32,7 +34,7 @@ class DiffusersWan:
     transformer: nn.Module
     codec: WanCodec
     text: Tensor
-    image_encoder: Callable[[Tensor], Tensor]
+    image_encoder: Callable[[Tensor], Tensor] | None
     cfg: float = 1.0
     negative_text: Tensor | None = None
 
@@ -43,20 +45,22 @@ class DiffusersWan:
     def velocity(self, request: ChunkRequest) -> Velocity:
         """The velocity field of one chunk: (x [1, 16, N + T, h, w] float32, scalar sigma) -> v like x.
 
-        What does not change from step to step (pose tokens, motion vectors, CLIP tokens) is computed here, once. Raises
-        ValueError when pose, face or text do not fit.
+        What does not change from step to step (pose tokens, motion vectors, CLIP tokens) is computed here, once. The
+        request's restoration corrects the guided velocity. Raises ValueError when pose, face or text do not fit.
         """
         row = min(request.index, len(self.text) - 1)
-        text = self._to_network(_pad_text(self.text[row : row + 1]))
+        text = self._states(self.text[row : row + 1])
         driving = self._driving(request, request.face_pixels)
-        clip = self._to_network(self.image_encoder(request.clip_image))
+        clip = None
+        if self.image_encoder is not None:
+            clip = self._to_network(self.image_encoder(request.clip_image))
 
         def conditional(x: Tensor, sigma: Tensor) -> Tensor:
             return self._predict(request.context, driving, text, clip, x, sigma)
 
         if self.cfg == 1:
-            return conditional
-        negative_text = self._to_network(_pad_text(self.negative_text))
+            return restored(conditional, request.correct)
+        negative_text = self._states(self.negative_text)
         silence = None if request.face_pixels is None else torch.full_like(request.face_pixels, -1)
         negative_driving = self._driving(request, silence)
 
@@ -64,7 +68,7 @@ class DiffusersWan:
             negative = self._predict(request.context, negative_driving, negative_text, clip, x, sigma)
             return negative + self.cfg * (conditional(x, sigma) - negative)
 
-        return guided
+        return restored(guided, request.correct)
 
     @torch.no_grad()
     def sample_chunk(
@@ -79,6 +83,9 @@ class DiffusersWan:
         noise = draw_noise(request.latents_shape, noise_seed).to(self.transformer.patch_embedding.weight.device)
         return euler(velocity, noise, sigmas, on_step)[:, :, request.identity :].cpu()
 
+    def _states(self, text: Tensor) -> Tensor:
+        return self._to_network(text if self.image_encoder is None else _pad_text(text))
+
     def _to_network(self, tensor: Tensor) -> Tensor:
         weight = self.transformer.patch_embedding.weight
         return tensor.to(weight.device, weight.dtype)
@@ -89,7 +96,7 @@ class DiffusersWan:
         return encode_driving(self.transformer, identity=request.identity, latents=latents, pose=pose, face=face)
 
     def _predict(
-        self, context: Context, driving: Driving, text: Tensor, clip: Tensor, x: Tensor, sigma: Tensor
+        self, context: Context, driving: Driving, text: Tensor, clip: Tensor | None, x: Tensor, sigma: Tensor
     ) -> Tensor:
         model_input = self._to_network(context.network_input(x))
         timestep = (MAX_TIMESTEP * sigma).reshape(1).to(x.device)

@@ -60,24 +60,27 @@ def encode_driving(
 
 
 def predict_velocity(
-    transformer: nn.Module, driving: Driving, model_input: Tensor, timestep: Tensor, text: Tensor, clip: Tensor
+    transformer: nn.Module, driving: Driving, model_input: Tensor, timestep: Tensor, text: Tensor, clip: Tensor | None
 ) -> Tensor:
     """Velocity [B, 16, N + T, h, w] in the transformer's dtype.
 
     model_input: [B, 36, N + T, h, w], noisy latents, mask and context. timestep: [B] in 0..1000 (1000 sigma).
-    text: [B, 512, text_dim]. clip: [B, 257, image_dim]. With N = 1 this is the stock transformer, bit for bit; without
+    text: [B, 512, text_dim]. clip: [B, 257, image_dim], or None for a transformer without an image embedder (text is
+    then of any length). With N = 1 this is the stock transformer, bit for bit; without
     a face the face adapters are skipped. transformer: the diffusers model itself (PEFT layers inside are fine, a
     wrapper around it is not). Not for two threads at once: the model's modules are swapped during the call.
     """
-    with _driven(transformer, driving):
+    batch = len(model_input)
+    with _driven(transformer, driving, batch):
         return transformer(
             hidden_states=model_input,
             timestep=timestep,
             encoder_hidden_states=text,
             encoder_hidden_states_image=clip,
             pose_hidden_states=None,
-            # Only its number of dimensions is looked at: the motion vectors are ready.
-            face_pixel_values=model_input.new_zeros(1, 1, 1, 1, 1),
+            # Only their number is looked at: the motion vectors are ready.
+            face_pixel_values=model_input.new_zeros(batch, 1, 1, 1, 1),
+            motion_encode_batch_size=batch,
             return_dict=False,
         )[0]
 
@@ -101,12 +104,12 @@ class _Ready(nn.Module):
 
 
 @contextmanager
-def _driven(transformer: nn.Module, driving: Driving) -> Iterator[None]:
+def _driven(transformer: nn.Module, driving: Driving, batch: int) -> Iterator[None]:
     """Replace the transformer's pose and face modules by their ready answers, for one call."""
     nothing = torch.zeros(())  # added to tokens of any shape, dtype and device without a change
     stand_ins = {
         "pose_patch_embedding": _Ready(nothing if driving.pose is None else driving.pose),
-        "motion_encoder": _Ready(torch.zeros(1, 1)),  # read by the face encoder's stand-in alone
+        "motion_encoder": _Ready(torch.zeros(batch, 1)),  # read by the face encoder's stand-in alone
         "face_encoder": _Ready(torch.zeros(1, 1, 1, 1) if driving.face is None else driving.face),
     }
     if driving.face is None:

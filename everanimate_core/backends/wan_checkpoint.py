@@ -43,13 +43,29 @@ def load_transformer(path: str | Path, *, device: torch.device | str, dtype: tor
     path = Path(path)
     if path.is_dir():
         config, state = _read_folder(path, "transformer", WanAnimateTransformer3DModel)
-    else:
-        original = _original_names(_read_file(path, "model"))
-        _check_animate(original, path)
-        config, state = _transformer_config(original), convert_wan_transformer_to_diffusers(original)
+        return _build(config, state, path, device=device, dtype=dtype)
+    return transformer_from_state(_read_file(path, "model"), path, device=device, dtype=dtype)
+
+
+def transformer_from_state(
+    state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+) -> nn.Module:
+    """As `load_transformer`, from weights under their original names; `source` is what errors call them.
+
+    Weights without the image embedder (`img_emb`) make a transformer that takes no CLIP tokens.
+    """
+    original = _original_names(state)
+    _check_animate(original, source)
+    config = _transformer_config(original)
+    return _build(config, convert_wan_transformer_to_diffusers(original), source, device=device, dtype=dtype)
+
+
+def _build(
+    config: dict, state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+) -> nn.Module:
     model = empty_transformer(config)
     drop_face_path(model, kept={key.split(".")[0] for key in state})
-    return place_weights(model, state, path, device=device, dtype=dtype)
+    return place_weights(model, state, source, device=device, dtype=dtype)
 
 
 def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -159,7 +175,7 @@ def _original_names(state: State) -> State:
     return {key: value for key, value in bare.items() if not key.endswith(".kernel")}
 
 
-def _check_animate(state: State, path: Path) -> None:
+def _check_animate(state: State, path: str | Path) -> None:
     scaled = [key for key in state if key.endswith(SCALED_FP8)]
     if scaled:
         raise ValueError(
@@ -170,7 +186,7 @@ def _check_animate(state: State, path: Path) -> None:
     _require("pose_patch_embedding.weight", state, path, rule)
 
 
-def _require(key: str, state: State, path: Path, rule: str) -> None:
+def _require(key: str, state: State, path: str | Path, rule: str) -> None:
     if key not in state:
         raise ValueError(f"{rule}; got {path}, which has no {key}.")
 
@@ -178,6 +194,7 @@ def _require(key: str, state: State, path: Path, rule: str) -> None:
 def _transformer_config(state: State) -> dict:
     """Sizes of the transformer, from the shapes of its original weights."""
     dim = state["head.modulation"].shape[-1]
+    image = state.get("img_emb.proj.0.weight")
     return {
         "num_attention_heads": dim // HEAD_DIM,
         "attention_head_dim": HEAD_DIM,
@@ -188,8 +205,8 @@ def _transformer_config(state: State) -> dict:
         "freq_dim": state["time_embedding.0.weight"].shape[1],
         "ffn_dim": state["blocks.0.ffn.0.weight"].shape[0],
         "num_layers": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
-        "image_dim": state["img_emb.proj.0.weight"].shape[0],
-        "added_kv_proj_dim": dim,
+        "image_dim": None if image is None else image.shape[0],
+        "added_kv_proj_dim": None if image is None else dim,
     }
 
 

@@ -5,21 +5,19 @@ half precision with vae.json, which says how it was made and how good it is.
 """
 
 import argparse
-import csv
 import json
-import os
 import time
 from collections.abc import Iterable
-from math import cos, log10, pi
+from math import log10
 from pathlib import Path
 from random import Random
 from statistics import mean
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .learner import Learner, Log
 from .vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
 from .vae_statistics import fold_statistics, start_from_components
 from .world import World
@@ -80,85 +78,46 @@ def psnr(vae: ToyVae, seed: int, frames: range = UNSEEN_FRAMES) -> float:
 
 
 class Training:
-    """A training run: the network, its moving average, the optimiser, and the step that comes next.
+    """A training run: the network as it learns, and its clips.
 
     Every step is a function of the seed and what the step before left, so that a resumed run equals an unbroken one.
     """
 
     def __init__(self, seed: int, steps: int):
-        self.seed, self.steps, self.step = seed, steps, 0
+        self.seed = seed
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.vae = ToyVae()
         self.clips = Clips(seed)
-        self.average: dict[str, Tensor] = {}
-        self.optimiser = torch.optim.AdamW(self.vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+        self.learner = Learner(self.vae, steps, RATE, WARMUP, AVERAGE, {"seed": seed, "steps": steps})
 
     @classmethod
     def start(cls, seed: int, steps: int) -> "Training":
         """A new run, from the principal components."""
         run = cls(seed, steps)
         start_from_components(run.vae, run.clips.aside(COMPONENTS))
-        run.average = {name: value.detach().clone() for name, value in run.vae.named_parameters()}
+        run.learner.restart_average()
+        return run
+
+    @classmethod
+    def resume(cls, path: Path, seed: int, steps: int) -> "Training":
+        """Go on from a file of another run of the same seed and number of steps; ValueError for others."""
+        run = cls(seed, steps)
+        run.learner.resume(path)
         return run
 
     def advance(self) -> float:
         """Take one step; its loss, the mean squared error in -1..1."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.step)
-        video = self.clips.batch(self.step, generator)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.learner.step)
+        video = self.clips.batch(self.learner.step, generator)
         noise = torch.randn(BATCH, LATENT_CHANNELS, (CLIP + 3) // 4, 8, 8, generator=generator)
-        rate = RATE * min(1, (self.step + 1) / WARMUP) * (0.01 + 0.99 * (1 + cos(pi * self.step / self.steps)) / 2)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad()
-        loss = loss_of(self.vae, video, noise)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-        self.optimiser.step()
-        with torch.no_grad():
-            for name, value in self.vae.named_parameters():
-                self.average[name].lerp_(value, 1 - AVERAGE)
-        self.step += 1
-        return loss.item()
+        return self.learner.update(loss_of(self.vae, video, noise))
 
     def averaged(self) -> ToyVae:
         """A network with the moving average of the weights."""
         vae = ToyVae()
-        vae.load_state_dict(self.average)
+        vae.load_state_dict(self.learner.average)
         return vae.eval().requires_grad_(False)
-
-    def save(self, path: Path) -> None:
-        """Write all that is needed to go on, at once or not at all."""
-        tensors = {f"average.{name}": value for name, value in self.average.items()}
-        for name, value in self.vae.named_parameters():
-            tensors[f"weight.{name}"] = value.detach()
-            moments = self.optimiser.state[value]
-            tensors |= {f"{moment}.{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq")}
-        tensors = {name: value.contiguous() for name, value in tensors.items()}
-        new = path.with_suffix(".new")
-        header = {"step": self.step, "seed": self.seed, "steps": self.steps}
-        save_file(tensors, new, metadata={"training": json.dumps(header)})
-        os.replace(new, path)
-
-    @classmethod
-    def resume(cls, path: Path, seed: int, steps: int) -> "Training":
-        """Go on from a file that `save` wrote; ValueError when it belongs to another seed or number of steps."""
-        with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        if (header["seed"], header["steps"]) != (seed, steps):
-            raise ValueError(
-                f"train_vae: {path} is of seed {header['seed']} and {header['steps']} steps; got {seed} and {steps}."
-            )
-        run = cls(seed, steps)
-        run.step = header["step"]
-        with torch.no_grad():
-            for name, value in run.vae.named_parameters():
-                value.copy_(tensors[f"weight.{name}"])
-                run.average[name] = tensors[f"average.{name}"]
-                moments = {moment: tensors[f"{moment}.{name}"] for moment in ("exp_avg", "exp_avg_sq")}
-                run.optimiser.state[value] = {"step": torch.tensor(float(run.step)), **moments}
-        return run
 
 
 def export(run: Training, folder: Path, command: str) -> dict:
@@ -172,8 +131,8 @@ def export(run: Training, folder: Path, command: str) -> dict:
     facts = {
         "command": command,
         "seed": run.seed,
-        "steps": run.step,
-        "steps_planned": run.steps,
+        "steps": run.learner.step,
+        "steps_planned": run.learner.steps,
         "parameters": sum(value.numel() for value in vae.parameters()),
         "unseen_seeds": [UNSEEN.start, UNSEEN.stop - 1],
         "frames": len(UNSEEN_FRAMES),
@@ -188,27 +147,21 @@ def export(run: Training, folder: Path, command: str) -> dict:
 def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Training:
     """Train in `folder`, going on from what is there, until `steps` are done or `minutes` have passed."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, log = folder / "state.safetensors", folder / "log.csv"
+    state = folder / "state.safetensors"
     run = Training.resume(state, seed, steps) if state.exists() else Training.start(seed, steps)
-    # Rows from after the last save are written once more.
-    rows = log.read_text().splitlines() if log.exists() else []
-    rows = [row for row in rows[1:] if int(row.split(",")[0]) <= run.step]
-    log.write_text("\n".join(["step,loss,psnr_unseen", *rows, ""]))
+    learner, log = run.learner, Log(folder / "log.csv", run.learner.step)
     end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     losses = []
-    while run.step < steps:
+    while learner.step < steps:
         losses.append(run.advance())
-        due = run.step % SAVE_EVERY == 0 or run.step == steps
-        if due or run.step % LOG_EVERY == 0:
+        due = learner.step % SAVE_EVERY == 0 or learner.step == steps
+        if due or learner.step % LOG_EVERY == 0:
             unseen = f"{mean(psnr(run.averaged(), seed) for seed in UNSEEN[:4]):.3f}" if due else ""
-            row = (run.step, f"{mean(losses):.6f}", unseen)
+            log.write(learner.step, f"{mean(losses):.6f}", unseen)
             losses = []
-            with log.open("a", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(row)
-            print(*row, flush=True)
         over = time.monotonic() >= end
         if due or over:
-            run.save(state)
+            learner.save(state)
         if over:
             break
     return run

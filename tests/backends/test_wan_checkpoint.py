@@ -298,7 +298,7 @@ def test_a_file_that_is_no_vae_is_refused(faceless, tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "module"),
-    [("diffusers", "random_model"), ("transformers", "wan_encoders")],
+    [("diffusers", "wan_checkpoint"), ("transformers", "wan_encoders")],
 )
 def test_a_missing_package_names_the_extra(package, module):
     code = f"import sys; sys.modules[{package!r}] = None; import everanimate_core.backends.{module}"

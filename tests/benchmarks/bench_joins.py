@@ -5,8 +5,7 @@
 Clips of the toy world are encoded chunk by chunk with the toy VAE, as a perfect network would give them, and decoded
 both ways. `fresh`: the first latent is that of one frame, as in training. `carried`: it is the motion memory itself, a
 latent of four frames, as a network that copies it would leave it. PSNR in dB of the first four frames that a chunk adds
-and of all others; seam: the difference across the join over the median difference of neighbours, relative to the same
-in the true video (1: no seam).
+and of all others; seam: the seam index relative to that of the true video (1: no seam).
 """
 
 import argparse
@@ -15,6 +14,8 @@ from statistics import mean
 
 import torch
 
+from everanimate_core.evaluation.drift import seam_index
+from everanimate_core.evaluation.frame_metrics import steps
 from everanimate_core.memory import build_memory
 from everanimate_core.plan import ChunkPlan
 from everanimate_core.propagation import decode_chunk
@@ -30,9 +31,8 @@ def psnr(frames, truth):
 
 
 def seam(frames, join):
-    """Difference across frame `join` over the median difference of neighbouring frames."""
-    steps = (frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3))
-    return float(steps[join - 1] / steps.median())
+    """The package's seam index of the join that frame `join` begins."""
+    return seam_index(steps(frames, frames[0]), join)
 
 
 def measure(codec, seed, chunks, first_latent, latent_context):

@@ -28,13 +28,24 @@ SIGNATURES = {
         "memory images latent",
     ),
     "EverAnimateSigmas": ("steps=20 shift=5.0 denoise=1.0", "sigmas"),
+    "EverAnimateRestorativeSampler": (
+        "memory strength=1.0 schedule=gaussian target=statistics sampler? mask? pose_video?",
+        "sampler",
+    ),
+    "EverAnimateRestoreFlow": (
+        "model memory strength=1.0 schedule=gaussian target=statistics mask? pose_video?",
+        "model",
+    ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
+    "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot report"),
+    "EverAnimateLoadToy": ("seed=0 frames=250", "model vae positive negative reference pose truth"),
     "EverAnimateAnimate": (
         "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
         "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "
         "chunk_frames=77 overlap=4 continuation=pingpong keyframes=random clip_source=last_frame fit=stretch "
         "tiled=False latent_context=False resume=True from_chunk=0 fps=0.0 "
-        "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts?",
+        "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts? "
+        "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics",
         "video images memory report",
     ),
 }

@@ -233,15 +233,15 @@ def test_a_resumed_run_equals_an_unbroken_one(small, tmp_path):
     run = Training.start(seed=1, steps=40)
     for _ in range(2):
         run.advance()
-    run.save(tmp_path / "state.safetensors")
+    run.learner.save(tmp_path / "state.safetensors")
     again = Training.resume(tmp_path / "state.safetensors", seed=1, steps=40)
     for _ in range(2):
         assert run.advance() == again.advance()
-    assert again.step == 4
+    assert again.learner.step == 4
     for name, value in run.vae.named_parameters():
         assert torch.equal(value, again.vae.get_parameter(name))
-        assert torch.equal(run.average[name], again.average[name])
-    with pytest.raises(ValueError, match="seed 1 and 40 steps; got 2 and 40"):
+        assert torch.equal(run.learner.average[name], again.learner.average[name])
+    with pytest.raises(ValueError, match=r"'seed': 2, 'steps': 40.*got .*'seed': 1"):
         Training.resume(tmp_path / "state.safetensors", seed=2, steps=40)
 
 

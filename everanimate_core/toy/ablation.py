@@ -1,0 +1,161 @@
+"""The paper's ablation (arXiv 2605.15042, Table 2) on the toy world, where the truth is known: `everanimate ablate`.
+
+Every row animates the same unseen worlds. Rows differ in the network, and in what is handed from chunk to chunk.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor
+
+from ..context import METHOD, ContextPolicy
+from ..evaluation.evaluate import evaluate
+from ..evaluation.networks import Networks
+from ..evaluation.report import Report
+from ..frames import TensorFrames
+from ..memory import Codec
+from ..plan import ChunkPlan
+from .ablation_plot import save_ablation_plot
+from .engine import FPS, WorldFrames, load_toy, roll_out
+from .films import GEOMETRY
+from .material import BASELINE
+from .scores import psnr
+from .state import BASELINE as BASELINE_WEIGHTS
+from .state import MEMORY as MEMORY_WEIGHTS
+from .vae import ToyCodec, load_vae
+from .world import World
+
+HORIZONS = (10, 30, 60)
+TRIPS = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table. weights: of the transformer. identity: N."""
+
+    name: str
+    weights: Path
+    identity: int
+    policy: ContextPolicy
+
+
+ROWS = (
+    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, 1, BASELINE),
+    Row("baseline network, latent carry", BASELINE_WEIGHTS, 1, replace(BASELINE, carry="latent")),
+    Row("EverAnimate context, pixel carry", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, carry="pixel")),
+    Row("EverAnimate context, latent carry, fixed identity (PLP)", MEMORY_WEIGHTS, GEOMETRY.identity, METHOD),
+    Row("... reference only", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, identity="reference")),
+    Row("... identity re-taken", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, identity="last_chunk")),
+)
+
+
+def measure(row: Row, seed: int, frames: int, networks: Networks) -> Report:
+    """Animate the world of that seed as the row says, and compare it with the truth."""
+    world = World(seed)
+    chunks = roll_out(load_toy(row.weights), world, frames, row.identity, row.policy)
+    made = torch.cat([chunk.frames for chunk in chunks])
+    joins = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap).joins
+    return evaluate(
+        TensorFrames(made, FPS), WorldFrames(world.frames, frames), world.reference(), joins, networks=networks
+    )
+
+
+def summary(reports: Sequence[Report]) -> dict[str, list[float]]:
+    """Mean and spread over the seeds of the metrics over the first 10, 30, 60 s, of the seam index, and of the slope of
+    PSNR in dB per 100 frames."""
+    found = []
+    for report in reports:
+        values = {
+            f"{name} {horizon} s": value
+            for horizon, numbers in report.at(HORIZONS).items()
+            for name, value in numbers.items()
+        }
+        if "seam_index" in report.numbers:
+            values["seam index"] = report.numbers["seam_index"]
+        found.append(values | {"PSNR slope": report.slopes["psnr"]})
+    return {
+        name: [mean(values[name] for values in found), stdev(values[name] for values in found)] for name in found[0]
+    }
+
+
+@torch.no_grad()
+def round_trips(codec: Codec, frames: Tensor, trips: int = TRIPS) -> list[float]:
+    """Finding 1: PSNR in dB of a static scene after 1, 2, ... trips through the VAE, each of the last one's pictures.
+
+    frames: [F, H, W, 3] in 0..1, F = 4n + 1: one picture, or a chunk of a picture that stands still.
+    """
+    truth, values = frames, []
+    for _ in range(trips):
+        frames = codec.decode(codec.encode(frames))
+        values.append(psnr(frames, truth))
+    return values
+
+
+@torch.no_grad()
+def carried_trips(codec: Codec, frame: Tensor, chunk_frames: int, trips: int = TRIPS) -> list[float]:
+    """Finding 1 as a long animation meets it: of every chunk of a picture that stands still, the last frame is carried.
+
+    frame: [H, W, 3] in 0..1. The next chunk is the carried frame throughout. PSNR in dB of each chunk's last frame.
+    """
+    carried, values = frame, []
+    for _ in range(trips):
+        carried = codec.decode(codec.encode(carried.expand(chunk_frames, -1, -1, -1)))[-1]
+        values.append(psnr(carried, frame))
+    return values
+
+
+def finding_one(seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Both curves, each the mean over the first frames of the worlds of those seeds."""
+    codec = ToyCodec(load_vae())
+    pictures = [World(seed).reference() for seed in seeds]
+    single = [round_trips(codec, picture[None]) for picture in pictures]
+    carried = [carried_trips(codec, picture, GEOMETRY.frames) for picture in pictures]
+    return {
+        "static picture": [mean(values) for values in zip(*single, strict=True)],
+        "static chunk, last frame carried": [mean(values) for values in zip(*carried, strict=True)],
+    }
+
+
+def ablate(
+    folder: Path, seconds: float, seeds: Sequence[int], networks: Networks, say: Callable[[str], None]
+) -> dict[str, dict[str, list[float]]]:
+    """Measure every row on every seed; write ablation.json and ablation.png into `folder`; the table.
+
+    ablation.json is written anew after each row. Raises ValueError for less than a frame or fewer than 2 seeds.
+    """
+    frames = round(seconds * FPS)
+    if frames < 1 or len(set(seeds)) < 2:
+        raise ValueError(
+            f"ablate: --seconds must be a frame or more (60) and --seeds at least 2 (100 101 102 103); got {seconds} "
+            f"and {list(seeds)}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    table, curves = {}, {}
+    trips = finding_one(seeds)
+    for row in ROWS:
+        reports = []
+        for seed in seeds:
+            reports.append(measure(row, seed, frames, networks))
+            say(f"{row.name}, seed {seed}: PSNR {reports[-1].numbers['psnr']:.2f} dB")
+        table[row.name] = summary(reports)
+        curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]
+        facts = {"seconds": seconds, "seeds": list(seeds), "rows": table, "psnr": curves, "finding 1": trips}
+        (folder / "ablation.json").write_text(json.dumps(facts, indent=1) + "\n")
+    save_ablation_plot(curves, trips, folder / "ablation.png")
+    for name, how in networks.missing.items():
+        if name == "lpips":
+            say(f"{name}: {how}")
+    say(as_table(table))
+    return table
+
+
+def as_table(table: dict[str, dict[str, list[float]]]) -> str:
+    """The table in Markdown, mean ± spread."""
+    columns = list(next(iter(table.values())))
+    lines = [["", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in row.values())] for name, row in table.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,60 @@
+"""How well the toy's networks do on worlds that they have not seen, against the truth."""
+
+from math import log10
+
+import torch
+from torch import Tensor
+
+from ..backends.diffusers_wan import DiffusersWan
+from ..context import METHOD, ContextPolicy
+from .engine import WorldFrames, roll_out
+from .films import GEOMETRY
+from .skeleton import KEYPOINTS
+from .world import World
+
+FIRST_CHUNK = range(GEOMETRY.frames)
+LIMB_JOINTS = [
+    KEYPOINTS.index(f"{joint} {side}") for joint in ("elbow", "wrist", "knee", "ankle") for side in ("right", "left")
+]
+# Reach of the joint region around every such joint that is seen, in pixels.
+JOINT_REACH = 4.0
+
+
+def psnr(frames: Tensor, truth: Tensor) -> float:
+    """PSNR in dB over all of the frames [n, 64, 64, 3] in 0..1."""
+    return -10 * log10((frames - truth).square().mean())
+
+
+def first_chunk(
+    model: DiffusersWan, seed: int, identity: int = GEOMETRY.identity, policy: ContextPolicy = METHOD
+) -> Tensor:
+    """The first chunk of the world of that seed, [33, 64, 64, 3]. identity: N."""
+    return next(roll_out(model, World(seed), GEOMETRY.frames, identity, policy)).frames
+
+
+def first_chunk_psnr(
+    model: DiffusersWan, seed: int, identity: int = GEOMETRY.identity, policy: ContextPolicy = METHOD
+) -> float:
+    """PSNR in dB of the first chunk of the world of that seed."""
+    return psnr(first_chunk(model, seed, identity, policy), World(seed).frames(FIRST_CHUNK))
+
+
+def joint_region(world: World, indices: range) -> Tensor:
+    """[n, 64, 64] bool: pixels within 4 of an elbow, wrist, knee or ankle that is seen."""
+    points, found = world.keypoints(indices)
+    centres = torch.arange(64) + 0.5
+    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)
+    distance = (points[:, LIMB_JOINTS, None, None] - grid).norm(dim=-1)
+    return ((distance < JOINT_REACH) & found[:, LIMB_JOINTS, None, None]).any(dim=1)
+
+
+def joint_errors(model: DiffusersWan, seed: int, other: int) -> tuple[float, float]:
+    """Mean squared error in the joint region of a first chunk: driven by its own pose, and by that of another world."""
+    world = World(seed)
+    truth, region = world.frames(FIRST_CHUNK), joint_region(world, FIRST_CHUNK)
+    drivers = WorldFrames(world.pose, GEOMETRY.frames), WorldFrames(World(other).pose, GEOMETRY.frames)
+    own, foreign = (
+        ((next(roll_out(model, world, GEOMETRY.frames, pose=pose)).frames - truth)[region]).square().mean().item()
+        for pose in drivers
+    )
+    return own, foreign

@@ -1,0 +1,40 @@
+"""The weights of the toy's transformer as files and hosts have them: original key names, without what is zero.
+
+Text does not reach the picture: each block has one learned vector in the place of its answer to the text. It is stored
+as `cross_attn.o.bias`, and with zeros for the other weights of the cross-attention that is exact for any text. The
+files leave the zeros out; `complete` puts them back.
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+FOLDER = Path(__file__).parent / "weights"
+# The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
+MEMORY, BASELINE = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
+DIM, HEADS, FFN, LAYERS, TEXT_DIM = 256, 2, 512, 5, 4096
+
+
+def read_state(path: str | PathLike = MEMORY) -> dict[str, Tensor]:
+    """All weights but those of CLIP and face, float32, under their original names."""
+    return complete({name: value.float() for name, value in load_file(path).items()})
+
+
+def complete(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under their original names, with the zeros that make the text path whole."""
+    whole = {
+        "text_embedding.0.weight": torch.zeros(DIM, TEXT_DIM),
+        "text_embedding.0.bias": torch.zeros(DIM),
+        "text_embedding.2.weight": torch.zeros(DIM, DIM),
+        "text_embedding.2.bias": torch.zeros(DIM),
+    }
+    for block in range(LAYERS):
+        for name in "qkvo":
+            whole[f"blocks.{block}.cross_attn.{name}.weight"] = torch.zeros(DIM, DIM)
+            whole[f"blocks.{block}.cross_attn.{name}.bias"] = torch.zeros(DIM)
+        for name in ("cross_attn.norm_q.weight", "cross_attn.norm_k.weight", "norm3.weight", "norm3.bias"):
+            whole[f"blocks.{block}.{name}"] = torch.zeros(DIM)
+    return whole | state

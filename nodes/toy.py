@@ -1,0 +1,132 @@
+"""The embedded toy: a small trained Wan-Animate, its VAE, and a world to animate, for a graph that runs anywhere."""
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import torch
+from comfy.ldm.wan.model_animate import AnimateWanModel
+from comfy.taesd.taesd import TAESD
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..everanimate_core.geometry import LATENT_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, latent_frames, pixel_frames
+from ..everanimate_core.toy.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, read_state
+from ..everanimate_core.toy.vae import load_vae
+from ..everanimate_core.toy.world import World
+from . import widgets
+from .alignment import align_model
+
+# Worlds from here on were used in training.
+MAX_SEED = 997_999
+# Bytes that the VAE needs for a pixel of a frame, measured; the host makes room for so many.
+_BYTES_PER_PIXEL = 200
+
+
+class EverAnimateLoadToy(io.ComfyNode):
+    """Everything that a graph needs, at toy size."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="EverAnimateLoadToy",
+            display_name="Load Toy World",
+            category=widgets.CATEGORY,
+            description="A small trained model, its VAE and a world of 64x64 pixels to animate, with the truth to "
+            "compare with. Ships with the pack and runs on a CPU: nothing to download. Use chunk_frames 33 and 4 "
+            "steps; text, face and CLIP vision have no effect on it.",
+            inputs=[
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    # Another world after every run would be another run each time.
+                    control_after_generate=False,
+                    tooltip="The world: figure, background and motion.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=250,
+                    min=1,
+                    max=widgets.MAX_FRAMES,
+                    tooltip="Frames of pose and truth (25 are a second).",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The toy's Wan-Animate, aligned to the memory."),
+                io.Vae.Output(
+                    display_name="vae", tooltip="The toy's VAE; it reads and writes no other model's latents."
+                ),
+                io.Conditioning.Output(display_name="positive", tooltip="An empty prompt: the toy reads no text."),
+                io.Conditioning.Output(display_name="negative", tooltip="An empty prompt."),
+                io.Image.Output(display_name="reference", tooltip="The figure from the front, 64x64."),
+                io.Image.Output(display_name="pose", tooltip="The driving pose maps, one per frame."),
+                io.Image.Output(display_name="truth", tooltip="What a perfect model would make of them."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, seed, frames) -> io.NodeOutput:
+        world = World(seed)
+        shown = range(frames)
+        empty = [[torch.zeros(1, 1, TEXT_DIM), {}]]
+        return io.NodeOutput(
+            align_model(toy_model()),
+            toy_vae(),
+            empty,
+            empty,
+            world.reference()[None],
+            world.pose(shown),
+            world.frames(shown),
+        )
+
+
+def toy_model():
+    """The toy's transformer as the host's stock Wan-Animate, a MODEL in float32."""
+    state = read_state()
+    with torch.device("meta"):
+        stock = AnimateWanModel(
+            in_dim=36,
+            dim=DIM,
+            ffn_dim=FFN,
+            num_heads=HEADS,
+            num_layers=LAYERS,
+            text_dim=TEXT_DIM,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    # Face path and image tokens were not trained: as zeros they add nothing.
+    state |= {name: torch.zeros(value.shape) for name, value in stock.state_dict().items() if name not in state}
+    model = comfy.sd.load_diffusion_model_state_dict(state, model_options={"dtype": torch.float32})
+    # With it, CLIP vision would be asked for.
+    model.model.diffusion_model.img_emb = None
+    return model
+
+
+def toy_vae() -> comfy.sd.VAE:
+    """The toy's VAE as the host's own VAE object, in float32, with the compression of Wan 2.1's."""
+    # The host's constructor only takes what it knows. It sets all that it will ask for on one of its tiny ones.
+    vae = comfy.sd.VAE(sd=TAESD(latent_channels=LATENT_CHANNELS).state_dict())
+    vae.first_stage_model = load_vae()
+    vae.vae_dtype = torch.float32
+    vae.working_dtypes = [torch.float32]
+    vae.latent_channels, vae.latent_dim = LATENT_CHANNELS, 3
+    vae.downscale_ratio = (latent_frames, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.upscale_ratio = (pixel_frames, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.downscale_index_formula = vae.upscale_index_formula = (TEMPORAL_FACTOR, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.process_input = lambda image: image * 2 - 1
+    vae.process_output = _to_image
+    vae.memory_used_encode = lambda shape, dtype: _BYTES_PER_PIXEL * shape[2] * shape[3] * shape[4]
+    vae.memory_used_decode = lambda shape, dtype: _BYTES_PER_PIXEL * pixel_frames(shape[2]) * shape[3] * shape[4] * 64
+    vae.patcher = comfy.model_patcher.ModelPatcher(
+        vae.first_stage_model,
+        load_device=vae.device,
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+    return vae
+
+
+def _to_image(video: Tensor) -> Tensor:
+    # In place: newer hosts look at the tensor that they handed in, older ones at what comes back.
+    return video.add_(1).div_(2).clamp_(0, 1)

@@ -1,0 +1,36 @@
+"""Fixtures shared by the tests of the evaluation: one thread, random pictures, the weights of LPIPS."""
+
+import pytest
+import torch
+
+from everanimate_core.evaluation.lpips_weights import default_path
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """noise(count, seed, height, width) -> smooth random pictures [count, height, width, 3] in 0..1."""
+
+    def draw(count, seed=0, height=40, width=56):
+        generator = torch.Generator().manual_seed(seed)
+        coarse = torch.rand(count, 3, height // 4, width // 4, generator=generator)
+        fine = torch.rand(count, 3, height, width, generator=generator)
+        smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+        return (0.8 * smooth + 0.2 * fine).movedim(1, -1).contiguous()
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def lpips_file():
+    """The published weights, where they have been fetched."""
+    if not default_path().is_file():
+        pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
+    return default_path()

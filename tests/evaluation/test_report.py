@@ -1,0 +1,62 @@
+"""Reports as data: JSON, horizons, seams."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from everanimate_core.evaluation.report import Findings, Report, Seam, mean
+
+INF, NAN = float("inf"), float("nan")
+REPORT = Report(
+    frames=4,
+    width=64,
+    height=32,
+    fps=2.0,
+    compared_with="truth",
+    joins=[2],
+    curves={"psnr": [INF, 30.0, 20.0, 10.0], "face_psnr": [NAN, 5.0, 6.0, NAN], "lightness": [1.0, 2.0, 3.0, 4.0]},
+    truth={"lightness": [1.0, 1.0, 1.0, 1.0]},
+    slopes={"psnr": -1000.0, "face_psnr": NAN, "lightness": 100.0},
+    numbers={"psnr": INF},
+    seams=[Seam(2, 3.0, 1.5)],
+    findings=Findings(None, 3, None, [1], []),
+    missing={"fid": "n/a"},
+    sha256={},
+)
+
+
+def test_json_has_no_infinities():
+    found = json.loads(REPORT.to_json(), parse_constant=lambda name: pytest.fail(name))
+    assert found["curves"]["psnr"] == [None, 30, 20, 10]
+    assert found["curves"]["face_psnr"] == [None, 5, 6, None]
+    assert found["numbers"] == {"psnr": None}
+    assert found["slopes"]["face_psnr"] is None
+    assert found["seams"] == [{"join": 2, "index": 3, "truth": 1.5}]
+    assert found["findings"] == {"colour": None, "sharpness": 3, "identity": None, "flashes": [1], "seams": []}
+    assert set(found) == set(vars(REPORT))
+
+
+def test_horizons():
+    report = replace(REPORT, curves={**REPORT.curves, "psnr": [40.0, 30.0, 20.0, 10.0]})
+    assert report.at([0.5, 1, 1.5, 2, 30]) == {
+        0.5: {"psnr": 40, "face_psnr": pytest.approx(NAN, nan_ok=True)},
+        1: {"psnr": 35, "face_psnr": 5},
+        1.5: {"psnr": 30, "face_psnr": 5.5},
+        2: {"psnr": 25, "face_psnr": 5.5},
+    }
+    with pytest.raises(ValueError, match="need a frame rate"):
+        replace(report, fps=None).at([10])
+
+
+def test_seams_are_judged_by_the_true_video():
+    assert (Seam(77, 3.0, 1.2).relative, Seam(77, 3.0, 1.2).visible) == (2.5, True)
+    assert not Seam(77, 3.0, 1.6).visible
+    assert not Seam(77, 2.9, None).visible
+    assert Seam(77, 3.1, None).visible
+
+
+def test_mean():
+    assert mean([1.0, NAN, 3.0]) == 2
+    assert mean([1.0, INF]) == INF
+    assert mean([NAN]) != mean([NAN])

@@ -1,0 +1,154 @@
+"""`everanimate train` as its users start it: one process, two processes, killed and started again; and what it says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from everanimate_core import cli
+
+pytest.importorskip("accelerate")
+pytest.importorskip("tensorboard")
+
+ROOT = Path(__file__).parents[1]
+SIZES = ["--width", "32", "--height", "32", "--chunk-frames", "9", "--candidates", "6"]
+RECIPE = ["--model", "toy", "--rank", "4", "--rate", "1e-3", "--precision", "no"]
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """One thread, as the processes that are compared with have, and no settings of accelerate left over."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A training set of the toy's world, made by the command."""
+    out = tmp_path_factory.mktemp("data") / "set"
+    command = ["train", "precompute", "--data", "toy", "--films", "4", "--model", "toy", "--out", str(out), *SIZES]
+    assert cli.main(command) == cli.DONE
+    return out
+
+
+def train(data, out, *more):
+    return ["train", "--data", str(data), "--out", str(out), *RECIPE, *more]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def result(out):
+    return (out / "losses.csv").read_text(), load_file(out / "state.safetensors")
+
+
+def furthest(one, other):
+    """The largest difference between two states' tensors."""
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@posix_only
+def test_a_training_that_was_killed_goes_on_bit_for_bit(data, tmp_path):
+    arguments = ["--stage", "2", "--batch", "2", "--save-every", "4"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "everanimate_core", *train(data, killed, *arguments, "--steps", "100000")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
+    journal = killed / "losses.csv"
+    while not journal.exists() or journal.read_text().count("\n") < 8:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    rows = journal.read_text().count("\n") - 1
+    assert 7 <= rows < 40 and (killed / "state.safetensors").exists()
+
+    assert cli.main(train(data, killed, *arguments, "--steps", "41", "--resume")) == cli.DONE
+    assert cli.main(train(data, whole, *arguments, "--steps", "41")) == cli.DONE
+    losses, state = result(whole)
+    again, resumed = result(killed)
+    assert again == losses
+    assert furthest(resumed, state) == 0
+
+
+def test_two_processes_train_as_one_with_the_same_batch(data, tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "everanimate_core"]
+    command = launch + train(data, two, "--stage", "2", "--batch", "1", "--steps", "5")
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 5 of 5") == 1
+
+    assert cli.main(train(data, one, "--stage", "2", "--batch", "2", "--steps", "5")) == cli.DONE
+    losses, state = result(one)
+    _, shared = result(two)
+    assert furthest(shared, state) < 1e-4
+    assert (
+        max(float(value.abs().max()) for name, value in state.items() if ".lora_B." in name and "weight." in name)
+        > 1e-3
+    )
+    for row, other in zip(losses.splitlines()[1:], result(two)[0].splitlines()[1:], strict=True):
+        assert float(row.split(",")[1]) == pytest.approx(float(other.split(",")[1]), abs=1e-4)
+
+
+def test_both_stages_and_a_lora_for_comfyui(data, tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert cli.main(train(data, one, "--stage", "1", "--steps", "2", "--sample-every", "2")) == cli.DONE
+    lora = one / "lora-000002.safetensors"
+    assert (one / "sample-000002.mp4").stat().st_size > 0
+    more = ["--stage", "2", "--steps", "2", "--lora", str(lora), "--accumulate", "2", "--checkpointing"]
+    assert cli.main(train(data, two, *more)) == cli.DONE
+    assert capsys.readouterr().out.count("step 2 of 2: loss ") == 2
+    converted = tmp_path / "comfyui.safetensors"
+    assert cli.main(["lora", "convert", str(two / "lora-000002.safetensors"), str(converted)]) == cli.DONE
+    assert "diffusion_model.blocks.4.ffn.2.lora_B.weight" in load_file(converted)
+    assert cli.main(["lora", "inspect", str(converted)]) == cli.DONE
+    assert '"layers": 50' in capsys.readouterr().out
+
+
+REFUSED = [
+    ([], "train: --stage, --data, --model and --out must be given"),
+    (["--stage", "1"], "got no --data, --model, --out."),
+    (
+        ["--stage", "1", "--data", "DATA", "--model", "nowhere", "--out", "OUT"],
+        "--model: must be a folder or file that is",
+    ),
+    (
+        ["--stage", "1", "--data", "OUT", "--model", "toy", "--out", "OUT"],
+        "train: data must be a folder that `everanimate",
+    ),
+    (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--batch", "0"], "train: batch must be at"),
+    (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--steps", "0"], "train: steps must be at"),
+    (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--lora", "OUT"], "a LoRA is read from"),
+    (["precompute", "--data", "toy", "--model", "toy", "--out", "OUT"], "--films: must be at least 1 with --data toy"),
+    (
+        ["precompute", "--data", "DATA", "--films", "2", "--model", "toy", "--out", "OUT"],
+        "--films: says how many worlds",
+    ),
+    (["precompute", "--data", "OUT", "--model", "toy", "--out", "OUT"], "--data: must be a folder, a .csv or a .jsonl"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_what_cannot_serve_is_refused_and_nothing_is_written(data, tmp_path, arguments, message, capsys):
+    out = tmp_path / "out"
+    places = {"DATA": str(data), "OUT": str(out)}
+    assert cli.main(["train", *(places.get(argument, argument) for argument in arguments)]) == cli.REFUSED
+    complaint = capsys.readouterr().err
+    assert message in complaint and complaint.count("\n") == 1
+    assert not out.exists()

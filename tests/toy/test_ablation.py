@@ -1,0 +1,112 @@
+"""The ablation: its rows differ in what they say, its table is the mean over the worlds, its trips are the VAE's."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from statistics import mean, stdev
+
+import pytest
+import torch
+
+from everanimate_core import cli
+from everanimate_core.context import METHOD
+from everanimate_core.evaluation.networks import Networks
+from everanimate_core.frames import TensorFrames
+from everanimate_core.toy import ablation
+from everanimate_core.toy.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
+from everanimate_core.toy.engine import FPS, load_toy, roll_out
+from everanimate_core.toy.material import BASELINE as BASELINE_POLICY
+from everanimate_core.toy.scores import psnr
+from everanimate_core.toy.state import BASELINE, MEMORY
+from everanimate_core.toy.vae import ToyCodec, load_vae
+from everanimate_core.toy.world import World
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return ToyCodec(load_vae())
+
+
+def test_the_rows():
+    assert [(row.weights, row.identity, row.policy) for row in ROWS] == [
+        (BASELINE, 1, BASELINE_POLICY),
+        (BASELINE, 1, replace(BASELINE_POLICY, carry="latent")),
+        (MEMORY, 4, replace(METHOD, carry="pixel")),
+        (MEMORY, 4, METHOD),
+        (MEMORY, 4, replace(METHOD, identity="reference")),
+        (MEMORY, 4, replace(METHOD, identity="last_chunk")),
+    ]
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_row_is_its_roll_out_against_the_truth():
+    row = ROWS[0]
+    report = measure(row, 3, FRAMES, Networks())
+    world = World(3)
+    made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE), world, FRAMES, 1, BASELINE_POLICY)])
+    truth = world.frames(range(FRAMES))
+    assert report.joins == [33]
+    assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)
+    assert report.fps == FPS
+
+
+def test_the_summary_is_mean_and_spread_over_the_worlds():
+    truth = TensorFrames(torch.rand(300, 32, 32, 3, generator=torch.Generator().manual_seed(0)), FPS)
+    # Off by 0.1 and 0.2 everywhere: 20 and 14 dB.
+    reports = [
+        ablation.evaluate(TensorFrames(truth.read(range(300)) + off, FPS), truth, joins=[100]) for off in (0.1, 0.2)
+    ]
+    found = summary(reports)
+    assert list(found) == ["psnr 10 s", "ssim 10 s", "seam index", "PSNR slope"]
+    values = [20, 20 * (1 - torch.log10(torch.tensor(2.0)).item())]
+    assert found["psnr 10 s"] == pytest.approx([mean(values), stdev(values)], abs=1e-3)
+    assert found["seam index"] == pytest.approx([1, 0], abs=1e-3)
+    assert found["PSNR slope"] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_table():
+    lines = as_table({"one": {"psnr 10 s": [20.1234, 1.5]}, "two": {"psnr 10 s": [19, 0.25]}}).splitlines()
+    assert lines == [
+        "|  | psnr 10 s |",
+        "| --- | --- |",
+        "| one | 20.123 ± 1.500 |",
+        "| two | 19.000 ± 0.250 |",
+    ]
+
+
+def test_round_trips_by_hand(codec):
+    picture = World(1).reference()[None]
+    once = codec.decode(codec.encode(picture))
+    twice = codec.decode(codec.encode(once))
+    assert round_trips(codec, picture, 2) == pytest.approx([psnr(once, picture), psnr(twice, picture)])
+
+
+def test_carried_trips_by_hand(codec):
+    frame = World(1).reference()
+    last = codec.decode(codec.encode(frame.expand(5, -1, -1, -1)))[-1]
+    second = codec.decode(codec.encode(last.expand(5, -1, -1, -1)))[-1]
+    assert carried_trips(codec, frame, 5, 2) == pytest.approx([psnr(last, frame), psnr(second, frame)])
+
+
+def test_every_trip_loses(codec):
+    values = round_trips(codec, World(1).reference()[None], 10)
+    assert all(after < before for before, after in pairwise(values))
+
+
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation, "ROWS", ROWS[:2])
+    monkeypatch.setattr(ablation, "HORIZONS", (1,))
+    threads = torch.get_num_threads()
+    command = ["ablate", "--out", str(tmp_path / "new"), "--seconds", "1.6", "--seeds"]
+    assert cli.main([*command, "7", "8"]) == 0
+    torch.set_num_threads(threads)
+    said = capsys.readouterr().out
+    facts = json.loads((tmp_path / "new" / "ablation.json").read_text())
+    assert (facts["seconds"], facts["seeds"], list(facts["rows"])) == (1.6, [7, 8], [row.name for row in ROWS[:2]])
+    assert said.endswith(as_table(facts["rows"]) + "\n")
+    assert len(facts["psnr"][ROWS[0].name]) == 40 and len(facts["finding 1"]["static picture"]) == ablation.TRIPS
+    assert (tmp_path / "new" / "ablation.png").stat().st_size > 10_000
+    assert cli.main([*command, "7"]) == 2
+    assert "--seeds at least 2" in capsys.readouterr().err
