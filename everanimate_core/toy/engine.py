@@ -15,6 +15,7 @@ from ..flow import sigma_schedule
 from ..memory import build_memory
 from ..plan import ChunkPlan
 from ..propagation import ChunkResult, Drivers, FrameSource, animate
+from ..restoration import OFF, Restoration
 from .dit import load_dit
 from .films import GEOMETRY
 from .state import MEMORY, TEXT_DIM
@@ -60,6 +61,7 @@ def roll_out(
     policy: ContextPolicy = METHOD,
     seed: int = 0,
     pose: FrameSource | None = None,
+    restoration: Restoration = OFF,
 ) -> Iterator[ChunkResult]:
     """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one.
 
@@ -69,4 +71,4 @@ def roll_out(
     memory = build_memory(world.reference()[None], model.codec, identity, GEOMETRY.motion)
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(STEPS))
     drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
-    return animate(plan, memory, sample, model.codec, drivers, seed=seed, policy=policy)
+    return animate(plan, memory, sample, model.codec, drivers, seed=seed, policy=policy, restoration=restoration)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..backends.diffusers_wan import DiffusersWan
 from ..context import METHOD, ContextPolicy
-from .engine import WorldFrames, roll_out
+from .engine import roll_out
 from .films import GEOMETRY
 from .skeleton import KEYPOINTS
 from .world import World
@@ -49,12 +49,13 @@ def joint_region(world: World, indices: range) -> Tensor:
 
 
 def joint_errors(model: DiffusersWan, seed: int, other: int) -> tuple[float, float]:
-    """Mean squared error in the joint region of a first chunk: driven by its own pose, and by that of another world."""
-    world = World(seed)
-    truth, region = world.frames(FIRST_CHUNK), joint_region(world, FIRST_CHUNK)
-    drivers = WorldFrames(world.pose, GEOMETRY.frames), WorldFrames(World(other).pose, GEOMETRY.frames)
+    """Whose pose the limbs of a world's first chunk follow: mean squared errors in the joint region.
+
+    Against the truth, and against what the figure would look like in the pose of the world of seed `other`.
+    """
+    made = first_chunk(model, seed)
     own, foreign = (
-        ((next(roll_out(model, world, GEOMETRY.frames, pose=pose)).frames - truth)[region]).square().mean().item()
-        for pose in drivers
+        (made - world.frames(FIRST_CHUNK))[joint_region(world, FIRST_CHUNK)].square().mean().item()
+        for world in (World(seed), World(seed, motion_seed=other))
     )
     return own, foreign

@@ -18,16 +18,17 @@ _BLOCK = 16
 
 
 class World:
-    """All that belongs to a seed (an int): one figure, one background, one endless motion.
+    """All that belongs to a seed (an int): one figure, one background, one endless motion (that of `motion_seed`, if
+    there is one: the same figure, moving otherwise).
 
     Everything is a pure function of the seed and the frame number, bit for bit, in whatever order and company frames
     are asked for. Frame numbers are 0 or more; any sequence of them will do; others raise ValueError. Pictures are
     64x64, float32 in 0..1.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, motion_seed: int | None = None):
         self.seed = seed
-        self.motion = Motion(seed)
+        self.motion = Motion(seed if motion_seed is None else motion_seed)
         self.body = draw_proportions(Random(f"{seed}/body"))
         self.look = draw_look(Random(f"{seed}/look"))
         self._background = background(Random(f"{seed}/background"))

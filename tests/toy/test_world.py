@@ -242,3 +242,11 @@ def test_a_film_shows_front_sides_and_back():
         angles = World(seed).yaw(range(0, 1500, 5)).remainder(2 * pi)
         for middle in (0.0, pi / 2, pi, 3 * pi / 2):
             assert ((angles - middle + pi).remainder(2 * pi) - pi).abs().min() < 0.3
+
+
+def test_the_motion_of_another_world():
+    world, other, mixed = World(3), World(8), World(3, motion_seed=8)
+    assert torch.equal(mixed.yaw(range(5)), other.yaw(range(5)))
+    assert torch.equal(mixed.background(), world.background())
+    assert str(mixed.look) == str(world.look) and mixed.body == world.body
+    assert not torch.equal(mixed.frames(range(5)), world.frames(range(5)))
