@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 
 from everanimate_core import cli
-
-pytest.importorskip("accelerate")
-pytest.importorskip("tensorboard")
 
 ROOT = Path(__file__).parents[1]
 SIZES = ["--width", "32", "--height", "32", "--chunk-frames", "9", "--candidates", "6"]
@@ -25,8 +23,6 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"
 @pytest.fixture(autouse=True)
 def alone():
     """One thread, as the processes that are compared with have, and no settings of accelerate left over."""
-    from accelerate.state import AcceleratorState, GradientState
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -89,7 +85,7 @@ def test_two_processes_train_as_one_with_the_same_batch(data, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "everanimate_core"]
-    command = launch + train(data, two, "--stage", "2", "--batch", "1", "--steps", "5")
+    command = launch + train(data, two, "--stage", "2", "--batch", "2", "--steps", "5")
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 5 of 5") == 1
@@ -111,7 +107,7 @@ def test_both_stages_and_a_lora_for_comfyui(data, tmp_path, capsys):
     assert cli.main(train(data, one, "--stage", "1", "--steps", "2", "--sample-every", "2")) == cli.DONE
     lora = one / "lora-000002.safetensors"
     assert (one / "sample-000002.mp4").stat().st_size > 0
-    more = ["--stage", "2", "--steps", "2", "--lora", str(lora), "--accumulate", "2", "--checkpointing"]
+    more = ["--stage", "2", "--steps", "2", "--lora", str(lora), "--accumulate", "4", "--checkpointing"]
     assert cli.main(train(data, two, *more)) == cli.DONE
     assert capsys.readouterr().out.count("step 2 of 2: loss ") == 2
     converted = tmp_path / "comfyui.safetensors"
@@ -152,3 +148,12 @@ def test_what_cannot_serve_is_refused_and_nothing_is_written(data, tmp_path, arg
     complaint = capsys.readouterr().err
     assert message in complaint and complaint.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("package", ["accelerate", "tensorboard"])
+def test_a_missing_package_names_the_extra(data, tmp_path, monkeypatch, capsys, package):
+    for module in ("cli_train", "training.loop"):
+        monkeypatch.delitem(sys.modules, f"everanimate_core.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(train(data, tmp_path / "out", "--stage", "1")) == cli.REFUSED
+    assert "training needs accelerate and tensorboard (pip install 'everanimate[train]')" in capsys.readouterr().err

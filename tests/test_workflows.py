@@ -9,9 +9,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
-TWINS = {"animate_long": "animate", "animate_chunks": "chunks", "toy_world": "toy_world"}
+TWINS = {
+    "animate_long": "animate",
+    "animate_chunks": "chunks",
+    "low_vram": "low_vram",
+    "replace_character": "replace_character",
+    "toy_world": "toy_world",
+}
 # Models that a graph asks for; the toy ships with the pack.
-FILES = {"animate_long": 5, "animate_chunks": 5, "toy_world": 0}
+FILES = {"animate_long": 5, "animate_chunks": 5, "low_vram": 6, "replace_character": 5, "toy_world": 0}
 MUTED = 2
 NOTES = {"MarkdownNote", "Note"}
 CONTROLS = {"fixed", "increment", "decrement", "randomize"}

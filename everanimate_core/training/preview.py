@@ -1,0 +1,38 @@
+"""A short clip from the network as it stands: the second chunk of a film of the training set, sampled from noise."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..flow import sigma_schedule
+from ..memory import Codec
+from ..sampling import euler
+from ..video_writer import VideoWriter
+from .recipe import generator
+from .records import FilmSet
+from .samples import Choices, assemble
+
+
+@torch.no_grad()
+def sample_clip(network: nn.Module, films: FilmSet, steps: int, seed: int, device: torch.device) -> Tensor:
+    """Latents [1, 16, T, h, w] of film 0's target, from its memory and its pose; the same noise every time."""
+    settings = films.settings
+    count, anchors = settings.candidates, settings.geometry.identity
+    spread = tuple(count * place // anchors for place in range(anchors))
+    choices = Choices(reference=0, carried=True, anchors=spread, black_pose=False, level=0)
+    batch = assemble(choices, films, 0, None, generator(seed, "preview")).to(device)
+
+    def velocity(x: Tensor, sigma: Tensor) -> Tensor:
+        return network(x, replace(batch, sigma=sigma.reshape(1).to(device))).to(x.dtype)
+
+    return euler(velocity, batch.noise, sigma_schedule(steps))[:, :, anchors:].cpu()
+
+
+def write_clip(path: Path, latents: Tensor, codec: Codec, films: FilmSet) -> None:
+    """Decode the latents into a video file."""
+    settings = films.settings
+    with VideoWriter(path, Fraction(settings.fps), settings.width, settings.height) as video:
+        video.write(codec.decode(latents))

@@ -1,0 +1,153 @@
+"""One training sample: what is drawn for it, and what the network then sees and is to answer.
+
+A sample is a function of the recipe's seed and its own number, whoever makes it: any number of processes make the same
+samples, and a training that goes on makes those that it would have made.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..context import chunk_context
+from ..memory import Codec, encode_singly, filled, memory_from_latents
+from ..perturbation import Perturbation, apply, draw, is_perturbed
+from ..restoration import TRAINING_SIGMAS
+from .augmentation import Affine, augment, draw_affine
+from .recipe import AUGMENTED, BLACK_POSE, FIRST, REFERENCE_ONLY, Recipe, generator
+from .records import FilmSet, SetSettings, as_frames
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is drawn for a sample.
+
+    reference: which of the O frames. carried: whether there is a chunk before it. anchors: which N of the C candidates,
+    in time order; None for the reference, N times. black_pose: whether the pose video is black. level: the noise level,
+    a place in restoration.TRAINING_SIGMAS. affine: what happens to the anchors, perturbation: to the target.
+    """
+
+    reference: int
+    carried: bool
+    anchors: tuple[int, ...] | None
+    black_pose: bool
+    level: int
+    affine: Affine | None = None
+    perturbation: Perturbation | None = None
+
+    @property
+    def sigma(self) -> float:
+        return float(TRAINING_SIGMAS[self.level])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples; all float32, latents normalised.
+
+    clean, noise: [B, 16, N + T, h, w], the anchors in front. drifted: [B, 16, T, h, w], P(target). context:
+    [B, 20, N + T, h, w], mask and y. pose: [B, 16, T, h, w]. text: [B, L, C]. clip: [B, 257, D] or None. face:
+    [B, 3, F, S, S] in -1..1 or None. sigma: [B].
+    """
+
+    clean: Tensor
+    drifted: Tensor
+    noise: Tensor
+    context: Tensor
+    pose: Tensor
+    text: Tensor
+    clip: Tensor | None
+    face: Tensor | None
+    sigma: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        values = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        return Batch(**values)
+
+
+def join(batches: list[Batch]) -> Batch:
+    """One batch of several; either all have a face, or none (as with CLIP)."""
+    columns = {item.name: [getattr(batch, item.name) for batch in batches] for item in fields(Batch)}
+    return Batch(**{name: None if values[0] is None else torch.cat(values) for name, values in columns.items()})
+
+
+def film_of(seed: int, number: int, films: int) -> int:
+    """The film of sample `number`: all `films` films in a random order, then all in another, and so on."""
+    epoch, place = divmod(number, films)
+    return int(torch.randperm(films, generator=generator(seed, "epoch", epoch))[place])
+
+
+def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
+    """Draw sample `number`. The two stages draw the same, but for what stage 2 does to anchors and target beside."""
+    random = generator(recipe.seed, "sample", number)
+
+    def coin(probability: float) -> bool:
+        return bool(torch.rand((), generator=random) < probability)
+
+    def one_of(count: int) -> int:
+        return int(torch.randint(count, (), generator=random))
+
+    reference = one_of(len(settings.layout.references))
+    first, reference_only, black_pose = coin(FIRST), coin(REFERENCE_ONLY), coin(BLACK_POSE)
+    order = torch.randperm(settings.candidates, generator=random)[: settings.geometry.identity]
+    anchors = None if first or reference_only else tuple(order.sort().values.tolist())
+    level = one_of(len(TRAINING_SIGMAS))
+    affine = perturbation = None
+    if recipe.stage == 2:
+        memory, drift = generator(recipe.seed, "augmentation", number), generator(recipe.seed, "drift", number)
+        if torch.rand((), generator=memory) < AUGMENTED and anchors is not None:
+            affine = draw_affine(memory)
+        if is_perturbed(float(TRAINING_SIGMAS[level]), drift):
+            perturbation = draw(recipe.perturbation, settings.height, settings.width, drift)
+    return Choices(reference, not first, anchors, black_pose, level, affine, perturbation)
+
+
+@torch.no_grad()
+def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, noise: torch.Generator) -> Batch:
+    """The sample of one film, as a batch of one; its noise comes from the generator.
+
+    The codec encodes what is perturbed or augmented, and is not asked otherwise. Augmented anchors are their own
+    target: the network is to give back what it sees in its memory.
+    """
+    geometry = films.settings.geometry
+    names = ["references", "motion", "target", "pose", "text", "clip", "face"]
+    names += ["target_pixels"] if choices.perturbation is not None else []
+    if choices.anchors is not None:
+        names += ["singles"] if choices.affine is None else ["single_pixels"]
+    record = films.read(film, names)
+
+    if choices.anchors is None:
+        reference = record["references"][:, :, choices.reference : choices.reference + 1]
+        identity = filled(reference, geometry.identity)
+    elif choices.affine is None:
+        identity = record["singles"][:, :, list(choices.anchors)]
+    else:
+        pixels = as_frames(record["single_pixels"][list(choices.anchors)])
+        identity = encode_singly(augment(choices.affine, pixels), codec)
+
+    target = drifted = record["target"]
+    if choices.perturbation is not None:
+        drifted = codec.encode(apply(choices.perturbation, as_frames(record["target_pixels"])))
+
+    motion = record["motion"] if choices.carried else None
+    context = chunk_context(geometry, memory_from_latents(identity, motion, motion_latents=geometry.motion), codec)
+    clean = torch.cat([identity, target], dim=2)
+    face = record.get("face")
+    return Batch(
+        clean=clean,
+        drifted=drifted,
+        noise=torch.randn(clean.shape, generator=noise),
+        context=torch.cat([context.mask, context.y], dim=1),
+        pose=films.black_pose if choices.black_pose else record["pose"],
+        text=record["text"],
+        clip=record.get("clip"),
+        face=None if face is None else as_frames(face).movedim(-1, 0)[None] * 2 - 1,
+        sigma=TRAINING_SIGMAS[choices.level].reshape(1),
+    )
+
+
+def make_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None) -> Batch:
+    """Sample `number` of a training, as a batch of one."""
+    choices = choose(recipe, films.settings, number)
+    film = film_of(recipe.seed, number, len(films.records))
+    return assemble(choices, films, film, codec, generator(recipe.seed, "noise", number))

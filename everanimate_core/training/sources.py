@@ -1,0 +1,205 @@
+"""Where films come from: a folder or a list of video files, or the toy's procedural world.
+
+A folder holds NAME.mp4 with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4 (cropped) and NAME.txt (the
+prompt). A list is CSV with the columns video, pose, face, prompt (the last two may be left out), or JSONL with these
+keys; paths are relative to the list.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from ..fingerprint import digest
+from ..frames import FittedFrames
+from ..propagation import FACE_SIZE, FrameSource
+from ..video import VideoFrames
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+COLUMNS = ("video", "pose", "face", "prompt")
+# Frame rates differ when they do by more than a part of so many: 29.97 is 30, 24 is not 25.
+RATE_TOLERANCE = 100
+
+
+@dataclass(frozen=True)
+class Film:
+    """An open film: its pictures, its pose maps, both of the set's size, and the face crops, if there are any."""
+
+    frames: FrameSource
+    pose: FrameSource
+    face: FrameSource | None
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a film must offer. frames: at least so many. fps: frames a second. width, height: pixels that its pictures
+    and pose maps are brought to, in the way of `fit`, one of frames.FIT_POLICIES. faces: it must have a face video."""
+
+    frames: int
+    fps: Fraction
+    width: int
+    height: int
+    fit: str
+    faces: bool = False
+
+
+class Entry(Protocol):
+    """A film that is not open yet. face: its face video, if it has one. stamp: changes when the film does."""
+
+    name: str
+    prompt: str
+    face: Path | None
+
+    @property
+    def stamp(self) -> str: ...
+
+    def open(self, demands: Demands) -> AbstractContextManager[Film]:
+        """ValueError, which says why but not which, where the film does not meet the demands."""
+
+
+@dataclass(frozen=True)
+class VideoEntry:
+    """A film in files."""
+
+    name: str
+    video: Path
+    pose: Path | None
+    face: Path | None = None
+    prompt: str = ""
+
+    @property
+    def stamp(self) -> str:
+        """By names, sizes and times of the files."""
+        files = [path.stat() for path in (self.video, self.pose, self.face) if path is not None and path.is_file()]
+        return digest(self.name, self.prompt, [[file.st_size, file.st_mtime_ns] for file in files])
+
+    @contextmanager
+    def open(self, demands: Demands) -> Iterator[Film]:
+        with ExitStack() as files:
+
+            def source(kind: str, path: Path | None) -> VideoFrames:
+                if path is None or not path.is_file():
+                    raise ValueError(f"the {kind} video must be there (NAME.{kind}.mp4); got {path or 'none'}")
+                return files.enter_context(VideoFrames(path))
+
+            film, pose = source("film", self.video), source("pose", self.pose)
+            face = source("face", self.face) if demands.faces else None
+            for kind, video in (("film", film), ("pose", pose), ("face", face)):
+                if video is None:
+                    continue
+                if video.frame_count < demands.frames:
+                    raise ValueError(f"the {kind} video must have {demands.frames} frames; got {video.frame_count}")
+                if abs(video.fps - demands.fps) * RATE_TOLERANCE > demands.fps:
+                    raise ValueError(
+                        f"the {kind} video must have {float(demands.fps):g} frames a second; got {float(video.fps):g}"
+                    )
+            if (pose.width, pose.height) != (film.width, film.height):
+                raise ValueError(
+                    f"the pose video must be of the film's size ({film.width}x{film.height}); "
+                    f"got {pose.width}x{pose.height}"
+                )
+            size = demands.width, demands.height
+            yield Film(
+                FittedFrames(film, *size, demands.fit),
+                FittedFrames(pose, *size, demands.fit),
+                None if face is None else FittedFrames(face, FACE_SIZE, FACE_SIZE, demands.fit),
+            )
+
+
+@dataclass(frozen=True)
+class ToyEntry:
+    """Film `number` of the toy's world: a world of its own, from a random frame on."""
+
+    number: int
+    prompt: str = ""
+    face: None = None
+
+    @property
+    def name(self) -> str:
+        return f"toy {self.number}"
+
+    @property
+    def stamp(self) -> str:
+        return digest(self.name)
+
+    @contextmanager
+    def open(self, demands: Demands) -> Iterator[Film]:
+        # Here: the films of others need no toy.
+        from ..toy.engine import WorldFrames
+        from ..toy.films import FIRST_SEED, STARTS
+        from ..toy.world import World
+
+        world, start = World(FIRST_SEED + self.number), Random(f"training {self.number}").randrange(STARTS)
+
+        def later(read):
+            return WorldFrames(lambda indices: read([start + index for index in indices]), demands.frames)
+
+        size = demands.width, demands.height
+        frames, pose = (FittedFrames(later(read), *size, demands.fit) for read in (world.frames, world.pose))
+        yield Film(frames, pose, None)
+
+
+def list_films(data: Path) -> list[VideoEntry]:
+    """The films of a folder or list, in a fixed order; ValueError when there are none."""
+    if data.is_dir():
+        entries = _list_folder(data)
+    elif data.suffix in (".csv", ".jsonl") and data.is_file():
+        entries = _list_file(data)
+    else:
+        raise ValueError(f"--data: must be a folder, a .csv or a .jsonl file that exists (films/); got {data}.")
+    if not entries:
+        raise ValueError(f"--data: must hold films (dance.mp4 and dance.pose.mp4); got none in {data}.")
+    return entries
+
+
+def _list_folder(folder: Path) -> list[VideoEntry]:
+    videos = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+
+    def beside(path: Path, kind: str) -> Path | None:
+        names = [f"{path.stem}.{kind}{suffix}" for suffix in (path.suffix, *SUFFIXES)]
+        return next((videos[name] for name in names if name in videos), None)
+
+    films = [path for path in videos.values() if Path(path.stem).suffix not in (".pose", ".face")]
+    prompts = {path: path.with_suffix(".txt") for path in films}
+    return [
+        VideoEntry(
+            path.name,
+            path,
+            beside(path, "pose"),
+            beside(path, "face"),
+            prompts[path].read_text(encoding="utf-8-sig").strip() if prompts[path].is_file() else "",
+        )
+        for path in films
+    ]
+
+
+def _list_file(path: Path) -> list[VideoEntry]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if path.suffix == ".csv":
+            rows = list(csv.DictReader(file))
+        else:
+            rows = [_json_row(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    return [_from_row(path, number, row) for number, row in enumerate(rows, start=1)]
+
+
+def _json_row(path: Path, number: int, line: str) -> dict:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--data: every line must be JSON; got line {number} of {path}: {error}.") from error
+
+
+def _from_row(path: Path, number: int, row: dict) -> VideoEntry:
+    texts = isinstance(row, dict) and all(isinstance(value, str | None) for value in row.values())
+    if not texts or not row.get("video") or not set(row) <= set(COLUMNS):
+        raise ValueError(
+            f"--data: a row must have a video, and may have {', '.join(COLUMNS[1:])} (video,pose,prompt); "
+            f"got {row} as row {number} of {path}."
+        )
+    pose, face = (path.parent / row[name] if row.get(name) else None for name in ("pose", "face"))
+    return VideoEntry(row["video"], path.parent / row["video"], pose, face, row.get("prompt") or "")

@@ -1,0 +1,90 @@
+"""Training sets of tiny films, and a tiny Wan-Animate with CLIP and face."""
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from everanimate_core.fingerprint import weights_digest
+from everanimate_core.geometry import ChunkGeometry
+from everanimate_core.training.parts import toy_parts
+from everanimate_core.training.precompute import precompute
+from everanimate_core.training.records import SetSettings
+from everanimate_core.training.sources import ToyEntry
+
+# F = 9, T = 3: first chunk 4..16, target 13..21.
+GEOMETRY = ChunkGeometry(frames=9)
+SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On a busy machine, threads wait for each other much longer than these tiny models need."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def new_accelerator():
+    """accelerate keeps its settings for the process; every test has its own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture(scope="session")
+def toy():
+    return toy_parts()
+
+
+@pytest.fixture(scope="session")
+def codec(toy):
+    return toy.codec()
+
+
+@pytest.fixture(scope="session")
+def settings(codec):
+    digest = weights_digest(codec.vae.state_dict().items())
+    return SetSettings(GEOMETRY, SIZE, SIZE, "25", "stretch", candidates=6, faces=False, vae=digest)
+
+
+@pytest.fixture(scope="session")
+def films(toy, codec, settings, tmp_path_factory):
+    """Five films of the toy's world; tests leave them as they are."""
+    torch.set_num_threads(1)
+    entries = [ToyEntry(number) for number in range(5)]
+    return precompute(entries, settings, toy, codec, tmp_path_factory.mktemp("set"), lambda line: None)
+
+
+@pytest.fixture
+def wan():
+    """make() -> a WanAnimateTransformer3DModel with 5 blocks of width 24, CLIP tokens of 16, faces of 16 pixels."""
+    from diffusers import WanAnimateTransformer3DModel
+
+    def make():
+        model = WanAnimateTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            text_dim=8,
+            freq_dim=16,
+            ffn_dim=32,
+            num_layers=5,
+            image_dim=16,
+            added_kv_proj_dim=24,
+            motion_encoder_channel_sizes={"4": 4, "8": 4, "16": 4},
+            motion_encoder_size=16,
+            motion_style_dim=8,
+            motion_dim=3,
+            motion_encoder_dim=8,
+            face_encoder_hidden_dim=16,
+            face_encoder_num_heads=2,
+            motion_encoder_batch_size=2,
+        )
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+        return model.eval().requires_grad_(False)
+
+    return make

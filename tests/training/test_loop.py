@@ -1,0 +1,171 @@
+"""The loop in one process, on the toy."""
+
+import re
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from everanimate_core.lora import apply_lora, check_coverage, convert, read_lora
+from everanimate_core.toy.state import read_state as read_toy
+from everanimate_core.training.loop import Pace, train
+from everanimate_core.training.network import Network, batch_loss
+from everanimate_core.training.recipe import Recipe
+from everanimate_core.training.records import FilmSet
+from everanimate_core.training.samples import join, make_sample
+from everanimate_core.video import VideoFrames
+
+RECIPE = Recipe(2, seed=1, rank=4, batch=2, rate=1e-3)
+
+
+def run(films, toy, folder, steps, recipe=RECIPE, accumulate=1, save_every=3, **options):
+    pace = Pace(steps, accumulate, save_every, options.pop("sample_every", 0))
+    accelerator = Accelerator(log_with="tensorboard", project_dir=folder, cpu=True)
+    train(recipe, pace, films, toy, accelerator, folder, **options)
+    return load_file(folder / "state.safetensors")
+
+
+def equal(one, other, tolerance=0.0):
+    assert one.keys() == other.keys()
+    return all(torch.allclose(one[name], other[name], rtol=0, atol=tolerance) for name in one)
+
+
+@pytest.fixture(scope="module")
+def trained(films, toy, tmp_path_factory):
+    """A training of stage 2 over seven steps, with samples, in one go."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, run(films, toy, folder, 7, sample_every=4)
+
+
+def test_what_a_training_writes(trained, films):
+    folder, state = trained
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"lora-00000{step}.safetensors" for step in (3, 6, 7)),
+        *(f"sample-00000{step}.mp4" for step in (4, 7)),
+        *("losses.csv", "state.safetensors", "tensorboard"),
+    }
+    rows = [row.split(",") for row in (folder / "losses.csv").read_text().splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == list(range(7))
+    assert [float(row[2]) for row in rows] == pytest.approx([1e-3 / 3] * 5 + [1e-3] * 2)
+    log = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.value for event in log.Scalars("loss")] == pytest.approx([float(row[1]) for row in rows])
+    assert [event.step for event in log.Scalars("loss")] == list(range(7))
+    with VideoFrames(folder / "sample-000007.mp4") as video:
+        assert video.frame_count == 9
+    assert len(state) == 400
+
+
+def test_a_training_goes_on_bit_for_bit(trained, films, toy, tmp_path):
+    folder, whole = trained
+    run(films, toy, tmp_path, 4)
+    lines = []
+    again = run(films, toy, tmp_path, 7, resume=True, say=lines.append)
+    assert equal(again, whole)
+    assert (tmp_path / "losses.csv").read_text() == (folder / "losses.csv").read_text()
+    lora = load_file(tmp_path / "lora-000007.safetensors")
+    assert equal(lora, load_file(folder / "lora-000007.safetensors"))
+    assert len(lines) == 1 and re.fullmatch(r"step 7 of 7: loss \d\.\d{6}", lines[0])
+
+
+def test_a_finished_training_stays_as_it_is(trained, films, toy):
+    folder, state = trained
+    before = (folder / "losses.csv").read_text()
+    assert equal(run(films, toy, folder, 7, resume=True), state)
+    assert (folder / "losses.csv").read_text() == before
+
+
+def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):
+    """The gradients are averaged over the portions; only sums are taken in another order."""
+    _, whole = trained
+    parts = run(films, toy, tmp_path, 7, accumulate=2)
+    assert equal(parts, whole, 1e-4)
+    moved = max(value.abs().max() for name, value in whole.items() if name.startswith("weight") and "lora_B" in name)
+    assert moved > 2e-3
+
+
+def test_the_lora_has_the_released_names_and_fits_the_model(trained, toy, films, codec, tmp_path):
+    path = trained[0] / "lora-000007.safetensors"
+    pattern = r"blocks\.[0-4]\.((self|cross)_attn\.[qkvo]|ffn\.[02])\.lora_[AB]\.default\.weight"
+    assert len(load_file(path)) == 100
+    assert all(re.fullmatch(pattern, name) for name in load_file(path))
+    lora = read_lora(path)
+    assert (lora.format, lora.has_alpha) == ("released", False)
+    assert lora.metadata["stage"] == "2" and lora.metadata["step"] == "7"
+    model = read_toy()
+    assert check_coverage(lora, model).matched == 50
+    for format in ("comfyui", "kohya", "diffusers", "peft"):
+        convert(path, tmp_path / format, format)
+        assert check_coverage(read_lora(tmp_path / format), model).complete
+
+    # Merged into the weights it does what it did while it was trained.
+    network = Network(toy.network("cpu", torch.float32), 4, 4, 0)
+    network.start_from(lora)
+    merged = toy.network("cpu", torch.float32)
+    assert apply_lora(merged, lora).complete
+    batch = make_sample(RECIPE, films, 0, codec)
+    plain = Network(merged, 4, 1, 0)(batch.clean, batch)
+    assert torch.allclose(network(batch.clean, batch), plain, atol=1e-5)
+    untrained = Network(toy.network("cpu", torch.float32), 4, 1, 0)(batch.clean, batch)
+    assert not torch.allclose(untrained, plain, atol=1e-3)
+
+
+def test_stage_two_begins_with_the_lora_of_stage_one(films, toy, tmp_path):
+    stage_one = Recipe(1, seed=1, rank=4, batch=2, rate=1e-3)
+    run(films, toy, tmp_path / "one", 3, stage_one)
+    start = read_lora(tmp_path / "one" / "lora-000003.safetensors")
+    run(films, toy, tmp_path / "two", 1, start=start, save_every=1)
+    first = read_lora(tmp_path / "two" / "lora-000001.safetensors")
+    for was, now in zip(start.layers, first.layers, strict=True):
+        # A step of AdamW at a third of the rate, and its weight decay.
+        assert (now.A - was.A).abs().max() < 4e-4
+        assert (now.B - was.B).abs().max() < 4e-4
+    assert max(layer.B.abs().max() for layer in first.layers) > 5e-4
+
+
+def test_a_folder_with_a_training_is_refused_unless_it_is_resumed(trained, films, toy):
+    folder, _ = trained
+    with pytest.raises(ValueError, match=r"^train: --out must be a new folder \(or --resume what is in it\); got"):
+        run(films, toy, folder, 9)
+    with pytest.raises(ValueError, match=r"\(rank 4\); got rank 8\.$"):
+        run(films, toy, folder, 9, Recipe(2, seed=1, rank=8, batch=2, rate=1e-3), resume=True)
+
+
+def test_stage_two_wants_the_vae_that_made_the_set(films, toy, tmp_path):
+    other = FilmSet(films.folder, type(films.settings)(**{**vars(films.settings), "vae": "other"}), films.records)
+    with pytest.raises(
+        ValueError, match=r"^train: data must have been made with the model's VAE .* made with other\.$"
+    ):
+        run(other, toy, tmp_path, 1)
+    run(other, toy, tmp_path, 1, Recipe(1, batch=2))
+
+
+def test_an_unfinished_set_is_refused(films, toy, tmp_path):
+    with pytest.raises(ValueError, match=r"^train: data must be a finished set \(run precompute again\); got"):
+        run(FilmSet(films.folder, films.settings), toy, tmp_path, 1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("accumulate", 0), ("save_every", 0)])
+def test_a_pace_that_makes_no_sense_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^train: {name} must be at least 1 .*; got 0\.$"):
+        Pace(**{"steps": 1, name: value})
+
+
+def test_a_training_learns_what_it_has_not_drawn(films, toy, codec, tmp_path):
+    """Forty steps, from the network as it is: the loss of samples with other numbers falls."""
+    recipe = Recipe(2, rank=8, batch=4, rate=3e-3)
+    run(films, toy, tmp_path, 40, recipe, save_every=40)
+    before = Network(toy.network("cpu", torch.float32), 4, 8, 0)
+    after = Network(toy.network("cpu", torch.float32), 4, 8, 0)
+    after.start_from(read_lora(tmp_path / "lora-000040.safetensors"))
+    batch = join([make_sample(recipe, films, 1000 + number, codec) for number in range(40)])
+    with torch.no_grad():
+        losses = [batch_loss(network, batch, recipe.restoration) for network in (before, after)]
+    assert losses[1] < 0.75 * losses[0]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(films, toy, tmp_path):
+    with pytest.raises(ValueError, match=r"^train: batch must be a multiple of .*; got 2 for 1 x 3\.$"):
+        run(films, toy, tmp_path, 1, accumulate=3)

@@ -1,0 +1,107 @@
+"""The whole way with the real classes at tiny size: a diffusers folder, films with prompts and faces, both stages."""
+
+import json
+from fractions import Fraction
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from tokenizers.processors import TemplateProcessing
+from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from everanimate_core import cli
+from everanimate_core.backends.wan_checkpoint import load_transformer
+from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
+from everanimate_core.lora import check_coverage, read_lora
+from everanimate_core.training.records import FilmSet, as_frames
+from everanimate_core.video import VideoFrames
+from everanimate_core.video_writer import VideoWriter
+
+TEXT, IMAGE = 16, 16
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A diffusers folder of Wan-Animate with all of its parts, 5 blocks of width 24, faces of 512 pixels."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    channels = {str(2**power): 2 for power in range(2, 10)}
+    WanAnimateTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        text_dim=TEXT,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=5,
+        image_dim=IMAGE,
+        added_kv_proj_dim=24,
+        motion_encoder_channel_sizes=channels,
+        motion_encoder_size=512,
+        motion_style_dim=8,
+        motion_dim=3,
+        motion_encoder_dim=8,
+        face_encoder_hidden_dim=16,
+        face_encoder_num_heads=2,
+    ).save_pretrained(folder / "transformer")
+    AutoencoderKLWan(base_dim=4).save_pretrained(folder / "vae")
+    vision = {"hidden_size": IMAGE, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+    CLIPVisionModel(CLIPVisionConfig(image_size=224, patch_size=14, **vision)).save_pretrained(folder / "image_encoder")
+    text = UMT5Config(vocab_size=5, d_model=TEXT, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    UMT5EncoderModel(text).save_pretrained(folder / "text_encoder")
+    tokenizer = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "<unk>": 4}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Split("", behavior="isolated")
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
+    fast.save_pretrained(folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Two films of 22 frames (F = 9: first chunk 4..16, target 13..21) in a list."""
+    folder, rows = tmp_path_factory.mktemp("films"), []
+    for number, prompt in enumerate(("ab", "b")):
+        row = {"prompt": prompt}
+        for kind in ("video", "pose", "face"):
+            row[kind] = f"{number}.{kind}.mp4"
+            pictures = torch.rand(22, 32, 48, 3, generator=torch.Generator().manual_seed(number))
+            with VideoWriter(folder / row[kind], Fraction(24), 48, 32) as video:
+                video.write(1 - pictures if kind == "pose" else pictures)
+        rows.append(row)
+    (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "films.jsonl"
+
+
+def test_films_become_a_lora_of_both_stages(model, films, tmp_path, capsys):
+    data, one, two = (tmp_path / name for name in ("set", "one", "two"))
+    sizes = ["--width", "48", "--height", "32", "--chunk-frames", "9", "--fps", "24", "--candidates", "5"]
+    precompute = ["train", "precompute", "--data", str(films), "--model", str(model), "--out", str(data), *sizes]
+    assert cli.main(precompute) == cli.DONE
+    assert capsys.readouterr().out.splitlines()[-1].endswith("set: 2 films, 0 left out")
+
+    files, record = WanFiles.from_folder(model), FilmSet.open(data).read(1, ["text", "clip", "face", "target_pixels"])
+    assert torch.equal(record["text"], encode_prompts(files, ["b"], device="cpu"))
+    clip = ClipVision.from_folder(files.image_encoder, device="cpu")
+    assert torch.equal(record["clip"], clip(as_frames(record["target_pixels"][:1])))
+    assert record["face"].shape == (9, 512, 512, 3) and record["text"].shape == (1, 512, TEXT)
+
+    train = ["train", "--data", str(data), "--model", str(model), "--rank", "2", "--batch", "2", "--steps", "2"]
+    assert cli.main([*train, "--stage", "1", "--out", str(one), "--sample-every", "2", "--checkpointing"]) == cli.DONE
+    lora = one / "lora-000002.safetensors"
+    with VideoFrames(one / "sample-000002.mp4") as video:
+        assert (video.frame_count, video.width, video.height, video.fps) == (9, 48, 32, 24)
+    # As in a process of its own: accelerate has one precision for each.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    more = ["--stage", "2", "--out", str(two), "--lora", str(lora), "--precision", "bf16"]
+    assert cli.main([*train, *more]) == cli.DONE
+    assert "nan" not in capsys.readouterr().out
+
+    transformer = load_transformer(model, device="cpu", dtype=torch.float32)
+    trained = read_lora(two / "lora-000002.safetensors")
+    assert check_coverage(trained, transformer.state_dict()).matched == 50
+    start = read_lora(lora)
+    assert all(not torch.equal(one.B, two.B) for one, two in zip(start.layers, trained.layers, strict=True))

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from everanimate_core.training.recipe import Recipe, generator
+
+
+def test_the_rate_is_a_third_for_five_steps_and_constant_then():
+    recipe = Recipe(1, rate=3e-4)
+    assert [recipe.learning_rate(step) for step in range(7)] == pytest.approx([1e-4] * 5 + [3e-4] * 2)
+    assert Recipe(1).learning_rate(10_000) == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stage": 3}, r"^train: stage must be one of 1, 2; got 3\.$"),
+        ({"schedule": "linear"}, r"^train: schedule must be one of gaussian, .*; got 'linear'\.$"),
+        ({"perturbation": "mild"}, r"^train: perturbation must be one of released, paper; got 'mild'\.$"),
+        ({"rank": 0}, r"^train: rank must be at least 1 \(32\); got 0\.$"),
+        ({"batch": 0}, r"^train: batch must be at least 1 \(8\); got 0\.$"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{"stage": 1, **values})
+
+
+def test_random_numbers_depend_on_every_part_of_the_key_and_on_nothing_else():
+    def draw(*key):
+        return torch.rand((), generator=generator(*key)).item()
+
+    keys = [(0, "sample", 1), (0, "sample", 2), (1, "sample", 1), (0, "noise", 1), (0, "sample", 11)]
+    first = [draw(*key) for key in keys]
+    torch.manual_seed(1)
+    assert [draw(*key) for key in keys] == first
+    assert len(set(first)) == len(keys)

@@ -1,0 +1,167 @@
+"""Where films come from: real video files, and every way in which they can be unusable."""
+
+import json
+from fractions import Fraction
+
+import pytest
+import torch
+
+from everanimate_core.toy.world import World
+from everanimate_core.training.sources import Demands, ToyEntry, VideoEntry, list_films
+from everanimate_core.video_writer import VideoWriter
+
+DEMANDS = Demands(frames=5, fps=Fraction(25), width=32, height=16, fit="stretch")
+
+
+def write(path, frames=6, width=32, height=16, fps=25, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, Fraction(fps), width, height, codec="libx264rgb", crf=0, pix_fmt="rgb24") as video:
+        video.write(torch.rand(frames, height, width, 3, generator=generator))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.mp4", "b.pose.mp4", "a.mp4", "a.pose.mp4", "a.face.mkv", "lonely.mkv"):
+        write(tmp_path / name)
+    (tmp_path / "a.txt").write_text("a woman dances\n")
+    (tmp_path / "notes.md").write_text("no film")
+    return tmp_path
+
+
+def test_a_folder(folder):
+    entries = list_films(folder)
+    assert [entry.name for entry in entries] == ["a.mp4", "b.mp4", "lonely.mkv"]
+    assert [entry.prompt for entry in entries] == ["a woman dances", "", ""]
+    assert entries[0].pose == folder / "a.pose.mp4" and entries[0].face == folder / "a.face.mkv"
+    assert (entries[2].pose, entries[2].face) == (None, None)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_list(folder, suffix):
+    rows = [{"video": "a.mp4", "pose": "a.pose.mp4", "prompt": "one, two"}, {"video": "b.mp4", "pose": "b.pose.mp4"}]
+    path = folder / f"films{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    else:
+        path.write_text('video,pose,prompt\na.mp4,a.pose.mp4,"one, two"\nb.mp4,b.pose.mp4,\n')
+    assert list_films(path) == [
+        VideoEntry("a.mp4", folder / "a.mp4", folder / "a.pose.mp4", None, "one, two"),
+        VideoEntry("b.mp4", folder / "b.mp4", folder / "b.pose.mp4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "films.csv",
+            "pose\nx.mp4\n",
+            r"a row must have a video, .* got \{'pose': 'x.mp4'\} as row 1 of .*films.csv\.$",
+        ),
+        ("films.csv", "video,pose\na.mp4,b.mp4,c.mp4\n", "a row must have a video"),
+        ("films.csv", "video,poses\na.mp4,b.mp4\n", "a row must have a video"),
+        ("films.csv", "video,pose\n", r"^--data: must hold films .* got none in .*films.csv\.$"),
+        ("films.jsonl", '{"video": "a.mp4"}\n{"video": \n', "every line must be JSON; got line 2 of .*films.jsonl"),
+        ("films.jsonl", '{"video": 5}\n', r"got \{'video': 5\} as row 1"),
+        ("films.jsonl", '["a.mp4"]\n', "a row must have a video"),
+        ("films.txt", "a.mp4\n", r"must be a folder, a .csv or a .jsonl file that exists"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        list_films(tmp_path / name)
+
+
+def test_no_folder_and_an_empty_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^--data: must be a folder.* got .*nowhere\.$"):
+        list_films(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"^--data: must hold films \(dance\.mp4 and dance\.pose\.mp4\); got none in"):
+        list_films(tmp_path)
+
+
+def test_an_open_film_reads_its_files_at_the_size_of_the_set(folder):
+    large = write(folder / "large.mp4", width=64, height=32, seed=1)
+    pose = write(folder / "large.pose.mp4", width=64, height=32, seed=2)
+    face = write(folder / "large.face.mp4", width=48, height=48, seed=3)
+    entry = VideoEntry("large", large, pose, face)
+    with entry.open(DEMANDS) as film:
+        assert film.face is None
+        assert film.frames.read([4, 5]).shape == film.pose.read([0, 1]).shape == (2, 16, 32, 3)
+        assert not torch.equal(film.frames.read([0]), film.pose.read([0]))
+    with entry.open(Demands(5, Fraction(25), 64, 32, "crop", faces=True)) as film:
+        assert film.face.read([0]).shape == (1, 512, 512, 3)
+        exact = torch.rand(6, 32, 64, 3, generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(film.frames.read(range(6)), exact, atol=0.5 / 255 + 1e-6)
+
+
+BAD = {
+    "no pose": ({"pose": None}, r"^the pose video must be there \(NAME\.pose\.mp4\); got none$"),
+    "pose file gone": ({"pose": "gone.mp4"}, r"^the pose video must be there .* got .*gone\.mp4$"),
+    "film gone": ({"video": "gone.mp4"}, r"^the film video must be there"),
+    "no face": ({"face": None}, r"^the face video must be there"),
+    "short film": ({"video": {"frames": 4}}, r"^the film video must have 5 frames; got 4$"),
+    "short pose": ({"pose": {"frames": 4}}, r"^the pose video must have 5 frames; got 4$"),
+    "short face": ({"face": {"frames": 4}}, r"^the face video must have 5 frames; got 4$"),
+    "film of another rate": ({"video": {"fps": 24}}, r"^the film video must have 25 frames a second; got 24$"),
+    "pose of another rate": ({"pose": {"fps": 30}}, r"^the pose video must have 25 frames a second; got 30$"),
+    "pose of another size": (
+        {"pose": {"width": 16}},
+        r"^the pose video must be of the film's size \(32x16\); got 16x16$",
+    ),
+    "no video": ({"video": b"not a video"}, r"must be a readable video; got"),
+    "cut film": ({"video": "cut"}, r"^Video: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_film_that_cannot_serve_says_why(tmp_path, case):
+    changes, message = BAD[case]
+    paths = {}
+    for kind in ("video", "pose", "face"):
+        path, change = tmp_path / f"{kind}.mp4", changes.get(kind, {})
+        if isinstance(change, dict):
+            write(path, **change)
+        elif isinstance(change, bytes):
+            path.write_bytes(change)
+        elif change == "cut":
+            data = write(path, frames=40).read_bytes()
+            path.write_bytes(data[: len(data) // 2])
+        else:
+            path = change and tmp_path / change
+        paths[kind] = path
+    faces = Demands(**{**vars(DEMANDS), "faces": True})
+    with pytest.raises(ValueError, match=message), VideoEntry("film", **paths).open(faces) as film:
+        film.frames.read(range(film.frames.frame_count))
+
+
+def test_close_rates_are_the_same(tmp_path):
+    video, pose = (write(tmp_path / name, fps=Fraction(30000, 1001)) for name in ("a.mp4", "a.pose.mp4"))
+    with VideoEntry("film", video, pose).open(Demands(**{**vars(DEMANDS), "fps": Fraction(30)})) as film:
+        assert film.frames.frame_count == 6
+
+
+def test_a_stamp_changes_with_prompt_and_files(folder):
+    entry, same = list_films(folder)[0], list_films(folder)[0]
+    assert entry.stamp == same.stamp
+    other = VideoEntry(entry.name, entry.video, entry.pose, entry.face, "another prompt")
+    write(folder / "a.pose.mp4", frames=7)
+    assert len({entry.stamp, same.stamp, other.stamp}) == 2
+    assert entry.stamp != other.stamp
+
+
+def test_a_film_of_the_toy_is_a_world_of_its_own_from_a_random_frame_on():
+    demands = Demands(frames=5, fps=Fraction(25), width=64, height=64, fit="error")
+    starts = []
+    for number in (0, 1):
+        world = World(2_000_000 + number)
+        with ToyEntry(number).open(demands) as film:
+            frames, pose = film.frames.read(range(5)), film.pose.read(range(5))
+        same = (world.frames(range(640)) == frames[0]).flatten(1).all(dim=1)
+        start = int(same.nonzero()[0])
+        assert torch.equal(frames, world.frames(range(start, start + 5)))
+        assert torch.equal(pose, world.pose(range(start, start + 5)))
+        starts.append(start)
+    assert starts[0] != starts[1]
