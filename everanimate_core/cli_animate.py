@@ -126,7 +126,7 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
             raise ValueError("--tiled: the embedded toy's VAE has no tiles (leave it out); got --model toy --tiled.")
         model = replace(load_toy(device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT)
     else:
-        files = _files(options)
+        files = wan_files(options)
         # Most chunks share a prompt: each is encoded once.
         different = list(dict.fromkeys([*prompts, options.negative_prompt]))
         text = encode_prompts(files, different, device=device)
@@ -143,7 +143,8 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     return model
 
 
-def _files(options: Namespace) -> WanFiles:
+def wan_files(options: Namespace) -> WanFiles:
+    """The files that --model and --parts name; ValueError when they are not there."""
     path = Path(options.model)
     if not path.exists():
         raise ValueError(f"--model: must be a folder or file that is there; got {path}.")

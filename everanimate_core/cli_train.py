@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from .cli_animate import _files
+from .cli_animate import wan_files
 from .fingerprint import weights_digest
 from .geometry import ChunkGeometry
 from .lora import read_lora
@@ -79,4 +79,4 @@ def train_files(options: Namespace, report: Callable[[str], None]) -> Path:
 
 
 def _parts(options: Namespace, accelerator: Accelerator) -> Parts:
-    return toy_parts() if options.model == TOY else wan_parts(_files(options), accelerator.device)
+    return toy_parts() if options.model == TOY else wan_parts(wan_files(options), accelerator.device)

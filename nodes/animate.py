@@ -114,7 +114,7 @@ class EverAnimateAnimate(io.ComfyNode):
                     "resume",
                     default=True,
                     tooltip="Go on with the run of this name: finished chunks are kept. Off: start anew; the old run's "
-                    "folder is given another name.",
+                    "folder is given another name, its video is replaced.",
                 ),
                 io.Int.Input(
                     "from_chunk",

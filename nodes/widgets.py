@@ -169,7 +169,7 @@ def steps_and_shift() -> list:
     """steps and shift."""
     return [
         io.Int.Input(
-            "steps", default=20, min=1, max=1000, tooltip="Sampling steps (20; 4 to 6 with a distilled LoRA)."
+            "steps", default=20, min=1, max=1000, tooltip="Sampling steps (20; 4 on the toy or with a distilled LoRA)."
         ),
         io.Float.Input(
             "shift",
@@ -239,7 +239,8 @@ def optional_drivers() -> list:
             "character_mask",
             [io.Mask, io.Video],
             optional=True,
-            tooltip="Replacement: white where the new person is drawn, one frame or as many as the background.",
+            tooltip="Replacement: white where the new person is drawn, frame by frame as the background; a shorter one "
+            "is continued as the plan says.",
         ),
         io.ClipVision.Input(
             "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."

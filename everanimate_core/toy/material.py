@@ -7,10 +7,9 @@ from torch import Tensor
 
 from ..context import ContextPolicy
 from ..geometry import TEMPORAL_FACTOR
+from ..training.recipe import FIRST, REFERENCE_ONLY
 from .films import GEOMETRY, SINGLES
 
-# Share of the samples that are first chunks, and, of the others, of those whose anchors are all the reference.
-FIRST, REFERENCE_ONLY = 0.2, 0.05
 # Wan-Animate: one reference; the carried frames are decoded, encoded again before grey, and marked as known.
 BASELINE = ContextPolicy(carry="pixel", identity="reference", null="grey", motion_known=True)
 
