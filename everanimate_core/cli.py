@@ -185,7 +185,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     # Required, but not of `train precompute`, whose parser stands behind this one: `_train` sees to that.
     add("--stage", type=int, choices=(1, 2), help="1: memory adaptation, 2: restorative, from stage 1's LoRA")
     add("--data", type=Path, metavar="DIR", help="a training set that `train precompute` made")
-    add("--model", metavar="PATH", help=f"diffusers folder, transformer file, or {TOY!r}, embedded")
+    add("--model", metavar="PATH", help=f"diffusers folder, transformer file, {TOY!r} or 'toy-baseline'")
     add("--parts", type=Path, metavar="DIR", help="diffusers folder for all but the transformer, if that is a file")
     add("--out", type=Path, metavar="DIR", help="of the training: LoRA files, losses, samples, the state to go on from")
     add("--resume", action="store_true", help="go on with the training in --out")

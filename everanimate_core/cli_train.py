@@ -8,6 +8,7 @@ from .cli_animate import wan_files
 from .fingerprint import weights_digest
 from .geometry import ChunkGeometry
 from .lora import read_lora
+from .toy.state import BASELINE, MEMORY
 from .training.loop import Accelerator, Pace, train
 from .training.parts import Parts, toy_parts, wan_parts
 from .training.precompute import precompute
@@ -16,6 +17,8 @@ from .training.records import FilmSet, SetSettings
 from .training.sources import ToyEntry, list_films
 
 TOY = "toy"
+# The embedded networks: the one that reads the memory, and the one that it comes from, which has yet to learn it.
+TOYS = {TOY: MEMORY, "toy-baseline": BASELINE}
 
 
 def precompute_files(options: Namespace, report: Callable[[str], None]) -> FilmSet:
@@ -79,4 +82,6 @@ def train_files(options: Namespace, report: Callable[[str], None]) -> Path:
 
 
 def _parts(options: Namespace, accelerator: Accelerator) -> Parts:
-    return toy_parts() if options.model == TOY else wan_parts(wan_files(options), accelerator.device)
+    if options.model in TOYS:
+        return toy_parts(TOYS[options.model])
+    return wan_parts(wan_files(options), accelerator.device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,14 @@ class Parts:
     steps: int
 
 
-def toy_parts() -> Parts:
-    """The embedded toy: no text, no CLIP."""
+def toy_parts(weights: Path) -> Parts:
+    """The embedded toy with the transformer in the file `weights`: no text, no CLIP."""
     return Parts(
         texts=lambda prompts: engine.NO_TEXT.expand(len(prompts), -1, -1),
         image_encoder=None,
         codec=lambda: toy_vae.ToyCodec(toy_vae.load_vae()),
         # So small that nothing is gained by rounding its weights.
-        network=lambda device, dtype: dit.load_dit(device=device),
+        network=lambda device, dtype: dit.load_dit(weights, device=device),
         steps=engine.STEPS,
     )
 

@@ -13,6 +13,7 @@ from statistics import mean, median
 
 import torch
 
+from everanimate_core.toy.state import MEMORY
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.parts import toy_parts
 from everanimate_core.training.recipe import Recipe
@@ -28,7 +29,7 @@ def main():
     options.add_argument("--rank", type=int, default=32)
     options = options.parse_args()
     torch.set_num_threads(1)
-    films, parts = FilmSet.open(options.data), toy_parts()
+    films, parts = FilmSet.open(options.data), toy_parts(MEMORY)
     network = Network(parts.network("cpu", torch.float32), films.settings.geometry.identity, options.rank, 0)
     optimiser = torch.optim.AdamW(network.trained().values(), lr=1e-4)
     codec = parts.codec()

@@ -6,6 +6,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from everanimate_core.fingerprint import weights_digest
 from everanimate_core.geometry import ChunkGeometry
+from everanimate_core.toy.state import MEMORY
 from everanimate_core.training.parts import toy_parts
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.records import SetSettings
@@ -35,7 +36,7 @@ def new_accelerator():
 
 @pytest.fixture(scope="session")
 def toy():
-    return toy_parts()
+    return toy_parts(MEMORY)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
@@ -17,6 +18,8 @@ from everanimate_core import cli
 from everanimate_core.backends.wan_checkpoint import load_transformer
 from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from everanimate_core.lora import check_coverage, read_lora
+from everanimate_core.toy.state import BASELINE, MEMORY
+from everanimate_core.training.parts import toy_parts
 from everanimate_core.training.records import FilmSet, as_frames
 from everanimate_core.video import VideoFrames
 from everanimate_core.video_writer import VideoWriter
@@ -105,3 +108,10 @@ def test_films_become_a_lora_of_both_stages(model, films, tmp_path, capsys):
     assert check_coverage(trained, transformer.state_dict()).matched == 50
     start = read_lora(lora)
     assert all(not torch.equal(one.B, two.B) for one, two in zip(start.layers, trained.layers, strict=True))
+
+
+@pytest.mark.parametrize("weights", [MEMORY, BASELINE])
+def test_the_toys_network_is_the_one_asked_for(weights):
+    network = toy_parts(weights).network(torch.device("cpu"), torch.float32)
+    stored = load_file(weights)["blocks.3.ffn.0.weight"]
+    assert torch.equal(network.blocks[3].ffn.net[0].proj.weight, stored.float())
