@@ -9,6 +9,22 @@ from everanimate_core.backends.wan_codec import WanCodec
 WIDTH, HEIGHT = 32, 16
 
 
+class CountingCodec(WanCodec):
+    """The real codec, with a list of the work that it did: frames encoded, latents decoded."""
+
+    def __init__(self, vae):
+        super().__init__(vae)
+        self.work = []
+
+    def encode(self, frames):
+        self.work.append(("encode", len(frames)))
+        return super().encode(frames)
+
+    def decode(self, latents):
+        self.work.append(("decode", latents.shape[2]))
+        return super().decode(latents)
+
+
 @pytest.fixture(scope="session")
 def tiny_vae():
     """The real architecture with few channels and random weights: every shape and all causality is the true one."""
@@ -27,6 +43,12 @@ def codec(tiny_vae):
     torch.set_num_threads(1)
     yield WanCodec(tiny_vae)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def counting(codec):
+    """The same codec, which keeps in `work` what it did."""
+    return CountingCodec(codec.vae)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from everanimate_core.backends.wan_codec import WanCodec
 from everanimate_core.context import ContextPolicy
 from everanimate_core.flow import draw_noise
 from everanimate_core.memory import build_memory, channel_statistics, encode_singly, memory_from_latents
@@ -27,22 +26,6 @@ class Frames:
     def read(self, indices):
         self.reads.append(list(indices))
         return self.frames[list(indices)]
-
-
-class CountingCodec(WanCodec):
-    """The real codec, with a list of the work that it did."""
-
-    def __init__(self, vae):
-        super().__init__(vae)
-        self.work = []
-
-    def encode(self, frames):
-        self.work.append(("encode", len(frames)))
-        return super().encode(frames)
-
-    def decode(self, latents):
-        self.work.append(("decode", latents.shape[2]))
-        return super().decode(latents)
 
 
 class Sampler:
@@ -311,9 +294,9 @@ STRICT = ChunkPlan(17, 9, 4, continuation="error")
         (STRICT, {"background": 17, "mask": 16}, "character_mask must have at least 17 frames when"),
     ],
 )
-def test_drivers_are_checked_before_any_work(memory, codec, pictures, plan, inputs, message):
+def test_drivers_are_checked_before_any_work(memory, pictures, plan, inputs, message, counting):
     sources = Drivers(**{name: Frames(pictures(count)) for name, count in inputs.items()})
-    sampler, counting = Sampler(), CountingCodec(codec.vae)
+    sampler = Sampler()
     assert refusal(list, animate(plan, memory, sampler, counting, sources)).startswith(f"Condition Chunk: {message}")
     assert refusal(request_chunk, plan, memory, 0, sources, counting).startswith(f"Condition Chunk: {message}")
     assert sampler.requests == counting.work == []
@@ -352,8 +335,7 @@ def test_a_memory_that_does_not_fit_the_plan_is_refused_before_any_sampling(code
 # --- work ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_vae_does_the_work_of_the_method_and_no_more(codec, pictures, drivers):
-    counting = CountingCodec(codec.vae)
+def test_the_vae_does_the_work_of_the_method_and_no_more(pictures, drivers, counting):
     memory = build_memory(pictures(2), counting, identity_latents=5)
     assert counting.work == [("encode", 1)] * 2
     counting.work.clear()
@@ -365,8 +347,8 @@ def test_the_vae_does_the_work_of_the_method_and_no_more(codec, pictures, driver
     assert work == [[pose, chunk] + [("encode", 1)] * 3, [pose, chunk], [pose, chunk]]
 
 
-def test_one_chunk_is_computed_at_a_time(memory, codec, drivers):
-    counting, sampler = CountingCodec(codec.vae), Sampler()
+def test_one_chunk_is_computed_at_a_time(memory, drivers, counting):
+    sampler = Sampler()
     chunks = animate(PLAN, memory, sampler, counting, drivers)
     assert sampler.requests == counting.work == drivers.pose.reads == []
     for index in range(3):
@@ -393,9 +375,9 @@ def test_latent_context_decodes_the_motion_memory_in_front(run, memory, codec):
     assert not torch.allclose(results[1].frames, codec.decode(results[1].latents)[4:], atol=1e-3)
 
 
-def test_recalled_chunks_are_not_made_again(run, memory, codec, drivers):
+def test_recalled_chunks_are_not_made_again(run, memory, drivers, counting):
     _, made = run()
-    asked, sampler, counting = [], Sampler(), CountingCodec(codec.vae)
+    asked, sampler = [], Sampler()
 
     def recall(index, memory):
         asked.append((index, memory))

@@ -44,22 +44,6 @@ class Frames:
         return self.frames[list(indices)]
 
 
-class CountingCodec(WanCodec):
-    """The real codec, with a list of the work that it did: frames encoded, latents decoded."""
-
-    def __init__(self, vae):
-        super().__init__(vae)
-        self.work = []
-
-    def encode(self, frames):
-        self.work.append(("encode", len(frames)))
-        return super().encode(frames)
-
-    def decode(self, latents):
-        self.work.append(("decode", latents.shape[2]))
-        return super().decode(latents)
-
-
 class Sampler:
     """A sample_chunk whose result depends on all that a chunk is told and on its prompt; counts the chunks it made."""
 
@@ -225,8 +209,8 @@ def sound_of(path):
 # --- what a run is ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_the_loop_and_its_work(place, job, codec):
-    counting, work, marks = CountingCodec(codec.vae), [], []
+def test_a_run_is_the_loop_and_its_work(place, job, counting):
+    work, marks = [], []
     task = job()
     loop = []
     for result in animate(task.plan, task.memory, plain_layout(Sampler()), counting, task.drivers):
@@ -292,10 +276,10 @@ def test_a_video_without_sound(place, job):
 # --- what is kept ----------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_kept_whole(place, job, codec):
+def test_a_finished_run_is_kept_whole(place, job, codec, counting):
     first = place.start(job())
     assert (place.sampler.made, place.kept) == ([0, 1, 2, 3, 4, 5], [])
-    before, counting = place.everything(), CountingCodec(codec.vae)
+    before = place.everything()
     again = place.start(job(), codec=counting)
     assert (place.sampler.made, place.kept) == ([], [0, 1, 2, 3, 4, 5])
     # The last chunk alone is decoded, for whoever wants its frames.
@@ -401,10 +385,9 @@ def test_short_runs(place, job, total):
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
-def test_a_lost_segment_is_written_again_from_the_latents(whole, job, codec, damage):
+def test_a_lost_segment_is_written_again_from_the_latents(whole, job, codec, damage, counting):
     before, result = whole.files(), whole.result()
     damage(whole.store.segment_path(3))
-    counting = CountingCodec(codec.vae)
     whole.start(job(), codec=counting)
     assert (whole.sampler.made, whole.kept) == ([], [0, 1, 2, 3, 4, 5])
     # Chunk 3, and the last one for the outcome.
