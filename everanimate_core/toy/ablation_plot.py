@@ -19,7 +19,7 @@ def save_ablation_plot(rows: dict[str, list[float]], trips: dict[str, list[float
         means = torch.tensor(values)[: len(values) // _WINDOW * _WINDOW].view(-1, _WINDOW).mean(dim=1)
         left.plot(torch.arange(len(means)) + 0.5, means, label=name)
     left.set(xlabel="seconds", ylabel="PSNR against the truth (dB), means of a second", title="Drift")
-    left.legend(fontsize="x-small", loc="lower left")
+    left.legend(fontsize="x-small", loc="upper right")
     for name, values in trips.items():
         right.plot(range(1, len(values) + 1), values, label=name)
     right.set(xlabel="decode / re-encode trips", ylabel="PSNR (dB)", title="Finding 1: what every trip loses")
