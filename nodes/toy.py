@@ -19,7 +19,7 @@ from .alignment import align_model
 
 # Worlds from here on were used in training.
 MAX_SEED = 997_999
-# Bytes that the VAE needs for a pixel of a frame, measured; the host makes room for so many.
+# What the host keeps free for a pixel of a frame, in bytes: some ten times what the VAE's widest layer holds of it.
 _BYTES_PER_PIXEL = 200
 
 
