@@ -48,8 +48,8 @@ def browser():
 
 def is_fault(message):
     """An error on the console, but for files that are not there (pictures of other templates, a graph's own inputs,
-    what a new user has not saved yet) and what the server's policy for offline use blocks."""
-    expected = ("Failed to load resource", "Content Security Policy")
+    what a new user has not saved yet, sizes of models on the internet) and what the server's offline policy blocks."""
+    expected = ("Failed to load resource", "Content Security Policy", "Error fetching file size")
     return message.type == "error" and not any(words in message.text for words in expected)
 
 
