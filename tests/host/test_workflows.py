@@ -193,3 +193,12 @@ def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
     only(prompt, "EverAnimateLoadLora")["strength"] = 0.5
     with pytest.raises(RunError, match="got lora "):
         server.run(prompt)
+
+
+@pytest.mark.parametrize("name", ["low_vram", "replace_character"])
+def test_the_other_graphs_run_through(server, lora, name):
+    prompt = shipped(name, server, lora)
+    only(prompt, "EverAnimateAnimate")["run_name"] = name
+    saved = next(iter(server.run(prompt).outputs.values()))["images"][0]
+    assert saved["filename"] == f"{name}.mp4"
+    assert read_back(server.output / "everanimate" / f"{name}.mp4") == (TOTAL, 25, (SIZE, SIZE))
