@@ -87,3 +87,42 @@ def test_a_lora_of_another_model_is_refused(comfy):
     save_file(tensors, comfy.base / "models" / "loras" / "other.safetensors")
     with pytest.raises(ValueError, match="a LoRA of another model, 0 of 1 layers fit"):
         load(comfy, "other.safetensors")
+
+
+def test_a_lora_of_our_trainer_loads_in_ours_and_converted_in_the_stock_loader(comfy):
+    """From the training network to the host's toy: all 50 layers, and the same merged weights both ways."""
+    from comfy import model_management
+
+    from everanimate_core.lora import convert, lora_from_tensors, save_lora
+    from everanimate_core.toy.dit import load_dit
+    from everanimate_core.training.network import Network
+
+    with torch.inference_mode(False):
+        network = Network(load_dit(), identity=4, rank=RANK, seed=0)
+        generator = torch.Generator().manual_seed(5)
+        trained = {
+            name: torch.randn(value.shape, generator=generator) / 16 for name, value in network.trained().items()
+        }
+        loras = comfy.base / "models" / "loras"
+        save_lora(loras / "trained.safetensors", lora_from_tensors(trained))
+        convert(loras / "trained.safetensors", loras / "trained_comfyui.safetensors", "comfyui")
+    toy = comfy.call("EverAnimateLoadToy", seed=0, frames=1)[0]
+    ours = load(comfy, "trained.safetensors", model=toy)
+    (stock,) = comfy.call(
+        "LoraLoaderModelOnly", model=toy, lora_name="trained_comfyui.safetensors", strength_model=1.0
+    )
+    assert len(ours.patches) == len(stock.patches) == 50
+    merged = []
+    for model in (ours, stock):
+        model_management.load_models_gpu([model], force_full_load=True)
+        weights = model.model.diffusion_model.state_dict()
+        merged.append({key.removeprefix("diffusion_model."): weights[key.removeprefix("diffusion_model.")].clone()
+                       for key in model.patches})  # fmt: skip
+        model.unpatch_model()
+    assert merged[0].keys() == merged[1].keys()
+    for key in merged[0]:
+        assert torch.equal(merged[0][key], merged[1][key])
+    # A layer by hand: W + B A.
+    a, b = (trained[f"blocks.2.ffn.net.2.lora_{part}.default.weight"] for part in "AB")
+    expected = load_dit().blocks[2].ffn.net[2].weight + b @ a
+    torch.testing.assert_close(merged[0]["blocks.2.ffn.2.weight"], expected, rtol=1e-5, atol=1e-5)
