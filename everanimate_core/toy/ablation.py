@@ -12,6 +12,7 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor
 
+from ..backends.diffusers_wan import DiffusersWan
 from ..context import METHOD, ContextPolicy
 from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
@@ -53,10 +54,10 @@ ROWS = (
 )
 
 
-def measure(row: Row, seed: int, frames: int, networks: Networks) -> Report:
-    """Animate the world of that seed as the row says, and compare it with the truth."""
+def measure(model: DiffusersWan, row: Row, seed: int, frames: int, networks: Networks) -> Report:
+    """Animate the world of that seed with the row's model, as the row says, and compare it with the truth."""
     world = World(seed)
-    chunks = roll_out(load_toy(row.weights), world, frames, row.identity, row.policy)
+    chunks = roll_out(model, world, frames, row.identity, row.policy)
     made = torch.cat([chunk.frames for chunk in chunks])
     joins = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap).joins
     return evaluate(
@@ -137,9 +138,9 @@ def ablate(
     table, curves = {}, {}
     trips = finding_one(seeds)
     for row in ROWS:
-        reports = []
+        model, reports = load_toy(row.weights), []
         for seed in seeds:
-            reports.append(measure(row, seed, frames, networks))
+            reports.append(measure(model, row, seed, frames, networks))
             say(f"{row.name}, seed {seed}: PSNR {reports[-1].numbers['psnr']:.2f} dB")
         table[row.name] = summary(reports)
         curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]

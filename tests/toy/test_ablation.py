@@ -43,7 +43,7 @@ def test_the_rows():
 
 def test_a_row_is_its_roll_out_against_the_truth():
     row = ROWS[0]
-    report = measure(row, 3, FRAMES, Networks())
+    report = measure(load_toy(row.weights), row, 3, FRAMES, Networks())
     world = World(3)
     made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE), world, FRAMES, 1, BASELINE_POLICY)])
     truth = world.frames(range(FRAMES))
