@@ -24,9 +24,9 @@ from .plan import CONTINUATIONS
 from .propagation import CLIP_SOURCES
 from .restoration import OFFERED_SCHEDULES, OFFERED_TARGETS, SCHEDULES
 from .run import RunFailed
+from .toy.state import TOY
 
 DONE, FAILED, REFUSED = 0, 1, 2
-TOY = "toy"
 # Sizes that --model toy was trained at, and those of the released LoRA.
 TOY_SIZES = {"width": 64, "height": 64, "chunk_frames": 33, "steps": 4}
 RELEASED_SIZES = {"width": 832, "height": 480, "chunk_frames": 77, "steps": 20}

@@ -26,6 +26,7 @@ from .restoration import Restoration
 from .run import Job, Progress, RemainingTime, run
 from .run_store import RunStore
 from .toy.engine import NO_TEXT, load_toy
+from .toy.state import TOY
 from .video import VideoFrames
 
 # Containers that hold the segments' H.264 as it is.
@@ -121,7 +122,7 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
     device = _device(options.device) if options.device else _accelerator()
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
-    if options.model == "toy":
+    if options.model == TOY:
         if options.tiled:
             raise ValueError("--tiled: the embedded toy's VAE has no tiles (leave it out); got --model toy --tiled.")
         model = replace(load_toy(device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT)

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+# What `--model` calls the embedded toy.
+TOY = "toy"
 FOLDER = Path(__file__).parent / "weights"
 # The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
 MEMORY, BASELINE = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
