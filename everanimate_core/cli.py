@@ -24,13 +24,14 @@ from .plan import CONTINUATIONS
 from .propagation import CLIP_SOURCES
 from .restoration import OFFERED_SCHEDULES, OFFERED_TARGETS, SCHEDULES
 from .run import RunFailed
-from .toy.state import TOY
+from .toy.state import TOY, TOY_BASELINE, TOYS
 
 DONE, FAILED, REFUSED = 0, 1, 2
 # Sizes that --model toy was trained at, and those of the released LoRA.
 TOY_SIZES = {"width": 64, "height": 64, "chunk_frames": 33, "steps": 4}
 RELEASED_SIZES = {"width": 832, "height": 480, "chunk_frames": 77, "steps": 20}
 MAX_FPS = 1000
+LORA_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +82,7 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
         "--model",
         default=TOY,
         metavar="PATH",
-        help=f"diffusers folder, transformer file, or {TOY!r} (default), embedded",
+        help=f"diffusers folder, transformer file, {TOY!r} (embedded, the default) or {TOY_BASELINE!r}",
     )
     add("--parts", type=Path, metavar="DIR", help="diffusers folder for all but the transformer, if that is a file")
     add("--lora", type=Path, metavar="FILE", help="the EverAnimate LoRA")
@@ -151,7 +152,7 @@ def _fill_sizes(options: argparse.Namespace, *names: str) -> None:
     """Give these options, where they were left out, what the model was trained at."""
     for name in names:
         if getattr(options, name) is None:
-            setattr(options, name, (TOY_SIZES if options.model == TOY else RELEASED_SIZES)[name])
+            setattr(options, name, (TOY_SIZES if options.model in TOYS else RELEASED_SIZES)[name])
 
 
 def _animate(options: argparse.Namespace) -> None:
@@ -185,7 +186,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     # Required, but not of `train precompute`, whose parser stands behind this one: `_train` sees to that.
     add("--stage", type=int, choices=(1, 2), help="1: memory adaptation, 2: restorative, from stage 1's LoRA")
     add("--data", type=Path, metavar="DIR", help="a training set that `train precompute` made")
-    add("--model", metavar="PATH", help=f"diffusers folder, transformer file, {TOY!r} or 'toy-baseline'")
+    add("--model", metavar="PATH", help=f"diffusers folder, transformer file, {TOY!r} or {TOY_BASELINE!r}")
     add("--parts", type=Path, metavar="DIR", help="diffusers folder for all but the transformer, if that is a file")
     add("--out", type=Path, metavar="DIR", help="of the training: LoRA files, losses, samples, the state to go on from")
     add("--resume", action="store_true", help="go on with the training in --out")
@@ -318,4 +319,12 @@ def _add_lora(commands) -> None:
     change.add_argument("source", type=Path)
     change.add_argument("destination", type=Path)
     change.add_argument("--format", choices=FORMATS, default="comfyui", help="layer names to write (default: comfyui)")
-    change.set_defaults(command=lambda options: convert(options.source, options.destination, options.format) and None)
+    change.add_argument("--dtype", choices=LORA_DTYPES, help="of the written weights (default: as they are)")
+    change.set_defaults(command=_convert)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    import torch
+
+    dtype = None if options.dtype is None else getattr(torch, options.dtype)
+    convert(options.source, options.destination, options.format, dtype)

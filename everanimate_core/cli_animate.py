@@ -26,7 +26,7 @@ from .restoration import Restoration
 from .run import Job, Progress, RemainingTime, run
 from .run_store import RunStore
 from .toy.engine import NO_TEXT, load_toy
-from .toy.state import TOY
+from .toy.state import TOYS
 from .video import VideoFrames
 
 # Containers that hold the segments' H.264 as it is.
@@ -122,10 +122,14 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
     device = _device(options.device) if options.device else _accelerator()
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
-    if options.model == TOY:
+    if options.model in TOYS:
         if options.tiled:
-            raise ValueError("--tiled: the embedded toy's VAE has no tiles (leave it out); got --model toy --tiled.")
-        model = replace(load_toy(device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT)
+            raise ValueError(
+                f"--tiled: the embedded toy's VAE has no tiles (leave it out); got --model {options.model} --tiled."
+            )
+        model = replace(
+            load_toy(TOYS[options.model], device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT
+        )
     else:
         files = wan_files(options)
         # Most chunks share a prompt: each is encoded once.

@@ -8,16 +8,13 @@ from .cli_animate import wan_files
 from .fingerprint import weights_digest
 from .geometry import ChunkGeometry
 from .lora import read_lora
-from .toy.state import BASELINE, MEMORY, TOY
+from .toy.state import TOY, TOYS
 from .training.loop import Accelerator, Pace, train
 from .training.parts import Parts, toy_parts, wan_parts
 from .training.precompute import precompute
 from .training.recipe import Recipe
 from .training.records import FilmSet, SetSettings
 from .training.sources import ToyEntry, list_films
-
-# The embedded networks: the one that reads the memory, and the one that it comes from, which has yet to learn it.
-TOYS = {TOY: MEMORY, "toy-baseline": BASELINE}
 
 
 def precompute_files(options: Namespace, report: Callable[[str], None]) -> FilmSet:

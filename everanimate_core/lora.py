@@ -239,12 +239,12 @@ def apply_lora(model: nn.Module | Mapping[str, Tensor], lora: Lora, strength: fl
     return coverage
 
 
-def lora_state_dict(lora: Lora, format: str = "released") -> dict[str, Tensor]:
-    """The tensors of the LoRA under the names of ``format``, one of FORMATS.
+def lora_state_dict(lora: Lora, format: str = "released", dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The tensors of the LoRA under the names of ``format``, one of FORMATS; A and B rounded to ``dtype``, if given.
 
     "comfyui" and "kohya" know alpha: A and B stay as they are, alpha = scale * rank (float32) stands beside them. The
-    others do not: a scale other than 1 is multiplied into B, which is float32 then, so that nothing is rounded twice
-    (an adapter_config.json to go with "peft" must therefore say lora_alpha = r).
+    others do not: a scale other than 1 is multiplied into B in float32, so that nothing is rounded twice (an
+    adapter_config.json to go with "peft" must therefore say lora_alpha = r).
     """
     if format not in _WRITTEN:
         raise LoraError("a LoRA is written in a known format", ", ".join(FORMATS), format)
@@ -254,8 +254,9 @@ def lora_state_dict(lora: Lora, format: str = "released") -> dict[str, Tensor]:
         name = to_diffusers(layer.target) if format == "diffusers" else layer.target
         name = prefix + (name.replace(".", "_") if format == "kohya" else name)
         folds = not knows_alpha and layer.scale != 1
-        tensors[f"{name}.{name_a}"] = layer.A
-        tensors[f"{name}.{name_b}"] = layer.B.float() * layer.scale if folds else layer.B
+        b = layer.B.float() * layer.scale if folds else layer.B
+        tensors[f"{name}.{name_a}"] = layer.A.to(dtype or layer.A.dtype)
+        tensors[f"{name}.{name_b}"] = b.to(dtype or b.dtype)
         if knows_alpha:
             tensors[f"{name}.alpha"] = torch.tensor(layer.scale * layer.rank, dtype=torch.float32)
     return tensors
@@ -266,10 +267,10 @@ def host_state_dict(lora: Lora) -> dict[str, Tensor]:
     return lora_state_dict(lora, "comfyui")
 
 
-def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released") -> None:
+def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released", dtype: torch.dtype | None = None) -> None:
     """Writes the LoRA (see lora_state_dict) and its metadata; the file appears whole or not at all."""
     path = Path(path)
-    tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format).items()}
+    tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format, dtype).items()}
     # PEFT settings in the metadata would scale a second time what is already in B or in the alpha tensors.
     metadata = {name: text for name, text in lora.metadata.items() if name != _SETTINGS}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -280,10 +281,15 @@ def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released") -> 
         part.unlink(missing_ok=True)
 
 
-def convert(source: str | os.PathLike, destination: str | os.PathLike, format: str = "released") -> Lora:
-    """Writes ``source``, whatever its naming, to ``destination`` in ``format``; returns what was read."""
+def convert(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    format: str = "released",
+    dtype: torch.dtype | None = None,
+) -> Lora:
+    """Writes ``source``, whatever its naming, to ``destination`` (see lora_state_dict); returns what was read."""
     lora = read_lora(source)
-    save_lora(destination, lora, format)
+    save_lora(destination, lora, format, dtype)
     return lora
 
 

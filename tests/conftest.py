@@ -1,9 +1,15 @@
 """Fixtures shared by the core's tests: a real Wan VAE, seeded and tiny, and random pictures and latents for it."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from everanimate_core.backends.wan_codec import WanCodec
+
+# For the modules that tests share: pytest's importlib mode does not find them.
+sys.path.append(str(Path(__file__).resolve().parent))
 
 # Wider than high, so that swapped sides are seen.
 WIDTH, HEIGHT = 32, 16

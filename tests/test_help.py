@@ -1,4 +1,4 @@
-"""The help pages: in both languages for every node, with the names, defaults and messages that the nodes have."""
+"""The help pages: for every node in both languages, with a picture, and its names, defaults and messages."""
 
 import ast
 import re
@@ -16,6 +16,7 @@ SOURCES = [
     for path in (ROOT / folder).rglob("*.py")
 ]
 NAMES = dict(re.findall(r'node_id="(\w+)",\s*display_name="([^"]+)"', "".join(SOURCES)))
+LARGEST_PICTURE = 60_000
 
 each_page = pytest.mark.parametrize("language", NO_DEFAULT)
 each_node = pytest.mark.parametrize("node_id", sorted(NAMES))
@@ -64,7 +65,14 @@ def test_every_node_has_its_pages_and_no_other_is_there():
     assert set(NAMES) == set(re.findall(r'node_id="(\w+)"', "".join(SOURCES))) == set(signatures())
     assert 'WEB_DIRECTORY = "./nodes/web"' in (ROOT / "__init__.py").read_text(encoding="utf-8")
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    assert pages == {f"{node_id}/{language}.md" for node_id in NAMES for language in NO_DEFAULT}
+    in_languages = {f"{node_id}/{language}.md" for node_id in NAMES for language in NO_DEFAULT}
+    assert pages == in_languages | {f"{node_id}.md" for node_id in NAMES}
+
+
+@each_node
+def test_other_languages_fall_back_to_english(node_id):
+    """Editors in a language without a page ask for <node_id>.md; a link would not survive a zip file."""
+    assert (DOCS / f"{node_id}.md").read_bytes() == (DOCS / node_id / "en.md").read_bytes()
 
 
 @each_page
@@ -95,11 +103,20 @@ def test_both_languages_say_the_same(node_id):
 
 @each_page
 @each_node
-def test_other_nodes_are_named_as_they_are_and_nothing_is_linked(node_id, language):
+def test_other_nodes_are_named_as_they_are_and_only_the_picture_is_linked(node_id, language):
     page = read(node_id, language)
     others = re.findall(r"\*\*(.+?)\*\*", page)
     assert others and set(others) <= set(NAMES.values()) - {NAMES[node_id]}
-    assert "](" not in page
+    # The editor looks for it beside the folders of the pages.
+    assert re.findall(r"\]\(([^)]*)\)", page) == [f"{node_id}.jpg"]
+    assert re.search(rf"^!\[.*{NAMES[node_id]}.*\]\(", page, re.MULTILINE)
+
+
+@each_node
+def test_a_picture_of_the_node(node_id):
+    picture = (DOCS / f"{node_id}.jpg").read_bytes()
+    assert picture.startswith(b"\xff\xd8")
+    assert len(picture) < LARGEST_PICTURE
 
 
 @each_node

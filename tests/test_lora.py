@@ -397,6 +397,17 @@ def test_convert_keeps_weights_and_metadata(tmp_path, naming, alpha, format):
         torch.testing.assert_close(delta(later), delta(was), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("format", "value"), [("released", 3.015625), ("comfyui", 1.0)])
+def test_rounding_comes_last_and_spares_alpha(format, value):
+    # 1 + 2^-8 rounds to 1 in bfloat16, three times that to 3 + 2^-6.
+    layer = LoraLayer("blocks.0.ffn.0", torch.full((2, 6), 1 + 2**-8), torch.full((8, 2), 1 + 2**-8), 3.0)
+    tensors = lora_state_dict(Lora((layer,)), format, torch.bfloat16)
+    a, b, *alpha = tensors.values()
+    assert (a.dtype, b.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert (a == 1).all() and (b == value).all()
+    assert alpha == ([] if format == "released" else [torch.tensor(6.0)])
+
+
 @pytest.mark.parametrize("naming", ["released", "comfyui", "kohya", "diffusers", "peft"])
 def test_a_written_format_has_exactly_the_names_of_that_naming(naming):
     expected = named(naming, naming in ("comfyui", "kohya"))

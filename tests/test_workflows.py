@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from graph_reading import MUTED, NOTES, widget_values
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
@@ -14,13 +15,11 @@ TWINS = {
     "animate_chunks": "chunks",
     "low_vram": "low_vram",
     "replace_character": "replace_character",
+    "toy_blocks": "toy_blocks",
     "toy_world": "toy_world",
 }
 # Models that a graph asks for; the toy ships with the pack.
-FILES = {"animate_long": 5, "animate_chunks": 5, "low_vram": 6, "replace_character": 5, "toy_world": 0}
-MUTED = 2
-NOTES = {"MarkdownNote", "Note"}
-CONTROLS = {"fixed", "increment", "decrement", "randomize"}
+FILES = dict.fromkeys(TWINS, 5) | {"low_vram": 6, "toy_blocks": 0, "toy_world": 0}
 TITLE_HEIGHT = 30
 LARGEST_PICTURE = 250_000
 
@@ -41,22 +40,6 @@ def node_table(graph):
 def working(graph):
     """The nodes that are run: all but the notes, and what is switched off."""
     return [node for node in graph["nodes"] if node["type"] not in NOTES and node["mode"] != MUTED]
-
-
-def widget_values(node):
-    """{widget: value} of a node, from the order in which the canvas keeps them.
-
-    A seed is followed by what becomes of it after a run, which is a widget of the canvas and no input of the node.
-    """
-    values, named = list(node.get("widgets_values") or ()), {}
-    for slot in node["inputs"]:
-        if "widget" not in slot:
-            continue
-        named[slot["name"]] = values.pop(0)
-        if slot["name"] in ("seed", "noise_seed") and values and values[0] in CONTROLS:
-            named["control_after_generate"] = values.pop(0)
-    assert not values, f"{node['type']} {node['id']}: values without a widget: {values}"
-    return named
 
 
 def as_api(graph):
@@ -126,13 +109,11 @@ def test_reroutes_carry_links_that_exist(name):
     assert all(carried.values())
 
 
-@each_workflow
-def test_nodes_of_this_pack_exist(name):
+def test_every_node_of_the_pack_is_in_a_graph_and_no_other():
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py"))
-    known = set(re.findall(r'node_id="(\w+)"', sources))
-    used = {node["type"] for node in read(name)["nodes"] if node["type"].startswith("EverAnimate")}
-    assert used
-    assert used <= known
+    used = {node["type"] for name in TWINS for node in read(name)["nodes"]}
+    ours = {node_type for node_type in used if node_type.startswith("EverAnimate")}
+    assert ours == set(re.findall(r'node_id="(\w+)"', sources))
 
 
 @each_workflow

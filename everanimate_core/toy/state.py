@@ -12,11 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-# What `--model` calls the embedded toy.
-TOY = "toy"
+# What `--model` calls the embedded toy, and the network that it comes from, which LoRAs of its own are trained on.
+TOY, TOY_BASELINE = "toy", "toy-baseline"
 FOLDER = Path(__file__).parent / "weights"
 # The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
 MEMORY, BASELINE = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
+TOYS = {TOY: MEMORY, TOY_BASELINE: BASELINE}
+# LoRAs of the baseline, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
+# 2 was, and stage 2 with the exact target.
+LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
+    FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
+]
 DIM, HEADS, FFN, LAYERS, TEXT_DIM = 256, 2, 512, 5, 4096
 
 

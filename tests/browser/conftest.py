@@ -4,9 +4,10 @@ They run in ComfyUI's interpreter, with playwright installed in it and a Chromiu
 
     COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/browser
 
-Without one of the three the folder is one skipped test.
+Without one of the three the folder is one skipped test. `pictures.py` takes the pictures of README and help pages.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -16,14 +17,15 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-PACK = "comfyui-everanimate"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+# For the modules that tests share: pytest's importlib mode does not find them.
+sys.path += [str(HERE), str(HERE.parent / "host")]
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """ComfyUI with this pack alone, no models."""
-    sys.path.append(str(HERE.parent / "host"))
+    from editor import PACK
     from server_process import ComfyServer
 
     base = tmp_path_factory.mktemp("browser")
@@ -54,11 +56,18 @@ def is_fault(message):
 
 
 @pytest.fixture
-def page(server, browser):
+def settings():
+    """What the user has set in the editor."""
+    return {"Comfy.Locale": "en"}
+
+
+@pytest.fixture
+def page(server, browser, settings):
     """A fresh page of the editor; `page.faults` collects what its console calls errors, from when it stands."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
-    context.request.post(f"{server.url}/settings/Comfy.TutorialCompleted", data="true")
+    for name, value in ({"Comfy.TutorialCompleted": True} | settings).items():
+        context.request.post(f"{server.url}/settings/{name}", data=json.dumps(value))
     page.goto(server.url, wait_until="domcontentloaded")
     page.wait_for_function(
         "() => Boolean(window.app?.graph && window.LiteGraph?.registered_node_types.EverAnimateAnimate)",

@@ -6,11 +6,10 @@ import shutil
 import time
 import urllib.request
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from editor import DOCS, NODES, PACK, ROOT, WORKFLOWS, open_help, open_template, queue, run, seen, set_widget
 
-PACK = "comfyui-everanimate"
 NEEDS = {
     "COMFYUI_PATH": os.environ.get("COMFYUI_PATH"),
     "playwright and aiohttp in this interpreter": find_spec("playwright") and find_spec("aiohttp"),
@@ -19,40 +18,6 @@ NEEDS = {
 MISSING = [name for name, there in NEEDS.items() if not there]
 if MISSING:
     pytest.skip(f"browser tests skipped: no {', no '.join(MISSING)}", allow_module_level=True)
-
-ROOT = Path(__file__).resolve().parents[2]
-WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-DOCS = ROOT / "nodes" / "web" / "docs"
-
-
-def open_template(page, name):
-    """Open a workflow as a user does: template browser, this pack, its card."""
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.get_by_text(PACK, exact=True).first.click()
-    page.locator(f'[data-testid="template-workflow-{name}"]').click()
-    page.wait_for_function("app.graph._nodes.length > 2")
-    page.wait_for_timeout(1500)
-
-
-def set_widget(page, node_type, name, value):
-    page.evaluate(
-        "([type, name, value]) => { app.graph._nodes.find(node => node.type === type)"
-        ".widgets.find(widget => widget.name === name).value = value }",
-        [node_type, name, value],
-    )
-
-
-def listen(page):
-    """Count what the server tells the page."""
-    page.evaluate(
-        "() => { window.seen = {}; for (const kind of ['progress', 'b_preview', 'execution_interrupted',"
-        " 'execution_error', 'execution_success']) app.api.addEventListener(kind, event => {"
-        " window.seen[kind] = (window.seen[kind] || 0) + 1 }) }"
-    )
-
-
-def seen(page, kind):
-    return page.evaluate("kind => window.seen[kind] || 0", kind)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -73,6 +38,15 @@ def test_a_workflow_opens_from_the_template_browser(page, name):
         if node["type"].startswith("EverAnimate"):
             values = node.get("widgets_values_named", {})
             assert {key: widgets[str(node["id"])][key] for key in values} == values
+    # The canvas makes nodes as large as their widgets need, whatever size the file says.
+    overlaps = page.evaluate(
+        "() => { const found = [], box = node => [node.pos[0], node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT, "
+        "node.pos[0] + node.size[0], node.pos[1] + node.size[1]]; "
+        "for (const one of app.graph._nodes) for (const other of app.graph._nodes) { "
+        "const a = box(one), b = box(other); if (Number(one.id) < Number(other.id) && a[0] < b[2] && b[0] < a[2] "
+        "&& a[1] < b[3] && b[1] < a[3]) found.push([one.id, other.id]) } return found }"
+    )
+    assert overlaps == []
     assert page.faults == []
 
 
@@ -80,10 +54,7 @@ def test_toy_world_runs_from_the_page(page, server):
     open_template(page, "toy_world")
     set_widget(page, "EverAnimateLoadToy", "frames", 62)
     set_widget(page, "EverAnimateAnimate", "run_name", "from_the_page")
-    listen(page)
-    page.locator('[data-testid="queue-button"]').click()
-    page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=300_000)
-    assert seen(page, "execution_error") == 0
+    run(page)
     # Two chunks of four steps, each with its preview.
     assert seen(page, "progress") >= 8 and seen(page, "b_preview") >= 8
     assert (server.output / "everanimate" / "from_the_page.mp4").is_file()
@@ -92,12 +63,25 @@ def test_toy_world_runs_from_the_page(page, server):
     assert page.faults == []
 
 
+def test_toy_blocks_runs_from_the_page(page, server):
+    open_template(page, "toy_blocks")
+    # The fewest frames that three chunks are made of.
+    set_widget(page, "EverAnimateLoadToy", "frames", 63)
+    # Older editors load the videos of nodes on the screen alone.
+    page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'SaveVideo'))")
+    run(page)
+    # Three samplers of four steps.
+    assert seen(page, "progress") >= 12 and seen(page, "b_preview") >= 12
+    assert list((server.output / "everanimate").glob("toy_blocks*.mp4"))
+    page.wait_for_selector("video", timeout=20_000)
+    assert page.faults == []
+
+
 def test_cancel_stops_a_run_and_keeps_what_is_finished(page, server):
     open_template(page, "toy_world")
     set_widget(page, "EverAnimateLoadToy", "frames", 1500)
     set_widget(page, "EverAnimateAnimate", "run_name", "cancelled")
-    listen(page)
-    page.locator('[data-testid="queue-button"]').click()
+    queue(page)
     page.wait_for_function("window.seen.progress > 9", timeout=300_000)
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Interrupt')")
     page.wait_for_function("window.seen.execution_interrupted", timeout=60_000)
@@ -110,28 +94,42 @@ def test_cancel_stops_a_run_and_keeps_what_is_finished(page, server):
     assert server.get("/queue")["queue_running"] == []
 
 
-@pytest.mark.parametrize("node_id", sorted(path.name for path in DOCS.iterdir() if path.is_dir()))
-def test_the_help_panel_shows_the_page(page, node_id):
-    page.evaluate(
-        "id => { const node = LiteGraph.createNode(id); app.graph.clear(); app.graph.add(node); "
-        "node.pos = [500, 450]; app.canvas.ds.reset(); app.canvas.selectNode(node) }",
-        node_id,
-    )
-    # Not the mouse: in older editors the menu can lie over the toolbox of a node.
-    page.locator('[data-testid="info-button"]').dispatch_event("click")
+def wait_for_page_and_picture(page, node_id, language):
     page.wait_for_function(
-        "text => document.body.innerText.includes(text)", arg=second_sentence(DOCS / node_id / "en.md"), timeout=15_000
+        "text => document.body.innerText.includes(text)",
+        arg=last_words(DOCS / node_id / f"{language}.md"),
+        timeout=15_000,
+    )
+    page.wait_for_function(
+        "end => [...document.images].some(image => image.src.endsWith(end) && image.naturalWidth > 0)",
+        arg=f"/extensions/{PACK}/docs/{node_id}.jpg",
+        timeout=15_000,
     )
 
 
-def second_sentence(path):
-    """Some words of a page that stand nowhere else in the editor."""
+def last_words(path):
+    """Some words of what a page says first: they stand nowhere else in the editor."""
     text = path.read_text(encoding="utf-8").split("\n\n")[1].replace("\n", " ").replace("**", "").replace("`", "")
     return text[-60:].strip()
 
 
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_help_panel_shows_the_page_and_its_picture(page, node_id):
+    open_help(page, node_id)
+    wait_for_page_and_picture(page, node_id, "en")
+    assert page.faults == []
+
+
+LOCALES = {"zh": "zh", "zh-TW": "en", "fr": "en"}
+
+
+@pytest.mark.parametrize("settings,language", [({"Comfy.Locale": key}, value) for key, value in LOCALES.items()])
+def test_a_language_without_pages_gets_the_english_ones(page, language):
+    open_help(page, "EverAnimatePlanChunks")
+    wait_for_page_and_picture(page, "EverAnimatePlanChunks", language)
+
+
 def test_the_server_gives_the_chinese_pages(server):
-    for folder in DOCS.iterdir():
-        if folder.is_dir():
-            with urllib.request.urlopen(f"{server.url}/extensions/{PACK}/docs/{folder.name}/zh.md") as answer:
-                assert answer.read().decode() == (folder / "zh.md").read_text(encoding="utf-8")
+    for node_id in NODES:
+        with urllib.request.urlopen(f"{server.url}/extensions/{PACK}/docs/{node_id}/zh.md") as answer:
+            assert answer.read().decode() == (DOCS / node_id / "zh.md").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from graphs import PACK
 from safetensors.torch import load_file
 
 from everanimate_core import cli
@@ -13,7 +14,9 @@ from everanimate_core.toy.vae import ToyCodec, load_vae
 from everanimate_core.toy.world import World
 
 FRAMES = 62
-WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "api" / "toy_world.json"
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
+# Of the graph of blocks: three chunks of 33 that share 4.
+BLOCKS_FRAMES = 91
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +54,20 @@ def test_tiled_decoding_covers_the_picture(toy):
 @pytest.fixture(scope="module")
 def shipped_run(server):
     """The shipped graph as it is, but for its length."""
-    prompt = json.loads(WORKFLOW.read_text())
+    prompt = json.loads((WORKFLOWS / "toy_world.json").read_text())
     prompt["1"]["inputs"]["frames"] = FRAMES
     return server.run(prompt)
 
 
-def test_the_shipped_graph_shows_pose_animation_and_truth(server, shipped_run):
-    saved = shipped_run.outputs["8"]["images"][0]
+def read_back(server, saved):
+    """Frames, width, height and fps of a video that Save Video wrote."""
     with av.open(str(server.output / saved["subfolder"] / saved["filename"])) as container:
         stream = container.streams.video[0]
-        assert (stream.width, stream.height, stream.average_rate) == (768, 256, 25)
-        assert sum(1 for _ in container.decode(stream)) == FRAMES
+        return sum(1 for _ in container.decode(stream)), stream.width, stream.height, stream.average_rate
+
+
+def test_the_shipped_graph_shows_pose_animation_and_truth(server, shipped_run):
+    assert read_back(server, shipped_run.outputs["8"]["images"][0]) == (FRAMES, 768, 256, 25)
 
 
 def test_its_latents_are_those_of_the_command_line(server, shipped_run, tmp_path):
@@ -73,3 +79,33 @@ def test_its_latents_are_those_of_the_command_line(server, shipped_run, tmp_path
             for folder in (tmp_path / "animation.run", server.output / "everanimate" / "toy_world")
         )
         assert (ours - theirs).norm() / theirs.norm() < 1e-3
+
+
+@pytest.fixture(scope="module")
+def blocks_run(server):
+    """The graph of blocks as it is, with the latents of each chunk written out."""
+    prompt = json.loads((WORKFLOWS / "toy_blocks.json").read_text())
+    handed = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePropagate"]
+    for index, node_id in enumerate(handed):
+        inputs = {"samples": [node_id, 2], "name": f"toy_blocks_{index}"}
+        prompt[f"dump{index}"] = {"class_type": "TestDumpLatent", "inputs": inputs}
+    return server.run(prompt)
+
+
+def test_the_blocks_show_pose_animation_and_truth(server, blocks_run):
+    assert read_back(server, blocks_run.outputs["54"]["images"][0]) == (BLOCKS_FRAMES, 768, 256, 25)
+
+
+@pytest.mark.usefixtures("blocks_run")
+def test_the_blocks_give_the_latents_of_one_node_that_restores(comfy, server):
+    """Memory from latents, any SAMPLER and KSampler, restored around and in front: all as in Animate Long Video."""
+    shipped = json.loads((WORKFLOWS / "toy_world.json").read_text())
+    prompt = {node_id: shipped[node_id] for node_id in ("1", "2")}
+    prompt["1"]["inputs"]["frames"] = BLOCKS_FRAMES
+    prompt["views"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 4], "amount": 4}}
+    prompt["2"]["inputs"] |= {"reference_images": ["views", 0], "restore_strength": 1.0, "run_name": "as_blocks"}
+    server.run(prompt)
+    to_raw = comfy.module(PACK, "nodes.host").to_raw
+    for index in range(3):
+        kept = load_file(server.output / "everanimate" / "as_blocks" / f"chunk_{index:04d}.safetensors")["latents"]
+        assert torch.equal(server.latent(f"toy_blocks_{index}"), to_raw(kept))

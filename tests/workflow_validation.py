@@ -1,0 +1,57 @@
+"""comfy-cli's `workflow validate`, without a server: against the committed cuts of object_info."""
+
+import json
+from pathlib import Path
+
+from comfy_cli.cmdline import app
+from graph_reading import widget_values
+from typer.testing import CliRunner
+
+CUTS = Path(__file__).resolve().parent / "data" / "object_info"
+VERSIONS = sorted(path.stem for path in CUTS.glob("*.json"))
+# The SaveVideo of 0.33.0 has its codec under a new name and takes it under the old one as well, so that the same API
+# graph runs on all versions (see tests/host/test_workflows.py); comfy-cli asks for the new name.
+KNOWN_WRONG = [("required_input_missing", "format.codec")]
+
+
+def node_schemas(version):
+    """{class: description}, as the server of that version answers."""
+    return json.loads((CUTS / f"{version}.json").read_text(encoding="utf-8"))
+
+
+def with_models(schemas, graphs):
+    """The same on a server which has the models that these canvas graphs say to download."""
+    for node in (node for graph in graphs for node in graph["nodes"]):
+        models = {file["name"] for file in node["properties"].get("models", ())}
+        for name, value in widget_values(node).items() if models else ():
+            if value in models:
+                kind, *options = schemas[node["type"]]["input"]["required"][name]
+                (kind if isinstance(kind, list) else options[0]["options"]).append(value)
+    return schemas
+
+
+def findings(workflow, schemas):
+    """What comfy-cli says of a graph and the descriptions of nodes, both files: errors and warnings.
+
+    [(code, node id, input)]; the input is None where the node as a whole is meant.
+    """
+    options = ["--skip-prompt", "--no-enable-telemetry", "--json", "workflow", "validate", "--where", "local"]
+    offline = CliRunner(env={"COMFY_CLI_NO_REMOTE_REFRESH": "1"})
+    answer = json.loads(offline.invoke(app, [*options, "--workflow", str(workflow), "--input", str(schemas)]).stdout)
+    assert answer["data"], answer["error"]
+    found = answer["data"]["errors"] + answer["data"]["warnings"]
+    return [
+        (finding["code"], finding["node_id"], finding.get("field"))
+        for finding in found
+        if (finding["code"], finding.get("field")) not in KNOWN_WRONG
+    ]
+
+
+def undeclared_inputs(graph, schemas):
+    """[(node id, input)] of an API graph: what the server ignores and comfy-cli does not mention."""
+    return [
+        (node_id, name)
+        for node_id, node in graph.items()
+        for name in node["inputs"]
+        if not any(name in schemas[node["class_type"]]["input"].get(part, ()) for part in ("required", "optional"))
+    ]
