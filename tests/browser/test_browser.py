@@ -63,6 +63,35 @@ def test_toy_world_runs_from_the_page(page, server):
     assert page.faults == []
 
 
+# The finished video as the node's own elements show it, and what is left of its live previews.
+ANIMATE = (
+    "() => { const node = app.graph._nodes.find(node => node.type === 'EverAnimateAnimate'); return {"
+    "height: node.size[1], needed: node.computeSize()[1], pictures: node.imgs?.length || 0, "
+    "previews: app.nodePreviewImages[node.id]?.length || 0, widgets: node.widgets.map(widget => widget.name), "
+    "shown: node.widgets.flatMap(widget => [...widget.element?.querySelectorAll('video, img') || []])"
+    ".filter(element => element.offsetParent).map(element => element.src) } }"
+)
+
+
+def test_the_finished_video_takes_the_place_of_the_live_preview(page):
+    open_template(page, "toy_world")
+    set_widget(page, "EverAnimateLoadToy", "frames", 62)
+    set_widget(page, "EverAnimateAnimate", "run_name", "seen_in_its_node")
+    # Older editors load the videos of nodes on the screen alone.
+    page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'EverAnimateAnimate'))")
+    height = page.evaluate(ANIMATE)["height"]
+    queue(page)
+    page.wait_for_function(f"({ANIMATE})().pictures && ({ANIMATE})().previews", timeout=300_000)
+    page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=300_000)
+    page.wait_for_function(f"({ANIMATE})().shown.length", timeout=20_000)
+    state = page.evaluate(ANIMATE)
+    assert ["filename=seen_in_its_node.mp4" in source for source in state["shown"]] == [True]
+    assert state["previews"] == state["pictures"] == 0
+    assert [name for name in state["widgets"] if name.startswith("$$")] == []
+    assert state["height"] <= max(height, state["needed"])
+    assert page.faults == []
+
+
 def test_toy_blocks_runs_from_the_page(page, server):
     open_template(page, "toy_blocks")
     # The fewest frames that three chunks are made of.

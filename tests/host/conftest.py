@@ -15,7 +15,6 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-PACK = "comfyui-everanimate"  # a folder name that cannot be imported by name, as users have it
 DELEGATE = HERE / "test_in_host_interpreter.py"
 
 
@@ -58,14 +57,6 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def _base_folder(base):
-    for name in ("custom_nodes", "input", "output", "user", "temp"):
-        (base / name).mkdir()
-    (base / "custom_nodes" / PACK).symlink_to(REPOSITORY, target_is_directory=True)
-    (base / "custom_nodes" / "everanimate-test-pack").symlink_to(HERE / "test_pack", target_is_directory=True)
-    return base
-
-
 @pytest.fixture(autouse=True)
 def _inference_mode():
     """The host runs every node in inference mode, and its tensors do not mix with autograd's."""
@@ -81,12 +72,13 @@ def comfy(tmp_path_factory):
     `conditioning(seed)`, `module(pack, name)`."""
     import tiny_models
     import torch
+    from base_folder import make_base_folder
     from in_process import InProcessHost
 
     # Networks this small gain nothing from threads, and lose a lot where other processes want the cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    base = _base_folder(tmp_path_factory.mktemp("in_process"))
+    base = make_base_folder(tmp_path_factory.mktemp("in_process"))
     for name in ("diffusion_models", "vae", "loras"):
         (base / "models" / name).mkdir(parents=True)
     host = InProcessHost(base)
@@ -99,9 +91,10 @@ def comfy(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(comfy, tmp_path_factory):
     """The host as a server with the same models: `run(prompt, timeout, on_event)`, `interrupt()`, `log()`."""
+    from base_folder import make_base_folder
     from server_process import ComfyServer
 
-    base = _base_folder(tmp_path_factory.mktemp("server"))
+    base = make_base_folder(tmp_path_factory.mktemp("server"))
     (base / "models").symlink_to(comfy.base / "models", target_is_directory=True)
     server = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
     yield server

@@ -161,10 +161,10 @@ def test_preview_shows_the_chunk_and_not_the_anchors(comfy):
 
 
 def test_a_killed_host_goes_on_where_it_was(comfy, server, tmp_path_factory):
-    import conftest as host_tests
+    from base_folder import make_base_folder
     from server_process import ComfyServer
 
-    base = host_tests._base_folder(tmp_path_factory.mktemp("killed"))
+    base = make_base_folder(tmp_path_factory.mktemp("killed"))
     (base / "models").symlink_to(comfy.base / "models", target_is_directory=True)
     prompt = animate_prompt("survivor")
     first = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
