@@ -145,29 +145,46 @@ def test_the_video(uninterrupted):
     assert [bytes(packet) for packet in sound] == source[: len(sound)]
 
 
-def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
+def by_the_core(model, total):
+    """The chunks of the same animation, without the command line."""
     from everanimate_core import propagation
     from everanimate_core.flow import sigma_schedule
     from everanimate_core.frames import FittedFrames, fit_frames
     from everanimate_core.memory import build_memory
     from everanimate_core.plan import ChunkPlan
-    from everanimate_core.toy.engine import load_toy
 
-    model = load_toy()
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:
-        loop = propagation.animate(
-            ChunkPlan(TOTAL, 9, 4),
+        yield from propagation.animate(
+            ChunkPlan(total, 9, 4),
             build_memory(fit_frames(image.read([0]), WIDTH, HEIGHT, "stretch"), model.codec),
             partial(model.sample_chunk, sigmas=sigma_schedule(2, 5.0)),
             model.codec,
             propagation.Drivers(pose=FittedFrames(pose, WIDTH, HEIGHT, "stretch")),
         )
-        folder = uninterrupted[0].with_suffix(".run")
-        for made in loop:
-            kept = load_file(folder / f"chunk_{made.index:04d}.safetensors")
-            assert torch.equal(kept["latents"], made.latents)
-            assert torch.equal(kept["last_frames"], made.memory.last_frames)
+
+
+def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
+    from everanimate_core.toy.engine import load_toy
+
+    folder = uninterrupted[0].with_suffix(".run")
+    for made in by_the_core(load_toy(), TOTAL):
+        kept = load_file(folder / f"chunk_{made.index:04d}.safetensors")
+        assert torch.equal(kept["latents"], made.latents)
+        assert torch.equal(kept["last_frames"], made.memory.last_frames)
     assert made.index == CHUNKS - 1
+
+
+def test_the_baseline_takes_a_lora_of_its_own(tmp_path, command):
+    from everanimate_core.lora import apply_lora, read_lora
+    from everanimate_core.toy.engine import load_toy
+    from everanimate_core.toy.state import BASELINE, STAGE_2
+
+    out = tmp_path / "dance.mp4"
+    assert command(animate(out, "--frames", "9", "--model", "toy-baseline", "--lora", str(STAGE_2)))[0] == 0
+    model = load_toy(BASELINE)
+    apply_lora(model.transformer, read_lora(STAGE_2))
+    (made,) = by_the_core(model, 9)
+    assert torch.equal(latents_of(out, 1)[0], made.latents)
 
 
 def test_a_second_start_makes_nothing_again(finished, command):
@@ -644,6 +661,14 @@ def test_lora_convert(lora, tmp_path, command):
     once, again = load_file(lora), load_file(back)
     assert once.keys() == again.keys()
     assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+def test_lora_convert_rounds_when_asked(lora, tmp_path, command):
+    half = tmp_path / "half.safetensors"
+    assert command(["lora", "convert", str(lora), str(half), "--format", "released", "--dtype", "float16"])[0] == 0
+    once, rounded = load_file(lora), load_file(half)
+    assert {value.dtype for value in rounded.values()} == {torch.float16}
+    assert all(torch.equal(rounded[name], once[name].half()) for name in once)
 
 
 @pytest.mark.parametrize("name", ["inspect", "convert"])

@@ -1,6 +1,7 @@
 """The paper's ablation (arXiv 2605.15042, Table 2) on the toy world, where the truth is known: `everanimate ablate`.
 
-Every row animates the same unseen worlds. Rows differ in the network, and in what is handed from chunk to chunk.
+Every row animates the same unseen worlds. Rows differ in the network, in what is handed from chunk to chunk, and in
+whether the sampler corrects drift.
 """
 
 import json
@@ -18,8 +19,10 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
 from ..evaluation.report import Report
 from ..frames import TensorFrames
+from ..lora import apply_lora, read_lora
 from ..memory import Codec
 from ..plan import ChunkPlan
+from ..restoration import OFF, Restoration
 from .ablation_plot import save_ablation_plot
 from .engine import FPS, WorldFrames, load_toy, roll_out
 from .films import GEOMETRY
@@ -27,6 +30,7 @@ from .material import BASELINE
 from .scores import psnr
 from .state import BASELINE as BASELINE_WEIGHTS
 from .state import MEMORY as MEMORY_WEIGHTS
+from .state import STAGE_1, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
 from .vae import ToyCodec, load_vae
 from .world import World
 
@@ -36,28 +40,48 @@ TRIPS = 50
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table. weights: of the transformer. identity: N."""
+    """A row of the table. weights: of the transformer, and lora: what is added to them. identity: N. restoration:
+    explicit, while sampling."""
 
     name: str
     weights: Path
+    lora: Path | None
     identity: int
     policy: ContextPolicy
+    restoration: Restoration = OFF
+
+    def load(self) -> DiffusersWan:
+        """The row's network."""
+        model = load_toy(self.weights)
+        if self.lora is not None:
+            apply_lora(model.transformer, read_lora(self.lora))
+        return model
+
+
+def _lora(name: str, lora: Path, restoration: Restoration = OFF, **policy: str) -> Row:
+    """A row of the baseline with a LoRA, in EverAnimate's context but for `policy`."""
+    return Row(name, BASELINE_WEIGHTS, lora, GEOMETRY.identity, replace(METHOD, **policy), restoration)
 
 
 ROWS = (
-    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, 1, BASELINE),
-    Row("baseline network, latent carry", BASELINE_WEIGHTS, 1, replace(BASELINE, carry="latent")),
-    Row("EverAnimate context, pixel carry", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, carry="pixel")),
-    Row("EverAnimate context, latent carry, fixed identity (PLP)", MEMORY_WEIGHTS, GEOMETRY.identity, METHOD),
-    Row("... reference only", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, identity="reference")),
-    Row("... identity re-taken", MEMORY_WEIGHTS, GEOMETRY.identity, replace(METHOD, identity="last_chunk")),
+    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, None, 1, BASELINE),
+    Row("baseline, latent carry", BASELINE_WEIGHTS, None, 1, replace(BASELINE, carry="latent")),
+    _lora("without RFM: stage 1", STAGE_1),
+    _lora("without RFM: stage 1, as long as the full one", STAGE_1_LONGER),
+    _lora("without PLP: stage 2, pixel carry", STAGE_2, carry="pixel"),
+    _lora("full: stage 2, latent carry, fixed identity", STAGE_2),
+    _lora("full, with the exact target", STAGE_2_EXACT),
+    _lora("full, and explicit restoration", STAGE_2, Restoration(2.0)),
+    _lora("full, but the reference alone", STAGE_2, identity="reference"),
+    _lora("full, but identity re-taken", STAGE_2, identity="last_chunk"),
+    Row("all weights trained instead of LoRAs", MEMORY_WEIGHTS, None, GEOMETRY.identity, METHOD),
 )
 
 
 def measure(model: DiffusersWan, row: Row, seed: int, frames: int, networks: Networks) -> Report:
     """Animate the world of that seed with the row's model, as the row says, and compare it with the truth."""
     world = World(seed)
-    chunks = roll_out(model, world, frames, row.identity, row.policy)
+    chunks = roll_out(model, world, frames, row.identity, row.policy, restoration=row.restoration)
     made = torch.cat([chunk.frames for chunk in chunks])
     joins = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap).joins
     return evaluate(
@@ -138,7 +162,7 @@ def ablate(
     table, curves = {}, {}
     trips = finding_one(seeds)
     for row in ROWS:
-        model, reports = load_toy(row.weights), []
+        model, reports = row.load(), []
         for seed in seeds:
             reports.append(measure(model, row, seed, frames, networks))
             say(f"{row.name}, seed {seed}: PSNR {reports[-1].numbers['psnr']:.2f} dB")

@@ -12,12 +12,14 @@ from everanimate_core import cli
 from everanimate_core.context import METHOD
 from everanimate_core.evaluation.networks import Networks
 from everanimate_core.frames import TensorFrames
+from everanimate_core.lora import apply_lora, read_lora
+from everanimate_core.restoration import OFF
 from everanimate_core.toy import ablation
 from everanimate_core.toy.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
 from everanimate_core.toy.engine import FPS, load_toy, roll_out
 from everanimate_core.toy.material import BASELINE as BASELINE_POLICY
 from everanimate_core.toy.scores import psnr
-from everanimate_core.toy.state import BASELINE, MEMORY
+from everanimate_core.toy.state import BASELINE, MEMORY, STAGE_1, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
 from everanimate_core.toy.vae import ToyCodec, load_vae
 from everanimate_core.toy.world import World
 
@@ -30,26 +32,47 @@ def codec():
 
 
 def test_the_rows():
-    assert [(row.weights, row.identity, row.policy) for row in ROWS] == [
-        (BASELINE, 1, BASELINE_POLICY),
-        (BASELINE, 1, replace(BASELINE_POLICY, carry="latent")),
-        (MEMORY, 4, replace(METHOD, carry="pixel")),
-        (MEMORY, 4, METHOD),
-        (MEMORY, 4, replace(METHOD, identity="reference")),
-        (MEMORY, 4, replace(METHOD, identity="last_chunk")),
+    assert [(row.weights, row.lora, row.identity, row.policy, row.restoration.strength) for row in ROWS] == [
+        (BASELINE, None, 1, BASELINE_POLICY, 0),
+        (BASELINE, None, 1, replace(BASELINE_POLICY, carry="latent"), 0),
+        (BASELINE, STAGE_1, 4, METHOD, 0),
+        (BASELINE, STAGE_1_LONGER, 4, METHOD, 0),
+        (BASELINE, STAGE_2, 4, replace(METHOD, carry="pixel"), 0),
+        (BASELINE, STAGE_2, 4, METHOD, 0),
+        (BASELINE, STAGE_2_EXACT, 4, METHOD, 0),
+        (BASELINE, STAGE_2, 4, METHOD, 2),
+        (BASELINE, STAGE_2, 4, replace(METHOD, identity="reference"), 0),
+        (BASELINE, STAGE_2, 4, replace(METHOD, identity="last_chunk"), 0),
+        (MEMORY, None, 4, METHOD, 0),
     ]
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
 def test_a_row_is_its_roll_out_against_the_truth():
     row = ROWS[0]
-    report = measure(load_toy(row.weights), row, 3, FRAMES, Networks())
+    report = measure(row.load(), row, 3, FRAMES, Networks())
     world = World(3)
     made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE), world, FRAMES, 1, BASELINE_POLICY)])
     truth = world.frames(range(FRAMES))
     assert report.joins == [33]
     assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)
     assert report.fps == FPS
+
+
+def test_a_row_has_its_lora_and_its_restoration():
+    """By hand: the LoRA merged into the network; restoration from chunk 1 on, where the first one's statistics are."""
+    row = next(row for row in ROWS if row.restoration.strength)
+    model = load_toy(row.weights)
+    apply_lora(model.transformer, read_lora(row.lora))
+    world = World(3)
+    plain, restored = (
+        torch.cat([chunk.frames for chunk in roll_out(model, world, FRAMES, restoration=restoration)])
+        for restoration in (OFF, row.restoration)
+    )
+    found = measure(row.load(), row, 3, FRAMES, Networks()).curves["psnr"]
+    truth = world.frames(range(FRAMES))
+    assert found[35] == pytest.approx(psnr(restored[35], truth[35]), abs=1e-4)
+    assert torch.equal(plain[:33], restored[:33]) and not torch.equal(plain[33:], restored[33:])
 
 
 def test_the_summary_is_mean_and_spread_over_the_worlds():

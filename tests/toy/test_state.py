@@ -1,10 +1,25 @@
 """The weight files: what they leave out, and how large they are."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from everanimate_core.toy.state import BASELINE, FOLDER, LAYERS, MEMORY, TEXT_DIM, complete, read_state
+from everanimate_core import cli
+from everanimate_core.fingerprint import weights_digest
+from everanimate_core.lora import check_coverage, read_lora
+from everanimate_core.toy.dit import load_dit
+from everanimate_core.toy.state import (
+    BASELINE,
+    FOLDER,
+    LAYERS,
+    LORAS,
+    MEMORY,
+    TEXT_DIM,
+    complete,
+    read_state,
+)
 
 
 @pytest.mark.parametrize("path", [BASELINE, MEMORY])
@@ -16,7 +31,21 @@ def test_files_hold_half_precision_and_no_zeros(path):
 
 
 def test_all_weights_together_are_small():
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 24e6
+    assert sum(path.stat().st_size for path in set(FOLDER.iterdir()) - set(LORAS)) < 24e6
+    assert sum(path.stat().st_size for path in LORAS) < 8e6
+
+
+@pytest.mark.parametrize("path", LORAS, ids=lambda path: path.stem)
+def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
+    lora, network = read_lora(path), load_dit(BASELINE)
+    assert check_coverage(lora, read_state(BASELINE)).matched == 10 * LAYERS
+    assert lora.metadata["network"] == weights_digest(network.state_dict().items())
+    *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
+    options = cli.parser().parse_args(train.split()[1:])
+    for name in ("stage", "seed", "rank", "batch", "rate", "schedule", "perturbation"):
+        assert lora.metadata[name] == str(getattr(options, name)), name
+    assert int(lora.metadata["step"]) == options.steps
+    assert convert.split()[4:] == [path.name, "--format", "released", "--dtype", "float16"]
 
 
 def test_what_was_left_out_comes_back_as_zeros():

@@ -1,0 +1,142 @@
+"""A direct probe of Restorative Flow Matching, on the toy: does the network lead a drifted state back?
+
+    python tests/benchmarks/bench_probe.py [--clips 64] [--noises 3] [--perturbation released] [--lora PLAIN OTHER ...]
+
+The second chunk of an unseen world is perturbed as in training, encoded, mixed with noise up to sigma, and sampled from
+there; the memory is that of the true first chunk. First table: PSNR of the result against the true chunk for the LoRA
+that plain flow matching trained, and what the others, trained as long by the restorative loss, have more; ± is the
+standard error over the clips. Beside it the same from states of the clean clip, where restoring should cost nothing.
+
+Second table: the share of the drift that the clean estimate keeps at the first step, (x0~ - x0) d / d d for states of
+the perturbed and of the clean clip with the same noise, d the difference of the clips. The bounded target (Eq. 10) asks
+for (1 - sigma) (1 - w sigma), the exact one for 0.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from everanimate_core.flow import clean_estimate, draw_noise, interpolate, shifted
+from everanimate_core.lora import apply_lora, read_lora
+from everanimate_core.memory import build_memory
+from everanimate_core.perturbation import RECIPES, apply, draw
+from everanimate_core.plan import ChunkPlan
+from everanimate_core.propagation import ChunkRequest, Drivers, hand_over, request_chunk
+from everanimate_core.restoration import restoration_weight
+from everanimate_core.sampling import euler
+from everanimate_core.toy.engine import STEPS, WorldFrames, load_toy
+from everanimate_core.toy.films import GEOMETRY, STRIDE
+from everanimate_core.toy.scores import psnr
+from everanimate_core.toy.state import BASELINE, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.world import World
+
+SIGMAS = (0.9, 0.8, 0.7, 0.6, 0.5)
+SHIFT = 5.0
+FIRST_SEED = 300
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is asked of the network, the true frames [33, 64, 64, 3], and where it starts from: latents of the anchors
+    with the clean and with the perturbed clip behind them, [1, 16, N + T, 8, 8]."""
+
+    request: ChunkRequest
+    truth: torch.Tensor
+    perturbed: torch.Tensor
+    clean: torch.Tensor
+
+    def state(self, start, sigma, seed):
+        """The latents `start` at noise level sigma."""
+        return interpolate(start, draw_noise(self.request.latents_shape, seed), sigma)
+
+
+@torch.no_grad()
+def make_clip(seed, codec, recipe):
+    """The second chunk of the world of that seed."""
+    world = World(seed)
+    plan = ChunkPlan(GEOMETRY.frames + STRIDE, GEOMETRY.frames, GEOMETRY.overlap)
+    drivers = Drivers(pose=WorldFrames(world.pose, plan.total_frames))
+    memory = build_memory(world.reference()[None], codec, GEOMETRY.identity, GEOMETRY.motion)
+    first = codec.encode(world.frames(range(GEOMETRY.frames)))
+    memory = hand_over(plan, memory, 0, first, codec, seed=seed).memory
+    truth = world.frames(range(STRIDE, STRIDE + GEOMETRY.frames))
+    perturbed = apply(draw(recipe, SIZE, SIZE, torch.Generator().manual_seed(seed)), truth)
+    starts = [torch.cat([memory.identity, codec.encode(frames)], dim=2) for frames in (perturbed, truth)]
+    return Clip(request_chunk(plan, memory, 1, drivers, codec), truth, *starts)
+
+
+def levels(sigma):
+    """From sigma to 0 in as many steps as the toy takes, spaced like the released levels."""
+    u = sigma / (SHIFT - (SHIFT - 1) * sigma)
+    return shifted(torch.linspace(u, 0, STEPS + 1), SHIFT)
+
+
+@torch.no_grad()
+def score(model, clip, start, sigma, noises):
+    """PSNR in dB, the mean over the noises."""
+    velocity, values = model.velocity(clip.request), []
+    for seed in range(noises):
+        latents = euler(velocity, clip.state(start, sigma, seed), levels(sigma))[:, :, clip.request.identity :]
+        values.append(psnr(model.codec.decode(latents), clip.truth))
+    return mean(values)
+
+
+@torch.no_grad()
+def kept(model, clip, sigma):
+    """The share of the drift that the clean estimate keeps."""
+    velocity, level = model.velocity(clip.request), torch.tensor(sigma)
+    drifted, clean = (
+        clean_estimate(x, velocity(x, level), level)[:, :, clip.request.identity :]
+        for x in (clip.state(start, sigma, 0) for start in (clip.perturbed, clip.clean))
+    )
+    drift = (clip.perturbed - clip.clean)[:, :, clip.request.identity :]
+    return (((drifted - clean) * drift).sum() / drift.square().sum()).item()
+
+
+def load(lora):
+    """The baseline with a LoRA."""
+    model = load_toy(BASELINE)
+    apply_lora(model.transformer, read_lora(lora))
+    return model
+
+
+def print_row(*cells):
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--noises", type=int, default=3)
+    parser.add_argument("--perturbation", choices=RECIPES, default=RECIPES[0])
+    parser.add_argument("--lora", type=Path, nargs="+", default=[STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    names, models = [lora.stem for lora in options.lora], [load(lora) for lora in options.lora]
+    seeds = range(FIRST_SEED, FIRST_SEED + options.clips)
+    clips = [make_clip(seed, models[0].codec, options.perturbation) for seed in seeds]
+    print_row("sigma", "start", f"{names[0]} (dB)", *(f"{name}, gain (dB)" for name in names[1:]))
+    print_row(*["---"] * (2 + len(names)))
+    for sigma in SIGMAS:
+        for start in ("perturbed", "clean"):
+            plain, *others = (
+                [score(model, clip, getattr(clip, start), sigma, options.noises) for clip in clips] for model in models
+            )
+            gains = [[b - a for a, b in zip(plain, other, strict=True)] for other in others]
+            cells = [f"{mean(gain):+.3f} ± {stdev(gain) / len(gain) ** 0.5:.3f}" for gain in gains]
+            print_row(f"{sigma:g}", start, f"{mean(plain):.2f}", *cells)
+    print()
+    print_row("sigma", "bounded target", *names)
+    print_row(*["---"] * (2 + len(names)))
+    for sigma in SIGMAS:
+        asked = (1 - sigma) * (1 - sigma * restoration_weight(torch.tensor(sigma)).item())
+        shares = (mean(kept(model, clip, sigma) for clip in clips) for model in models)
+        print_row(f"{sigma:g}", f"{asked:.3f}", *(f"{share:.3f}" for share in shares))
+
+
+if __name__ == "__main__":
+    main()
