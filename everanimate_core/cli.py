@@ -197,6 +197,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--accumulate", type=int, default=1, help="portions of it that a process takes one after another")
     add("--rate", type=float, default=1e-4, help="learning rate")
     add("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="stage 2: weight of the restoration")
+    add("--augmented", type=float, default=0.5, metavar="SHARE", help="stage 2: share with moved anchors")
     add("--perturbation", choices=RECIPES, default=RECIPES[0], help="stage 2: the drift simulator")
     add("--seed", type=_seed, default=0)
     add("--precision", choices=("no", "bf16"), help="of the network (default: what accelerate is configured for)")
@@ -298,6 +299,9 @@ def _add_ablate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seconds", type=float, default=60.0)
     command.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103], help="of the worlds to animate")
     command.add_argument("--lpips", type=Path, metavar="FILE", help="LPIPS weights (default: those of --fetch-lpips)")
+    command.add_argument(
+        "--lora", type=Path, nargs="+", metavar="FILE", help="LoRAs of the toy's baseline, as only rows"
+    )
     command.set_defaults(command=_ablate)
 
 
@@ -305,10 +309,12 @@ def _ablate(options: argparse.Namespace) -> None:
     import torch
 
     from .evaluation.networks import load_networks
-    from .toy.ablation import ablate
+    from .toy.ablation import ROWS, ablate, lora_row
 
     torch.set_num_threads(1)
-    ablate(options.out, options.seconds, options.seeds, load_networks(options.lpips), partial(print, flush=True))
+    rows = [lora_row(path.stem, path) for path in options.lora] if options.lora else ROWS
+    networks = load_networks(options.lpips)
+    ablate(options.out, options.seconds, options.seeds, rows, networks, partial(print, flush=True))
 
 
 def _add_lora(commands) -> None:

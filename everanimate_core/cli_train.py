@@ -59,6 +59,7 @@ def train_files(options: Namespace, report: Callable[[str], None]) -> Path:
         options.rate,
         options.schedule,
         options.perturbation,
+        options.augmented,
     )
     pace = Pace(
         options.steps,

@@ -58,7 +58,7 @@ class Row:
         return model
 
 
-def _lora(name: str, lora: Path, restoration: Restoration = OFF, **policy: str) -> Row:
+def lora_row(name: str, lora: Path, restoration: Restoration = OFF, **policy: str) -> Row:
     """A row of the baseline with a LoRA, in EverAnimate's context but for `policy`."""
     return Row(name, BASELINE_WEIGHTS, lora, GEOMETRY.identity, replace(METHOD, **policy), restoration)
 
@@ -66,14 +66,14 @@ def _lora(name: str, lora: Path, restoration: Restoration = OFF, **policy: str) 
 ROWS = (
     Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, None, 1, BASELINE),
     Row("baseline, latent carry", BASELINE_WEIGHTS, None, 1, replace(BASELINE, carry="latent")),
-    _lora("without RFM: stage 1", STAGE_1),
-    _lora("without RFM: stage 1, as long as the full one", STAGE_1_LONGER),
-    _lora("without PLP: stage 2, pixel carry", STAGE_2, carry="pixel"),
-    _lora("full: stage 2, latent carry, fixed identity", STAGE_2),
-    _lora("full, with the exact target", STAGE_2_EXACT),
-    _lora("full, and explicit restoration", STAGE_2, Restoration(2.0)),
-    _lora("full, but the reference alone", STAGE_2, identity="reference"),
-    _lora("full, but identity re-taken", STAGE_2, identity="last_chunk"),
+    lora_row("without RFM: stage 1", STAGE_1),
+    lora_row("without RFM: stage 1, as long as the full one", STAGE_1_LONGER),
+    lora_row("without PLP: stage 2, pixel carry", STAGE_2, carry="pixel"),
+    lora_row("full: stage 2, latent carry, fixed identity", STAGE_2),
+    lora_row("full, with the exact target", STAGE_2_EXACT),
+    lora_row("full, and explicit restoration", STAGE_2, Restoration(2.0)),
+    lora_row("full, but the reference alone", STAGE_2, identity="reference"),
+    lora_row("full, but identity re-taken", STAGE_2, identity="last_chunk"),
     Row("all weights trained instead of LoRAs", MEMORY_WEIGHTS, None, GEOMETRY.identity, METHOD),
 )
 
@@ -146,9 +146,14 @@ def finding_one(seeds: Sequence[int]) -> dict[str, list[float]]:
 
 
 def ablate(
-    folder: Path, seconds: float, seeds: Sequence[int], networks: Networks, say: Callable[[str], None]
+    folder: Path,
+    seconds: float,
+    seeds: Sequence[int],
+    rows: Sequence[Row],
+    networks: Networks,
+    say: Callable[[str], None],
 ) -> dict[str, dict[str, list[float]]]:
-    """Measure every row on every seed; write ablation.json and ablation.png into `folder`; the table.
+    """Measure every row, as ROWS, on every seed; write ablation.json and ablation.png into `folder`; the table.
 
     ablation.json is written anew after each row. Raises ValueError for less than a frame or fewer than 2 seeds.
     """
@@ -161,7 +166,7 @@ def ablate(
     folder.mkdir(parents=True, exist_ok=True)
     table, curves = {}, {}
     trips = finding_one(seeds)
-    for row in ROWS:
+    for row in rows:
         model, reports = row.load(), []
         for seed in seeds:
             reports.append(measure(model, row, seed, frames, networks))

@@ -12,8 +12,6 @@ from ..restoration import SCHEDULES
 FIRST, REFERENCE_ONLY = 0.2, 0.05
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05
-# Share of the samples of stage 2 whose anchors are augmented.
-AUGMENTED = 0.5
 WEIGHT_DECAY = 0.01
 # The learning rate is constant, but for the first steps.
 WARMUP_STEPS, WARMUP_FACTOR = 5, 1 / 3
@@ -24,8 +22,9 @@ class Recipe:
     """All that decides what is learnt, beside the films and the network.
 
     stage: 1 (memory adaptation, plain flow matching) or 2 (restorative, memory augmentation). rank: of the LoRA, and
-    its alpha. batch: samples a step, over all processes. rate: AdamW's learning rate. schedule, perturbation: w(sigma)
-    and P of stage 2, one of restoration.SCHEDULES and perturbation.RECIPES; stage 1 reads neither.
+    its alpha. batch: samples a step, over all processes. rate: AdamW's learning rate. Stage 1 does not read the rest:
+    schedule, perturbation: w(sigma) and P, one of restoration.SCHEDULES and perturbation.RECIPES. augmented: share of
+    the samples whose anchors are augmented.
     """
 
     stage: int
@@ -35,6 +34,7 @@ class Recipe:
     rate: float = 1e-4
     schedule: str = "gaussian"
     perturbation: str = RECIPES[0]
+    augmented: float = 0.5
 
     def __post_init__(self):
         for name, allowed in (("stage", (1, 2)), ("schedule", SCHEDULES), ("perturbation", RECIPES)):
@@ -42,6 +42,8 @@ class Recipe:
                 raise ValueError(
                     f"train: {name} must be one of {', '.join(map(str, allowed))}; got {getattr(self, name)!r}."
                 )
+        if not 0 <= self.augmented <= 1:
+            raise ValueError(f"train: augmented must be between 0 and 1 (0.5); got {self.augmented}.")
         for name, example in (("rank", 32), ("batch", 8)):
             if getattr(self, name) < 1:
                 raise ValueError(f"train: {name} must be at least 1 ({example}); got {getattr(self, name)}.")

@@ -14,7 +14,7 @@ from ..memory import Codec, encode_singly, filled, memory_from_latents
 from ..perturbation import Perturbation, apply, draw, is_perturbed
 from ..restoration import TRAINING_SIGMAS
 from .augmentation import Affine, augment, draw_affine
-from .recipe import AUGMENTED, BLACK_POSE, FIRST, REFERENCE_ONLY, Recipe, generator
+from .recipe import BLACK_POSE, FIRST, REFERENCE_ONLY, Recipe, generator
 from .records import FilmSet, SetSettings, as_frames
 
 
@@ -95,7 +95,7 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
     affine = perturbation = None
     if recipe.stage == 2:
         memory, drift = generator(recipe.seed, "augmentation", number), generator(recipe.seed, "drift", number)
-        if torch.rand((), generator=memory) < AUGMENTED and anchors is not None:
+        if torch.rand((), generator=memory) < recipe.augmented and anchors is not None:
             affine = draw_affine(memory)
         if is_perturbed(float(TRAINING_SIGMAS[level]), drift):
             perturbation = draw(recipe.perturbation, settings.height, settings.width, drift)

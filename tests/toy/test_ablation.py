@@ -118,6 +118,19 @@ def test_every_trip_loses(codec):
     assert all(after < before for before, after in pairwise(values))
 
 
+def test_command_line_with_loras_of_ones_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation, "HORIZONS", (1,))
+    threads = torch.get_num_threads()
+    command = ["ablate", "--out", str(tmp_path), "--seconds", "1.6", "--seeds", "7", "8", "--lora", str(STAGE_2)]
+    assert cli.main(command) == 0
+    torch.set_num_threads(threads)
+    facts = json.loads((tmp_path / "ablation.json").read_text())
+    assert list(facts["rows"]) == ["stage2"]
+    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.restoration.strength) == (STAGE_2, METHOD, 0))
+    curves = [measure(shipped.load(), shipped, seed, FRAMES, Networks()).curves["psnr"] for seed in (7, 8)]
+    assert facts["psnr"]["stage2"] == pytest.approx([mean(values) for values in zip(*curves, strict=True)], abs=1e-3)
+
+
 def test_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ablation, "ROWS", ROWS[:2])
     monkeypatch.setattr(ablation, "HORIZONS", (1,))

@@ -16,6 +16,8 @@ def test_the_rate_is_a_third_for_five_steps_and_constant_then():
         ({"stage": 3}, r"^train: stage must be one of 1, 2; got 3\.$"),
         ({"schedule": "linear"}, r"^train: schedule must be one of gaussian, .*; got 'linear'\.$"),
         ({"perturbation": "mild"}, r"^train: perturbation must be one of released, paper; got 'mild'\.$"),
+        ({"augmented": 1.5}, r"^train: augmented must be between 0 and 1 \(0\.5\); got 1\.5\.$"),
+        ({"augmented": float("nan")}, r"got nan\.$"),
         ({"rank": 0}, r"^train: rank must be at least 1 \(32\); got 0\.$"),
         ({"batch": 0}, r"^train: batch must be at least 1 \(8\); got 0\.$"),
     ],

@@ -72,6 +72,13 @@ def test_stage_one_draws_the_same_without_drift_and_augmentation(draws, settings
         assert choose(Recipe(1, seed=3), settings, number) == plain
 
 
+def test_the_share_of_augmented_samples_is_the_recipes(draws, settings):
+    for number in range(100):
+        none, all_of_them = (choose(Recipe(2, seed=3, augmented=share), settings, number) for share in (0, 1))
+        assert none == replace(draws[number], affine=None)
+        assert (all_of_them.affine is None) == (all_of_them.anchors is None)
+
+
 def test_a_sample_depends_on_seed_and_number_alone(draws, settings):
     torch.manual_seed(77)
     assert choose(Recipe(2, seed=3, rank=4, batch=16), settings, 1234) == draws[1234]
