@@ -7,9 +7,9 @@ there; the memory is that of the true first chunk. First table: PSNR of the resu
 that plain flow matching trained, and what the others, trained as long by the restorative loss, have more; ± is the
 standard error over the clips. Beside it the same from states of the clean clip, where restoring should cost nothing.
 
-Second table: the share of the drift that the clean estimate keeps at the first step, (x0~ - x0) d / d d for states of
-the perturbed and of the clean clip with the same noise, d the difference of the clips. The bounded target (Eq. 10) asks
-for (1 - sigma) (1 - w sigma), the exact one for 0.
+Second table: the share of the drift that the clean estimate keeps at the first step, (x0~ - x0) d / d d over all clips,
+for states of the perturbed and of the clean clip with the same noise, d the difference of the clips. The bounded target
+(Eq. 10) asks for (1 - sigma) (1 - w sigma), the exact one for 0.
 """
 
 import argparse
@@ -87,14 +87,14 @@ def score(model, clip, start, sigma, noises):
 
 @torch.no_grad()
 def kept(model, clip, sigma):
-    """The share of the drift that the clean estimate keeps."""
+    """(x0~ - x0) d, and d d."""
     velocity, level = model.velocity(clip.request), torch.tensor(sigma)
     drifted, clean = (
         clean_estimate(x, velocity(x, level), level)[:, :, clip.request.identity :]
         for x in (clip.state(start, sigma, 0) for start in (clip.perturbed, clip.clean))
     )
     drift = (clip.perturbed - clip.clean)[:, :, clip.request.identity :]
-    return (((drifted - clean) * drift).sum() / drift.square().sum()).item()
+    return ((drifted - clean) * drift).sum(), drift.square().sum()
 
 
 def load(lora):
@@ -134,8 +134,8 @@ def main():
     print_row(*["---"] * (2 + len(names)))
     for sigma in SIGMAS:
         asked = (1 - sigma) * (1 - sigma * restoration_weight(torch.tensor(sigma)).item())
-        shares = (mean(kept(model, clip, sigma) for clip in clips) for model in models)
-        print_row(f"{sigma:g}", f"{asked:.3f}", *(f"{share:.3f}" for share in shares))
+        sums = [torch.tensor([kept(model, clip, sigma) for clip in clips]).sum(dim=0) for model in models]
+        print_row(f"{sigma:g}", f"{asked:.3f}", *(f"{along / whole:.3f}" for along, whole in sums))
 
 
 if __name__ == "__main__":
