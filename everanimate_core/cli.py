@@ -312,7 +312,7 @@ def _ablate(options: argparse.Namespace) -> None:
     from .toy.ablation import ROWS, ablate, lora_row
 
     torch.set_num_threads(1)
-    rows = [lora_row(path.stem, path) for path in options.lora] if options.lora else ROWS
+    rows = [lora_row(str(path), path) for path in options.lora] if options.lora else ROWS
     networks = load_networks(options.lpips)
     ablate(options.out, options.seconds, options.seeds, rows, networks, partial(print, flush=True))
 

@@ -155,7 +155,8 @@ def ablate(
 ) -> dict[str, dict[str, list[float]]]:
     """Measure every row, as ROWS, on every seed; write ablation.json and ablation.png into `folder`; the table.
 
-    ablation.json is written anew after each row. Raises ValueError for less than a frame or fewer than 2 seeds.
+    ablation.json is written anew after each row. Raises ValueError for less than a frame, fewer than 2 seeds, and a
+    LoRA that does not fit.
     """
     frames = round(seconds * FPS)
     if frames < 1 or len(set(seeds)) < 2:
@@ -163,11 +164,13 @@ def ablate(
             f"ablate: --seconds must be a frame or more (60) and --seeds at least 2 (100 101 102 103); got {seconds} "
             f"and {list(seeds)}."
         )
+    # All of them first: a LoRA that is not there, or of another model, costs no finished rows.
+    models = [row.load() for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     table, curves = {}, {}
     trips = finding_one(seeds)
-    for row in rows:
-        model, reports = row.load(), []
+    for row, model in zip(rows, models, strict=True):
+        reports = []
         for seed in seeds:
             reports.append(measure(model, row, seed, frames, networks))
             say(f"{row.name}, seed {seed}: PSNR {reports[-1].numbers['psnr']:.2f} dB")

@@ -20,17 +20,17 @@ from statistics import mean, stdev
 import torch
 
 from everanimate_core.flow import clean_estimate, draw_noise, interpolate, shifted
-from everanimate_core.lora import apply_lora, read_lora
 from everanimate_core.memory import build_memory
 from everanimate_core.perturbation import RECIPES, apply, draw
 from everanimate_core.plan import ChunkPlan
 from everanimate_core.propagation import ChunkRequest, Drivers, hand_over, request_chunk
 from everanimate_core.restoration import restoration_weight
 from everanimate_core.sampling import euler
-from everanimate_core.toy.engine import STEPS, WorldFrames, load_toy
+from everanimate_core.toy.ablation import lora_row
+from everanimate_core.toy.engine import STEPS, WorldFrames
 from everanimate_core.toy.films import GEOMETRY, STRIDE
 from everanimate_core.toy.scores import psnr
-from everanimate_core.toy.state import BASELINE, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.state import STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
 from everanimate_core.toy.world import World
 
 SIGMAS = (0.9, 0.8, 0.7, 0.6, 0.5)
@@ -97,13 +97,6 @@ def kept(model, clip, sigma):
     return ((drifted - clean) * drift).sum(), drift.square().sum()
 
 
-def load(lora):
-    """The baseline with a LoRA."""
-    model = load_toy(BASELINE)
-    apply_lora(model.transformer, read_lora(lora))
-    return model
-
-
 def print_row(*cells):
     print(f"| {' | '.join(cells)} |", flush=True)
 
@@ -116,7 +109,8 @@ def main():
     parser.add_argument("--lora", type=Path, nargs="+", default=[STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names, models = [lora.stem for lora in options.lora], [load(lora) for lora in options.lora]
+    names = [lora.stem for lora in options.lora]
+    models = [lora_row(name, lora).load() for name, lora in zip(names, options.lora, strict=True)]
     seeds = range(FIRST_SEED, FIRST_SEED + options.clips)
     clips = [make_clip(seed, models[0].codec, options.perturbation) for seed in seeds]
     print_row("sigma", "start", f"{names[0]} (dB)", *(f"{name}, gain (dB)" for name in names[1:]))

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from clips import moving_pattern, reference_image
 
-PACK = "comfyui-everanimate"
 SIZE, FRAMES, OVERLAP, STEPS, CHUNKS = 64, 9, 4, 2, 3
 TOTAL = FRAMES + (CHUNKS - 1) * (FRAMES - OVERLAP)
 ANCHORS = 4

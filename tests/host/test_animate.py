@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image, write_video
-from graphs import ANCHORS, CHUNKS, FRAMES, OVERLAP, PACK, SIZE, STEPS, TOTAL, aligned, network_inputs
+from graphs import ANCHORS, CHUNKS, FRAMES, OVERLAP, SIZE, STEPS, TOTAL, aligned, network_inputs
 from safetensors.torch import load_file
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image
-from graphs import ANCHORS, CHUNKS, FRAMES, PACK, aligned, first_memory, network_inputs, plan, run_chunks
+from graphs import ANCHORS, CHUNKS, FRAMES, aligned, first_memory, network_inputs, plan, run_chunks
 
 T = 3
 

@@ -3,11 +3,11 @@
 import pytest
 import tiny_models
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image
 from server_process import RunError
 
 SIZE, FRAMES, STEPS = 64, 9, 2
-PACK = "comfyui-everanimate"
 
 
 def stock_prompt(server, noise_seed=0):

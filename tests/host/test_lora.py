@@ -3,7 +3,8 @@
 import pytest
 import tiny_models
 import torch
-from graphs import PACK, aligned, condition, first_memory, plan, sample
+from base_folder import PACK
+from graphs import aligned, condition, first_memory, plan, sample
 from safetensors.torch import load_file, save_file
 
 RANK = 4
@@ -108,9 +109,7 @@ def test_a_lora_of_our_trainer_loads_in_ours_and_converted_in_the_stock_loader(c
         convert(loras / "trained.safetensors", loras / "trained_comfyui.safetensors", "comfyui")
     toy = comfy.call("EverAnimateLoadToy", seed=0, frames=1)[0]
     ours = load(comfy, "trained.safetensors", model=toy)
-    (stock,) = comfy.call(
-        "LoraLoaderModelOnly", model=toy, lora_name="trained_comfyui.safetensors", strength_model=1.0
-    )
+    (stock,) = comfy.call("LoraLoaderModelOnly", model=toy, lora_name="trained_comfyui.safetensors", strength_model=1.0)
     assert len(ours.patches) == len(stock.patches) == 50
     merged = []
     for model in (ours, stock):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image
-from graphs import PACK, aligned, condition, first_memory, plan, run_chunks, sample
+from graphs import aligned, condition, first_memory, plan, run_chunks, sample
 
 # Workflows are shared as JSON: ids, names, order and defaults stay. New inputs are optional and go to the end.
 SIGNATURES = {

@@ -3,8 +3,9 @@
 import pytest
 import tiny_models
 import torch
+from base_folder import PACK
 from clips import moving_pattern
-from graphs import ANCHORS, PACK, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks, sample
+from graphs import ANCHORS, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks, sample
 from safetensors.torch import save_file
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")

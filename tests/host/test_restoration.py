@@ -6,20 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image, write_video
-from graphs import (
-    ANCHORS,
-    CHUNKS,
-    PACK,
-    SIZE,
-    TOTAL,
-    aligned,
-    condition,
-    first_memory,
-    network_inputs,
-    plan,
-    run_chunks,
-)
+from graphs import ANCHORS, CHUNKS, SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks
 from test_animate import animate, kept_latents
 
 STRENGTH, STEPS = 2.0, 4

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image
-from graphs import PACK, SIZE, TOTAL
+from graphs import SIZE, TOTAL
 
 FRAMES, CARRIED = 9, 5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 import torch
-from graphs import PACK
+from base_folder import PACK
 from safetensors.torch import load_file
 
 from everanimate_core import cli

@@ -7,8 +7,9 @@ import av
 import pytest
 import tiny_models
 import torch
+from base_folder import PACK
 from clips import moving_pattern, reference_image
-from graphs import CHUNKS, FRAMES, OVERLAP, PACK, SIZE, STEPS, TOTAL
+from graphs import CHUNKS, FRAMES, OVERLAP, SIZE, STEPS, TOTAL
 from safetensors.torch import load_file, save_file
 from server_process import RunError
 

@@ -125,10 +125,31 @@ def test_command_line_with_loras_of_ones_own(tmp_path, capsys, monkeypatch):
     assert cli.main(command) == 0
     torch.set_num_threads(threads)
     facts = json.loads((tmp_path / "ablation.json").read_text())
-    assert list(facts["rows"]) == ["stage2"]
+    assert list(facts["rows"]) == [str(STAGE_2)]
     (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.restoration.strength) == (STAGE_2, METHOD, 0))
     curves = [measure(shipped.load(), shipped, seed, FRAMES, Networks()).curves["psnr"] for seed in (7, 8)]
-    assert facts["psnr"]["stage2"] == pytest.approx([mean(values) for values in zip(*curves, strict=True)], abs=1e-3)
+    assert facts["psnr"][str(STAGE_2)] == pytest.approx(
+        [mean(values) for values in zip(*curves, strict=True)], abs=1e-3
+    )
+
+
+def test_loras_of_one_name_are_two_rows_and_a_missing_one_is_said_first(tmp_path, capsys, monkeypatch):
+    """The trainer gives the LoRAs of all its runs the same names."""
+    monkeypatch.setattr(ablation, "HORIZONS", (1,))
+    paths = [tmp_path / folder / "lora-004000.safetensors" for folder in ("one", "two")]
+    for path, source in zip(paths, (STAGE_1, STAGE_2), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(source.read_bytes())
+    threads, out = torch.get_num_threads(), tmp_path / "out"
+    command = ["ablate", "--out", str(out), "--seconds", "1.6", "--seeds", "7", "8", "--lora", *map(str, paths)]
+    assert cli.main([*command, "none.safetensors"]) == 2
+    assert "none.safetensors, which is not a file" in capsys.readouterr().err
+    assert not out.exists()
+    assert cli.main(command) == 0
+    torch.set_num_threads(threads)
+    rows = json.loads((out / "ablation.json").read_text())["rows"]
+    assert list(rows) == [str(path) for path in paths]
+    assert rows[str(paths[0])] != rows[str(paths[1])]
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
