@@ -1,0 +1,38 @@
+"""Stand-ins with exact arithmetic: what they compute is the same to the last bit on every machine.
+
+Run folders in tests/data were written with them, so that any machine can go on with those runs.
+"""
+
+import torch
+
+from everanimate_core.flow import draw_noise
+from everanimate_core.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
+
+
+class ExactCodec:
+    """A codec that picks and repeats pixels: latent channel c of a cell is colour c % 3 of the cell's middle pixel."""
+
+    def encode(self, frames):
+        """[F, H, W, 3] in 0..1 -> [1, 16, T, H/8, W/8]: every fourth frame, every eighth pixel."""
+        middle = SPATIAL_FACTOR // 2
+        picked = frames[::TEMPORAL_FACTOR, middle::SPATIAL_FACTOR, middle::SPATIAL_FACTOR]
+        channels = torch.arange(16) % 3
+        return (picked[..., channels] * 2 - 1).permute(3, 0, 1, 2)[None].contiguous()
+
+    def decode(self, latents):
+        """[1, 16, T, h, w] -> [4(T - 1) + 1, 8h, 8w, 3]: the first three channels, repeated."""
+        colours = ((latents[0, :3] + 1) / 2).clamp(0, 1).permute(1, 2, 3, 0)
+        large = colours.repeat_interleave(SPATIAL_FACTOR, 1).repeat_interleave(SPATIAL_FACTOR, 2)
+        return large.repeat_interleave(TEMPORAL_FACTOR, 0)[TEMPORAL_FACTOR - 1 :].contiguous()
+
+
+def exact_sampler(request, seed):
+    """A sample_chunk that mixes noise, context and pose, element by element."""
+    noise = draw_noise(request.latents_shape, seed)
+    return (0.5 * noise + 0.25 * request.context.y)[:, :, request.identity :] + 0.25 * request.pose_latents
+
+
+def exact_pictures(count, height=16, width=32, seed=0):
+    """[count, height, width, 3] in 0..1, whole steps of 1/255: lossless video files hold them exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, height, width, 3), generator=generator) / 255
