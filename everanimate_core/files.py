@@ -20,7 +20,7 @@ _PATIENCE = (0.05, 0.2, 1.0)
 
 @contextmanager
 def part_file(path: str | os.PathLike) -> Iterator[Path]:
-    """An empty, hidden file beside `path`, with its suffix; what the block writes there takes the name `path` at its end.
+    """An empty, hidden file beside `path`, with its suffix; what the block writes there is called `path` at its end.
 
     The content is on the disk before it has the name. When the block raises, the part is deleted and an older file of
     that name stays as it is. The folder must exist.

@@ -1,6 +1,6 @@
 """Writes the run folder that Animate Long Video of 0.1.0 left (see make.py), with ComfyUI's interpreter:
 
-    COMFYUI_PATH=/path/to/ComfyUI python tests/data/old_runs/make_host.py
+COMFYUI_PATH=/path/to/ComfyUI python tests/data/old_runs/make_host.py
 """
 
 import os
