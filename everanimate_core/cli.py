@@ -22,6 +22,7 @@ from .memory import KEYFRAMES
 from .perturbation import RECIPES
 from .plan import CONTINUATIONS
 from .propagation import CLIP_SOURCES
+from .rates import MAX_FPS, file_rate
 from .restoration import OFFERED_SCHEDULES, OFFERED_TARGETS, SCHEDULES
 from .run import RunFailed
 from .toy.state import TOY, TOY_BASELINE, TOYS
@@ -30,7 +31,6 @@ DONE, FAILED, REFUSED = 0, 1, 2
 # Sizes that --model toy was trained at, and those of the released LoRA.
 TOY_SIZES = {"width": 64, "height": 64, "chunk_frames": 33, "steps": 4}
 RELEASED_SIZES = {"width": 832, "height": 480, "chunk_frames": 77, "steps": 20}
-MAX_FPS = 1000
 LORA_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -94,7 +94,11 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
     for name in ("width", "height"):
         add(f"--{name}", type=int, help=_sizes(name))
     add("--frames", type=int, default=0, help="frames to make (0: as many as the pose video has)")
-    add("--fps", type=_fps, help="frames per second: 25, 23.976, 30000/1001 (default: the pose video's)")
+    add(
+        "--fps",
+        type=_fps,
+        help="frames per second, at which the pose is shown then: 25, 23.976, 30000/1001 (default: the pose video's)",
+    )
     add("--steps", type=int, help=_sizes("steps"))
     add("--shift", type=float, default=5.0)
     add("--cfg", type=float, default=1.0)
@@ -131,12 +135,10 @@ def _sizes(name: str) -> str:
 
 
 def _fps(text: str) -> Fraction:
-    """Frames per second, above 0 and up to MAX_FPS; exact for denominators up to 1001."""
+    """Frames per second, exact for denominators up to 1001."""
     # ZeroDivisionError: "1/0".
     with suppress(ValueError, ZeroDivisionError):
-        fps = Fraction(text).limit_denominator(1001)
-        if 0 < fps <= MAX_FPS:
-            return fps
+        return file_rate(Fraction(text))
     raise argparse.ArgumentTypeError(f"must be above 0 and at most {MAX_FPS} (25, 30000/1001); got {text}.")
 
 

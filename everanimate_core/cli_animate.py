@@ -1,7 +1,8 @@
 """`everanimate animate`: files in, a resumable run, a video out."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,10 @@ from .propagation import FACE_SIZE, Drivers
 from .restoration import Restoration
 from .run import Job, Progress, RemainingTime, run
 from .run_store import RunStore
+from .sound import FileSound
 from .toy.engine import NO_TEXT, load_toy
 from .toy.state import TOYS
-from .video import VideoFrames
+from .video import telling_video
 
 # Containers that hold the segments' H.264 as it is.
 OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -41,54 +43,56 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
     """
     _check_out(options)
     check_size(options.width, options.height)
-    references = torch.cat([_reference(path, options) for path in options.reference])
-    drivers = _drivers(options)
-    plan = ChunkPlan(
-        options.frames or drivers.pose.frame_count, options.chunk_frames, options.overlap, options.continuation
-    )
-    drivers.check(plan)
-    prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
-    sigmas = sigma_schedule(options.steps, options.shift)
-    restoration = Restoration(options.restore, options.restore_schedule, options.restore_target)
-    model = _load(options, prompts)
-    job = Job(
-        plan,
-        build_memory(references, model.codec, options.identity_latents, options.motion_latents),
-        drivers,
-        settings={
-            "network": weights_digest(model.transformer.state_dict().items()),
-            "sigmas": [round(float(sigma), 6) for sigma in sigmas],
-            "cfg": options.cfg,
-            "negative": options.negative_prompt if options.cfg != 1 else None,
-            "dtype": str(model.transformer.dtype),
-            "tiled": options.tiled,
-        },
-        prompts=[digest(prompt) for prompt in prompts],
-        fps=options.fps or drivers.pose.fps,
-        seed=options.seed,
-        seed_mode=options.seed_mode,
-        keyframes=options.keyframes,
-        clip_source=options.clip_source,
-        latent_context=options.latent_context,
-        restoration=restoration,
-        audio_from=options.pose,
-    )
-    remaining = RemainingTime()
+    references = torch.cat([_reference(path, options, report) for path in options.reference])
+    with _drivers(options, report) as drivers, FileSound(options.pose) as sound:
+        for note in sound.notes:
+            report(note)
+        plan = ChunkPlan(
+            options.frames or drivers.pose.frame_count, options.chunk_frames, options.overlap, options.continuation
+        )
+        drivers.check(plan)
+        prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
+        sigmas = sigma_schedule(options.steps, options.shift)
+        restoration = Restoration(options.restore, options.restore_schedule, options.restore_target)
+        model = _load(options, prompts)
+        job = Job(
+            plan,
+            build_memory(references, model.codec, options.identity_latents, options.motion_latents),
+            drivers,
+            settings={
+                "network": weights_digest(model.transformer.state_dict().items()),
+                "sigmas": [round(float(sigma), 6) for sigma in sigmas],
+                "cfg": options.cfg,
+                "negative": options.negative_prompt if options.cfg != 1 else None,
+                "dtype": str(model.transformer.dtype),
+                "tiled": options.tiled,
+            },
+            prompts=[digest(prompt) for prompt in prompts],
+            fps=options.fps or drivers.pose.fps,
+            seed=options.seed,
+            seed_mode=options.seed_mode,
+            keyframes=options.keyframes,
+            clip_source=options.clip_source,
+            latent_context=options.latent_context,
+            restoration=restoration,
+            audio_from=sound,
+        )
+        remaining = RemainingTime()
 
-    def on_chunk(done: Progress) -> None:
-        options.to_go_on = () if options.resume else ("--resume",)
-        report(f"{done}{remaining.after(done)}")
+        def on_chunk(done: Progress) -> None:
+            options.to_go_on = () if options.resume else ("--resume",)
+            report(f"{done}{remaining.after(done)}")
 
-    run(
-        job,
-        RunStore(options.run or options.out.with_suffix(".run")),
-        partial(model.sample_chunk, sigmas=sigmas),
-        model.codec,
-        options.out,
-        options.resume,
-        options.from_chunk,
-        on_chunk,
-    )
+        run(
+            job,
+            RunStore(options.run or options.out.with_suffix(".run")),
+            partial(model.sample_chunk, sigmas=sigmas),
+            model.codec,
+            options.out,
+            options.resume,
+            options.from_chunk,
+            on_chunk,
+        )
     return options.out
 
 
@@ -101,21 +105,26 @@ def _check_out(options: Namespace) -> None:
         raise ValueError(f"--out: must be another file than the inputs, which it would replace (dance.mp4); got {out}.")
 
 
-def _reference(path: Path, options: Namespace) -> Tensor:
-    with VideoFrames(path) as image:
+def _reference(path: Path, options: Namespace, report: Callable[[str], None]) -> Tensor:
+    with telling_video(report, path) as image:
         return fit_frames(image.read([0]), options.width, options.height, options.fit)
 
 
-def _drivers(options: Namespace) -> Drivers:
-    def source(path: Path | None, width: int = options.width, height: int = options.height):
-        return None if path is None else FittedFrames(VideoFrames(path), width, height, options.fit)
+@contextmanager
+def _drivers(options: Namespace, report: Callable[[str], None]) -> Iterator[Drivers]:
+    with ExitStack() as files:
 
-    return Drivers(
-        pose=source(options.pose),
-        face=source(options.face, FACE_SIZE, FACE_SIZE),
-        background=source(options.background),
-        mask=source(options.mask),
-    )
+        def source(path: Path | None, width: int = options.width, height: int = options.height, fps=None):
+            if path is None:
+                return None
+            return FittedFrames(files.enter_context(telling_video(report, path, fps)), width, height, options.fit)
+
+        yield Drivers(
+            pose=source(options.pose, fps=options.fps),
+            face=source(options.face, FACE_SIZE, FACE_SIZE),
+            background=source(options.background),
+            mask=source(options.mask),
+        )
 
 
 def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:

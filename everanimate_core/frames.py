@@ -1,16 +1,16 @@
-"""Frames in memory and views of a source of frames: of another size, or of a part of it.
+"""Frames in memory and views of a source of frames: of another size, or at another rate.
 
 Frames are always float32 RGB on the CPU, [n, H, W, 3] in 0..1. A view reads nothing before it is asked for something.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from .propagation import FrameSource
+from .rates import steady_numbers
 
 FIT_POLICIES = ("stretch", "crop", "pad", "error")
 
@@ -83,22 +83,18 @@ class FittedFrames:
         return self._last[1]
 
 
-class TrimmedFrames:
-    """The part of a source from `start` seconds on, `duration` seconds long (0: to its end)."""
+class ResampledFrames:
+    """A source of a known rate, shown at `fps` frames a second: frame i is what it shows at i / fps."""
 
-    def __init__(self, source: FrameSource, start: float, duration: float):
-        self.source, self.fps = source, source.fps
-        self.first = min(self._frame_at(start), source.frame_count)
-        last = self._frame_at(start + duration) if duration else source.frame_count
-        self.frame_count = min(last, source.frame_count) - self.first
-
-    def _frame_at(self, seconds: float) -> int:
-        """The first frame that is shown at `seconds` or later; 0.28 s * 25 fps = 7.000000000000001 is frame 7."""
-        return ceil(round(float(seconds * self.fps), 6))
+    def __init__(self, source: FrameSource, fps: Fraction):
+        self.source, self.fps = source, fps
+        self._numbers = steady_numbers(source.frame_count, source.fps, fps)
+        self.frame_count = len(self._numbers)
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        """The frames `indices`, counted from the start of the part: [n, H, W, 3]."""
-        return self.source.read([self.first + index for index in indices])
+        """The frames `indices` at the new rate: [n, H, W, 3]."""
+        check_indices(indices, self.frame_count)
+        return self.source.read([self._numbers[index] for index in indices])
 
 
 def check_indices(indices: Sequence[int], count: int) -> None:

@@ -76,13 +76,17 @@ class ChunkPlan:
                 f"({self.chunk_count} chunks make {self.total_frames} frames); got {index}."
             )
 
-    def check_source(self, name: str, length: int) -> None:
-        """Raise ValueError when the driving video `name` of `length` frames cannot serve this plan."""
+    def check_source(self, name: str, length: int, needed: int | None = None) -> None:
+        """Raise ValueError when the driving video `name` of `length` frames cannot serve this plan.
+
+        needed: how many of its frames the animation shows, total_frames unless it has another rate.
+        """
+        needed = self.total_frames if needed is None else needed
         if length < 1:
             raise ValueError(f"Condition Chunk: {name} must have at least 1 frame; got {length}.")
-        if self.continuation == "error" and length < self.total_frames:
+        if self.continuation == "error" and length < needed:
             raise ValueError(
-                f"Condition Chunk: {name} must have at least {self.total_frames} frames when continuation is 'error' "
+                f"Condition Chunk: {name} must have at least {needed} frames when continuation is 'error' "
                 f"(choose pingpong, loop or hold to continue a shorter one); got {length}."
             )
 

@@ -4,7 +4,7 @@ For each chunk: memory and driving frames -> request -> sampled latents -> memor
 supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing here knows files, devices or widgets.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
@@ -16,7 +16,8 @@ from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .flow import chunk_seed
 from .geometry import latent_frames, pixel_frames
 from .memory import Codec, ContextMemory, channel_statistics, check_keyframes, retake_identity, select_keyframes
-from .plan import ChunkPlan
+from .plan import ChunkPlan, continued_index
+from .rates import shown_at
 from .restoration import OFF, Correction, Restoration, correction
 
 CLIP_SOURCES = ("last_frame", "reference")
@@ -38,7 +39,8 @@ class FrameSource(Protocol):
 class Drivers:
     """What drives the animation. pose, background, mask: of the animation's size; face: 512 x 512 crops.
 
-    mask frames are white where the new person goes; background and mask come together.
+    mask frames are white where the new person goes; background and mask come together. Videos whose rates are known go
+    by the time of the pose, whatever their own rate.
     """
 
     pose: FrameSource | None = None
@@ -58,7 +60,33 @@ class Drivers:
             ("character_mask", self.mask),
         ):
             if source is not None:
-                plan.check_source(name, source.frame_count)
+                plan.check_source(name, source.frame_count, self._needed(plan, source))
+
+    def source_indices(self, plan: ChunkPlan, index: int, source: FrameSource) -> list[int]:
+        """The F frames of a driving video, one of these, that chunk `index` sees.
+
+        Where the rates of the pose and of the video are known, they are paired by time: the video shows its frame of
+        the time at which the pose stands, also where the pose goes back or starts again. Else by number.
+        """
+        if not self._by_time(source):
+            return plan.source_indices(index, source.frame_count)
+        return [
+            continued_index(number, source.frame_count, plan.continuation)
+            for number in self._numbers(plan.source_indices(index, self.pose.frame_count), source)
+        ]
+
+    def _by_time(self, source: FrameSource) -> bool:
+        return self.pose is not None and source is not self.pose and None not in (self.pose.fps, source.fps)
+
+    def _numbers(self, pose_frames: Iterable[int], source: FrameSource) -> list[int]:
+        """The frame of `source` at the time of each of these frames of the pose, as if it had no end."""
+        return [shown_at(frame / self.pose.fps, source.fps) for frame in pose_frames]
+
+    def _needed(self, plan: ChunkPlan, source: FrameSource) -> int:
+        """Frames of `source` that the plan shows where nothing is continued."""
+        if not self._by_time(source):
+            return plan.total_frames
+        return 1 + self._numbers([min(plan.total_frames, self.pose.frame_count) - 1], source)[0]
 
 
 @dataclass(frozen=True)
@@ -122,7 +150,7 @@ def request_chunk(
         )
 
     def frames_of(source: FrameSource, width: int = memory.width, height: int = memory.height) -> Tensor:
-        frames = source.read(plan.source_indices(index, source.frame_count))
+        frames = source.read(drivers.source_indices(plan, index, source))
         if frames.shape[1:3] != (height, width):
             raise ValueError(
                 f"Condition Chunk: driving videos must be fitted to {width}x{height}; "

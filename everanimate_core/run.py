@@ -6,7 +6,7 @@ Used by the ComfyUI node and by the command line alike; both supply `sample_chun
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,8 @@ class Job:
 
     settings: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a run is only
     continued with the same. prompts: digest of each chunk's prompt, the last serves all that follow. fps: of the
-    result. audio_from: the video whose sound goes with it, from audio_start seconds on.
+    result. audio_from: the sound, or the video whose sound goes with it, from audio_start seconds on. metadata: tags
+    of the result, by name.
     """
 
     plan: ChunkPlan
@@ -56,6 +57,7 @@ class Job:
     restoration: Restoration = OFF
     audio_from: Any = None
     audio_start: float = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def constants(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
@@ -150,7 +152,7 @@ class _Run:
         """Digest of what chunk `index` depends on: its slice of the drivers, its prompt, its noise, all before it."""
         job = self.job
         slices = {
-            name: digest(source.read(job.plan.source_indices(index, source.frame_count)))
+            name: digest(source.read(job.drivers.source_indices(job.plan, index, source)))
             for name, source in vars(job.drivers).items()
             if source is not None
         }
@@ -227,7 +229,7 @@ class _Run:
         count = min(len(self.manifest.chunks), self.job.plan.chunk_count)
         if count:
             segments = [self.store.segment_path(i) for i in range(count)]
-            concat_segments(segments, path, self.job.audio_from, self.job.audio_start)
+            concat_segments(segments, path, self.job.audio_from, self.job.audio_start, self.job.metadata)
 
 
 def begin(job: Job, store: RunStore, from_chunk: int) -> Manifest:

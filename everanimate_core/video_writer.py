@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from itertools import chain
-from pathlib import Path
+from io import BytesIO
 
 import av
 import torch
 from torch import Tensor
 
-from .video import BT601, BT709, Source, VideoError, open_input, open_video
+from .files import part_file
+from .rates import file_rate
+from .sound import Sound, sound_into
+from .video_open import Source, VideoError, file_url, open_video
+from .video_pixels import BT601, BT709
 
 
 class VideoWriter:
@@ -27,8 +30,8 @@ class VideoWriter:
     width, height: pixels; even where `pix_fmt` halves the colour planes, as yuv420p does.
     codec, crf, pix_fmt: bit exact on 8-bit values are ("libx264rgb", 0, "rgb24") and, in .mkv, ("ffv1", any, "bgr0").
         YUV is tagged and converted as BT.709, limited range. crf is for the codecs that have one (0 best, 51 worst).
-    audio_from: a video (path or own file object) whose first audio stream is added, in step with its picture, up to
-        the length written (to one audio packet): copied where the container allows, else as AAC. None there: none.
+    audio_from: a Sound, or a video (path or own file object) whose sound is added, in step with its picture, up to the
+        length written (to one audio packet): copied where the container allows, else as AAC. None there: none.
 
     Raises VideoError for sizes the format cannot hold, an unreadable `audio_from`, and a close without any frame.
     """
@@ -43,25 +46,22 @@ class VideoWriter:
         codec: str = "libx264",
         crf: int = 17,
         pix_fmt: str = "yuv420p",
-        audio_from: Source | None = None,
+        audio_from: Source | Sound | None = None,
     ):
-        layout = av.VideoFormat(pix_fmt)
-        if width % (2 // layout.chroma_width(2)) or height % (2 // layout.chroma_height(2)):
-            raise VideoError(f"Video: width and height must be even for {pix_fmt} (832x480); got {width}x{height}.")
+        check_size(width, height, pix_fmt)
         self.frame_count = 0
         self._path, self._shape = path, (height, width, 3)
-        # A float stands for the simple fraction next to it: 29.97 and 23.976 have no other meaning.
-        self._fps = Fraction(fps).limit_denominator(1001) if isinstance(fps, float) else Fraction(fps)
+        self._fps = writable_rate(fps)
         with ExitStack() as files:
             self._output = files.enter_context(_replacing(path))
             # x264's macroblock tree reads memory it never wrote (seen with AVX-512): equal frames, unequal files.
             options = {"crf": str(crf), "mbtree": "0"}
             self._stream = self._output.add_stream(codec, rate=self._fps, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, pix_fmt
-            if not layout.is_rgb:
+            if not av.VideoFormat(pix_fmt).is_rgb:
                 context = self._stream.codec_context
                 context.colorspace = context.color_primaries = context.color_trc = BT709
-            self._mux_audio = files.enter_context(_audio(audio_from, self._output, 0))
+            self._mux_audio = files.enter_context(sound_into(audio_from, self._output))
             files.push(self._finish)
             self._files = files.pop_all()
 
@@ -101,18 +101,55 @@ class VideoWriter:
         self._mux_audio(self.frame_count / self._fps)
 
 
+def writable_rate(fps: Fraction | float) -> Fraction:
+    """A frame rate as it is written: those of files as they are, a float as the simple fraction next to it.
+
+    Raises ValueError for one that is no rate.
+    """
+    rate = file_rate(fps)
+    # Files hold rates that are no simple fraction where they averaged them.
+    exact = isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31
+    return fps if exact else rate
+
+
+def check_writing(fps: Fraction, width: int, height: int) -> None:
+    """Raise VideoError or ValueError when videos of this rate (a second) and size (pixels) cannot be written.
+
+    For use before anything is sampled: one black frame is encoded in memory.
+    """
+    check_size(width, height, "yuv420p")
+    try:
+        with av.open(BytesIO(), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=writable_rate(fps))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            container.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, OverflowError, ValueError) as error:
+        raise VideoError(
+            f"Video: a video of {width}x{height} at {fps} frames per second must be writable; got {error}."
+        ) from error
+
+
+def check_size(width: int, height: int, pix_fmt: str) -> None:
+    """Raise VideoError where `pix_fmt` halves the colour planes of a size in pixels that is odd."""
+    layout = av.VideoFormat(pix_fmt)
+    if width % (2 // layout.chroma_width(2)) or height % (2 // layout.chroma_height(2)):
+        raise VideoError(f"Video: width and height must be even for {pix_fmt} (832x480); got {width}x{height}.")
+
+
 def concat_segments(
     paths: Sequence[str | os.PathLike],
     out: str | os.PathLike,
-    audio_from: Source | None = None,
+    audio_from: Source | Sound | None = None,
     audio_start: float = 0,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Join videos that one set of `VideoWriter` settings wrote into `out`, without encoding them again.
 
     The frames of `out` are those of the parts, one after the other, at their common rate. The audio of the parts is
     left out; `audio_from`, from `audio_start` seconds of its picture on, and the way the file appears are as in
-    `VideoWriter`. Raises VideoError without a part, and for one that cannot be read or differs in codec, size, rate or
-    codec settings.
+    `VideoWriter`. metadata: tags of the file, by name. Raises VideoError without a part, and for one that cannot be
+    read or differs in codec, size, rate or codec settings.
     """
     if not paths:
         raise VideoError(f"Video: at least one segment is needed; got 0 for {out}.")
@@ -127,10 +164,10 @@ def concat_segments(
     # neighbours, and its decoding times would collide with theirs.
     delay = max(place - number for order in orders for place, number in enumerate(order))
     with ExitStack() as files:
-        output = files.enter_context(_replacing(out))
+        output = files.enter_context(_replacing(out, metadata))
         template = files.enter_context(open_video(paths[0])).streams.video[0]
         stream = output.add_stream_from_template(template, opaque=True)
-        mux_audio = files.enter_context(_audio(audio_from, output, audio_start))
+        mux_audio = files.enter_context(sound_into(audio_from, output, audio_start))
         rate, written = template.average_rate, 0
         for path, order in zip(paths, orders, strict=True):
             with open_video(path) as segment:
@@ -155,71 +192,12 @@ def _survey(path: str | os.PathLike) -> tuple[tuple, list[int]]:
 
 
 @contextmanager
-def _audio(
-    source: Source | None, output: av.container.OutputContainer, begin: float
-) -> Iterator[Callable[[Fraction], None]]:
-    """Add the first audio stream of `source` from `begin` on; gives a function that muxes it up to a time."""
-    with ExitStack() as files:
-        container = None if source is None else files.enter_context(open_input(source))
-        packets: Iterator[av.Packet] = iter(())
-        if container is not None and container.streams.audio:
-            stream = container.streams.audio[0]
-            codec = stream.codec_context.codec.canonical_name
-            # mp4 may hold raw sound too, but hardly anything plays it.
-            unplayable = output.format.name == "mp4" and codec.startswith("pcm_")
-            copied = codec in output.supported_codecs and not unplayable
-            if copied:
-                target = output.add_stream_from_template(stream, opaque=True)
-            else:
-                target = output.add_stream("aac", rate=48000)
-                target.codec_context.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-            packets = _audio_packets(container, stream, target, copied, begin)
-        waiting: list[av.Packet] = []
-
-        def mux_until(seconds: Fraction) -> None:
-            for packet in chain(waiting[:], packets):
-                waiting[:] = [packet]
-                if packet.pts * packet.time_base >= seconds:
-                    return
-                output.mux(packet)
-            waiting.clear()
-
-        yield mux_until
-
-
-def _audio_packets(
-    container: av.container.InputContainer, stream: av.AudioStream, target: av.AudioStream, copied: bool, begin: float
-) -> Iterator[av.Packet]:
-    """The packets of `stream`, or of its sound encoded anew, on a clock that is 0 `begin` seconds into the picture."""
-    clock = container.streams.video[0] if container.streams.video else stream
-    start = (clock.start_time or 0) * clock.time_base + Fraction(begin)
-    for part in container.demux(stream) if copied else container.decode(stream):
-        if part.pts is None:
-            continue  # PyAV ends every stream with an empty packet
-        shift = round(start / part.time_base)
-        part.pts -= shift
-        # A packet that ends at 0 stays: in AAC it is what the first audible one builds on.
-        if part.pts + (part.duration if copied else 0) < 0:
-            continue
-        if copied:
-            part.dts, part.stream = part.pts, target
-            yield part
-        else:
-            yield from target.encode(part)
-    if not copied:
-        yield from target.encode(None)
-
-
-@contextmanager
-def _replacing(path: str | os.PathLike) -> Iterator[av.container.OutputContainer]:
+def _replacing(
+    path: str | os.PathLike, metadata: Mapping[str, str] | None = None
+) -> Iterator[av.container.OutputContainer]:
     """A new file that takes the name `path` when it is complete; on an exception it goes and the old one stays."""
-    path = Path(path)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        # faststart: the index goes to the front, so that players can start before the whole file has come.
-        with av.open(str(part), "w", container_options={"movflags": "faststart"}) as container:
-            yield container
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    # faststart: the index goes to the front, so that players can start before the whole file has come.
+    flags = "faststart+use_metadata_tags" if metadata else "faststart"
+    with part_file(path) as part, av.open(file_url(part), "w", container_options={"movflags": flags}) as container:
+        container.metadata.update(metadata or {})
+        yield container

@@ -5,17 +5,18 @@ from fractions import Fraction
 
 import comfy.samplers
 import folder_paths
-from comfy_api.latest import Input, InputImpl, io, ui
+from comfy_api.latest import InputImpl, io, ui
 
 from ..everanimate_core.flow import SEED_MODES, sigma_schedule
 from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory
+from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.rates import file_rate
 from ..everanimate_core.restoration import Restoration
 from ..everanimate_core.run import Job, run
 from ..everanimate_core.run_store import RunStore, run_folder
 from . import widgets
-from .chunk import make_plan
 from .host import (
     HostCodec,
     RunProgress,
@@ -23,8 +24,9 @@ from .host import (
     condition,
     drivers,
     empty_latent,
+    graph_metadata,
     sample,
-    stream_source,
+    sound_of,
     to_network,
     trim_window,
 )
@@ -140,6 +142,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -192,43 +195,46 @@ class EverAnimateAnimate(io.ComfyNode):
             )
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = HostCodec(vae, tiled)
-        plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
-        plan.geometry(identity_latents, motion_latents)
+        rate = file_rate(fps) if fps else None
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
         sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
-        memory = build_memory(references, codec, identity_latents, motion_latents)
-        driving = drivers(memory, fit, pose_video, face_video, background_video, character_mask)
-        job = Job(
-            plan,
-            memory,
-            driving,
-            settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision) | {"tiled": tiled},
-            prompts=[conditioning_digest(prompt) for prompt in prompts],
-            fps=Fraction(fps).limit_denominator(1001) if fps else driving.pose.fps or DEFAULT_FPS,
-            seed=seed,
-            seed_mode=seed_mode,
-            keyframes=keyframes,
-            clip_source=clip_source,
-            latent_context=latent_context,
-            restoration=Restoration(restore_strength, restore_schedule, restore_target),
-            audio_from=audio_source(pose_video),
-            audio_start=trim_window(pose_video)[0],
-        )
-        progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
+        inputs = (pose_video, face_video, background_video, character_mask)
+        with drivers(width, height, fit, *inputs, fps=rate) as driving, sound_of(pose_video) as sound:
+            plan = ChunkPlan(total_frames or driving.pose.frame_count, chunk_frames, overlap, continuation)
+            plan.geometry(identity_latents, motion_latents)
+            driving.check(plan)
+            job = Job(
+                plan,
+                build_memory(references, codec, identity_latents, motion_latents),
+                driving,
+                settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision) | {"tiled": tiled},
+                prompts=[conditioning_digest(prompt) for prompt in prompts],
+                fps=rate or driving.pose.fps or DEFAULT_FPS,
+                seed=seed,
+                seed_mode=seed_mode,
+                keyframes=keyframes,
+                clip_source=clip_source,
+                latent_context=latent_context,
+                restoration=Restoration(restore_strength, restore_schedule, restore_target),
+                audio_from=sound,
+                audio_start=trim_window(pose_video)[0],
+                metadata=graph_metadata(cls.hidden),
+            )
+            progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
 
-        def sample_chunk(request, noise_seed):
-            check_cancel()
-            prompt = prompts[min(request.index, len(prompts) - 1)]
-            conditioning = condition(prompt, negative, request, clip_vision)
-            on_step = progress.on_step(request.index, request.identity)
-            chosen = restored_sampler(sampler, request.correct)
-            raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
-            return to_network(raw)[:, :, request.identity :]
+            def sample_chunk(request, noise_seed):
+                check_cancel()
+                prompt = prompts[min(request.index, len(prompts) - 1)]
+                conditioning = condition(prompt, negative, request, clip_vision)
+                on_step = progress.on_step(request.index, request.identity)
+                chosen = restored_sampler(sampler, request.correct)
+                raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
+                return to_network(raw)[:, :, request.identity :]
 
-        path = folder.with_name(f"{run_name}.mp4")
-        outcome = run(job, RunStore(folder), sample_chunk, codec, path, resume, from_chunk, progress.on_chunk)
+            path = folder.with_name(f"{run_name}.mp4")
+            outcome = run(job, RunStore(folder), sample_chunk, codec, path, resume, from_chunk, progress.on_chunk)
         saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
@@ -237,8 +243,3 @@ class EverAnimateAnimate(io.ComfyNode):
             json.dumps(outcome.report),
             ui=ui.PreviewVideo([saved]),
         )
-
-
-def audio_source(pose_video):
-    """What holds the sound that goes with the animation: the pose VIDEO, if it has any."""
-    return stream_source(pose_video) if isinstance(pose_video, Input.Video) else None

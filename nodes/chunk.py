@@ -41,7 +41,8 @@ def make_plan(total_frames: int, chunk_frames: int, overlap: int, continuation: 
     if total_frames == 0:
         if pose_video is None:
             raise ValueError("Plan Chunks: total_frames or pose_video must say how long the animation is; got neither.")
-        total_frames = frame_source("pose_video", pose_video).frame_count
+        with frame_source("pose_video", pose_video, "Plan Chunks") as pose:
+            total_frames = pose.frame_count
     return ChunkPlan(total_frames, chunk_frames, overlap, continuation)
 
 
@@ -93,7 +94,8 @@ class EverAnimateChunk(io.ComfyNode):
         character_mask=None,
         clip_vision=None,
     ) -> io.NodeOutput:
-        driving = drivers(memory, fit, pose_video, face_video, background_video, character_mask)
-        request = request_chunk(plan, memory, chunk_index, driving, HostCodec(vae), clip_source)
+        inputs = (pose_video, face_video, background_video, character_mask)
+        with drivers(memory.width, memory.height, fit, *inputs) as driving:
+            request = request_chunk(plan, memory, chunk_index, driving, HostCodec(vae), clip_source)
         positive, negative = condition(positive, negative, request, clip_vision)
         return io.NodeOutput(positive, negative, empty_latent(request))

@@ -3,9 +3,14 @@
 LATENT on a wire is in the host's raw space, the core works in the network's normalised space: they meet only here.
 """
 
+import json
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from io import BytesIO
 
+import comfy.cli_args
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_management
@@ -17,13 +22,15 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..everanimate_core.frames import FittedFrames, TensorFrames, TrimmedFrames
+from ..everanimate_core.frames import FittedFrames, ResampledFrames, TensorFrames
 from ..everanimate_core.geometry import LATENT_CHANNELS
 from ..everanimate_core.memory import ContextMemory
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.propagation import FACE_SIZE, ChunkRequest, Drivers, FrameSource
+from ..everanimate_core.rates import file_rate
 from ..everanimate_core.run import Progress, RemainingTime
-from ..everanimate_core.video import VideoFrames
+from ..everanimate_core.sound import FileSound, SampledSound, Sound
+from ..everanimate_core.video import telling_video
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -70,37 +77,89 @@ class HostCodec:
         )
 
 
-def frame_source(name: str, video, node: str = "Condition Chunk") -> FrameSource:
-    """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed.
+@contextmanager
+def frame_source(
+    name: str, video, node: str = "Condition Chunk", fps: Fraction | None = None
+) -> Iterator[FrameSource | None]:
+    """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed, and closed at the end.
 
-    Raises ValueError, naming the node and the input, for one without frames.
+    None stays None. fps: the rate at which to show a VIDEO, None for its own. What is to be known of it goes into the
+    log. Raises ValueError, naming the node and the input, for one without frames.
     """
+    if video is None:
+        yield None
+        return
+    with ExitStack() as files:
+        if isinstance(video, InputImpl.VideoFromFile):
+            source = files.enter_context(telling_video(_log, stream_source(video), fps, *trim_window(video)))
+        elif isinstance(video, Input.Video):
+            components = video.get_components()
+            source = TensorFrames(components.images, file_rate(components.frame_rate))
+            if fps is not None:
+                source = ResampledFrames(source, fps)
+        elif video.ndim == 3:
+            source = TensorFrames(video[..., None].expand(-1, -1, -1, 3))
+        else:
+            source = TensorFrames(video)
+        if source.frame_count < 1:
+            raise ValueError(f"{node}: {name} must have at least 1 frame; got 0.")
+        yield source
+
+
+@contextmanager
+def drivers(
+    width: int,
+    height: int,
+    fit: str,
+    pose=None,
+    face=None,
+    background=None,
+    mask=None,
+    fps: Fraction | None = None,
+) -> Iterator[Drivers]:
+    """The driving inputs of a node, fitted to width x height (the face to 512 x 512) as its `fit` widget says.
+
+    fps: of the animation, at which a pose VIDEO is then shown.
+    """
+    with ExitStack() as files:
+
+        def fitted(name, video, width=width, height=height, fps=None):
+            source = files.enter_context(frame_source(name, video, fps=fps))
+            return None if source is None else FittedFrames(source, width, height, fit)
+
+        yield Drivers(
+            pose=fitted("pose_video", pose, fps=fps),
+            face=fitted("face_video", face, FACE_SIZE, FACE_SIZE),
+            background=fitted("background_video", background),
+            mask=fitted("character_mask", mask),
+        )
+
+
+@contextmanager
+def sound_of(video) -> Iterator[Sound | None]:
+    """The sound that goes with a driving video: a VIDEO's, if it has any; closed at the end."""
     if isinstance(video, InputImpl.VideoFromFile):
-        source = TrimmedFrames(VideoFrames(stream_source(video)), *trim_window(video))
-    elif isinstance(video, Input.Video):
-        components = video.get_components()
-        source = TensorFrames(components.images, components.frame_rate)
-    elif video.ndim == 3:
-        source = TensorFrames(video[..., None].expand(-1, -1, -1, 3))
+        with FileSound(stream_source(video)) as sound:
+            for note in sound.notes:
+                _log(note)
+            yield sound
     else:
-        source = TensorFrames(video)
-    if source.frame_count < 1:
-        raise ValueError(f"{node}: {name} must have at least 1 frame; got 0.")
-    return source
+        audio = video.get_components().audio if isinstance(video, Input.Video) else None
+        yield None if audio is None else SampledSound(audio["waveform"][0], int(audio["sample_rate"]))
 
 
-def drivers(memory: ContextMemory, fit: str, pose=None, face=None, background=None, mask=None) -> Drivers:
-    """The driving inputs of a node, fitted to the memory's size (the face to 512 x 512) as its `fit` widget says."""
+def graph_metadata(hidden) -> dict[str, str]:
+    """The graph as tags of a video, as the host's SaveVideo writes them; none where the host is told to write none."""
+    if comfy.cli_args.args.disable_metadata:
+        return {}
+    tags = dict(hidden.extra_pnginfo or {})
+    if hidden.prompt is not None:
+        tags["prompt"] = hidden.prompt
+    return {name: json.dumps(value) for name, value in tags.items()}
 
-    def fitted(name, video, width=memory.width, height=memory.height):
-        return None if video is None else FittedFrames(frame_source(name, video), width, height, fit)
 
-    return Drivers(
-        pose=fitted("pose_video", pose),
-        face=fitted("face_video", face, FACE_SIZE, FACE_SIZE),
-        background=fitted("background_video", background),
-        mask=fitted("character_mask", mask),
-    )
+def _log(note: str) -> None:
+    logging.warning("EverAnimate: %s", note)
 
 
 def stream_source(video) -> str | BytesIO:

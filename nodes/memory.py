@@ -116,6 +116,6 @@ class EverAnimatePropagate(io.ComfyNode):
     @classmethod
     def execute(cls, memory, plan, chunk_index, samples, vae, keyframes, seed, tiled, pose_video=None) -> io.NodeOutput:
         latents = chunk_latents(samples, plan, memory)
-        pose = None if pose_video is None else frame_source("pose_video", pose_video)
-        result = hand_over(plan, memory, chunk_index, latents, HostCodec(vae, tiled), keyframes, seed, pose)
+        with frame_source("pose_video", pose_video, "Propagate Latents") as pose:
+            result = hand_over(plan, memory, chunk_index, latents, HostCodec(vae, tiled), keyframes, seed, pose)
         return io.NodeOutput(result.memory, result.frames, {"samples": to_raw(result.latents)})

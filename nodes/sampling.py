@@ -160,7 +160,8 @@ def make_correction(
             mask = mask.float().cpu()
             check_frames("mask", mask, memory)
         elif pose_video is not None:
-            pose = brightest(frame_source("pose_video", pose_video, "Restoration"))
+            with frame_source("pose_video", pose_video, "Restoration") as source:
+                pose = brightest(source)
             check_frames("pose_video", pose, memory)
     return correction(Restoration(strength, schedule, target), memory, pose, mask)
 

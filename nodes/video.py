@@ -74,24 +74,27 @@ class EverAnimateDriftReport(io.ComfyNode):
         from ..everanimate_core.evaluation.evaluate import evaluate
         from ..everanimate_core.evaluation.plot import plot, to_image
 
-        source = frame_source("video", video, "Drift Report")
-        if plan is not None and plan.total_frames != source.frame_count:
-            raise ValueError(
-                f"Drift Report: plan must be of the video's length ({source.frame_count} frames); "
-                f"got {plan.total_frames}."
+        with (
+            frame_source("video", video, "Drift Report") as source,
+            frame_source("truth", truth, "Drift Report") as true_source,
+        ):
+            if plan is not None and plan.total_frames != source.frame_count:
+                raise ValueError(
+                    f"Drift Report: plan must be of the video's length ({source.frame_count} frames); "
+                    f"got {plan.total_frames}."
+                )
+            bar = comfy.utils.ProgressBar(source.frame_count)
+
+            def on_frames(done: int, total: int) -> None:
+                check_cancel()
+                bar.update_absolute(done)
+
+            report = evaluate(
+                source,
+                true_source,
+                reference_images[0, ..., :3].float().cpu(),
+                [] if plan is None else plan.joins,
+                on_frames=on_frames,
             )
-        bar = comfy.utils.ProgressBar(source.frame_count)
-
-        def on_frames(done: int, total: int) -> None:
-            check_cancel()
-            bar.update_absolute(done)
-
-        report = evaluate(
-            source,
-            None if truth is None else frame_source("truth", truth, "Drift Report"),
-            reference_images[0, ..., :3].float().cpu(),
-            [] if plan is None else plan.joins,
-            on_frames=on_frames,
-        )
         picture = to_image(plot(report))
         return io.NodeOutput(picture, report.to_json(), ui=ui.PreviewImage(picture, cls=cls))
