@@ -21,8 +21,6 @@ _POINTING_ELSEWHERE = {
     "dash",
     "ffmetadata",
     "hls",
-    "image2",
-    "image2pipe",
     "imf",
     "lavfi",
     "rtp",
@@ -47,8 +45,8 @@ def open_input(source: Source) -> av.container.InputContainer:
     A path is a path: `12:30.mp4` and `http:` are names of files. Playlists are refused.
     """
     _refuse_heic(source)
-    # Only the demuxers named here are tried, and what they open must be a file.
-    options = {"format_whitelist": _formats(), "protocol_whitelist": "file"}
+    # Only these formats are tried, what they open must be a file, and `%d` in the name of a picture is no counter.
+    options = {"format_whitelist": _formats(), "protocol_whitelist": "file", "pattern_type": "none"}
     with readable(source):
         return av.open(
             source if hasattr(source, "read") else file_url(source), metadata_errors="replace", options=options
