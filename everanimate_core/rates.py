@@ -22,6 +22,8 @@ _SHARE = 0.025
 _LASTING = 0.98
 # The least share of a second's rate that each of its quarters has to have.
 _STEADY = 0.9
+# From this share on, a second is as even as seconds are.
+_EVEN = 0.98
 
 
 def file_rate(fps: Fraction | float | int) -> Fraction:
@@ -59,8 +61,11 @@ def lasting_rate(times: Sequence[float], end: float) -> Fraction:
         # Frames shown until a time, parts of a frame counted.
         shown = np.diff(np.interp(quarters, bounds, np.arange(len(bounds))))
         rates = shown.sum(axis=1) / _LASTING
-        lasting = shown.min(axis=1) * 4 / _LASTING >= _STEADY * rates
-        measured = float(rates[lasting].max() if lasting.any() else rates.max())
+        evenness = shown.min(axis=1) * 4 / _LASTING / rates
+        lasting = rates * (evenness >= _STEADY)
+        # A second that begins within a burst is not quite even: the even ones next to it know better.
+        even = lasting * (evenness >= _EVEN) * (lasting >= _STEADY * lasting.max())
+        measured = float(next(found.max() for found in (even, lasting, rates) if found.any()))
     else:
         measured = len(times) / max(end - times[0], 1 / MAX_EVEN_FPS)
     common = min(_COMMON, key=lambda rate: abs(float(rate) / measured - 1))

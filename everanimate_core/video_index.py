@@ -57,14 +57,14 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
 
 def _lost(container: av.container.InputContainer, stream: av.VideoStream, count: int, end: float) -> int:
     """How many frames a file that was cut off lacks, by what its head promises; `end`: of its last packet, seconds."""
-    kind = container.format.name
-    if kind.startswith("mov"):
-        return max(0, stream.frames - count)
-    if kind.startswith("matroska") and container.duration and stream.average_rate:
-        short = container.duration / av.time_base - end
-        # Heads round, and a frame may last for longer than it is said to.
-        return round(short * stream.average_rate) if short > 0.5 else 0
-    return 0
+    kind, rate = container.format.name, stream.average_rate
+    if not kind.startswith(("mov", "matroska")) or not container.duration or not rate:
+        return 0  # others have no head that promises anything
+    short = container.duration / av.time_base - end
+    # Heads round, and a last frame may be said to last longer than it does.
+    if short < 0.1:
+        return 0
+    return max(0, stream.frames - count) or round(short * rate)
 
 
 def build_index(

@@ -47,10 +47,15 @@ def open_input(source: Source) -> av.container.InputContainer:
     _refuse_heic(source)
     # Only these formats are tried, what they open must be a file, and `%d` in the name of a picture is no counter.
     options = {"format_whitelist": _formats(), "protocol_whitelist": "file", "pattern_type": "none"}
+    place = source if hasattr(source, "read") else file_url(source)
     with readable(source):
-        return av.open(
-            source if hasattr(source, "read") else file_url(source), metadata_errors="replace", options=options
-        )
+        try:
+            return av.open(place, metadata_errors="replace", options=options)
+        except av.ArgumentError as error:  # what FFmpeg says of a format that is not among ours
+            raise VideoError(
+                f"Video: the file must hold pictures or sound of its own, not the names of other files; "
+                f"got {source_name(source)}."
+            ) from error
 
 
 def open_video(source: Source) -> av.container.InputContainer:

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from everanimate_core.frames import FittedFrames, TrimmedFrames, fit_frames
+from everanimate_core.frames import FittedFrames, ResampledFrames, fit_frames
 
 
 class Source:
@@ -70,52 +70,25 @@ def test_a_read_that_failed_is_not_taken_for_the_one_before():
     assert numbers(fitted.read([2])) == [2]
 
 
-# --- a part ----------------------------------------------------------------------------------------------------------
+# --- another rate ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("start", "duration", "shown"),
-    [
-        (0, 0, range(0, 20)),
-        (0, 0.8, range(0, 20)),
-        (0, 0.2, range(0, 5)),
-        # Frame n is shown at n / 25 s: frame 5 at 0.2 s, frame 6 at 0.24 s.
-        (0.2, 0, range(5, 20)),
-        (0.21, 0, range(6, 20)),
-        (0.2, 0.2, range(5, 10)),
-        (0.2, 0.21, range(5, 11)),
-        (0.2, 0.19, range(5, 10)),
-        (0.03, 0.02, range(1, 2)),
-        (0.01, 0.02, range(1, 1)),
-        # 0.28 * 25 = 7.000000000000001 and (0.28 + 0.28) * 25 = 14.000000000000002 in floating point.
-        (0.28, 0, range(7, 20)),
-        (0.28, 0.28, range(7, 14)),
-        # Beyond the end.
-        (0.4, 9, range(10, 20)),
-        (0.76, 0, range(19, 20)),
-        (0.8, 0, range(20, 20)),
-        (9, 9, range(20, 20)),
-    ],
-)
-def test_the_part_between_two_times(start, duration, shown):
-    source = Source()
-    part = TrimmedFrames(source, start, duration)
-    assert (part.frame_count, part.fps, source.reads) == (len(shown), Fraction(25), [])
-    if shown:
-        assert numbers(part.read(range(part.frame_count))) == list(shown)
-        assert numbers(part.read([part.frame_count - 1, 0])) == [shown[-1], shown[0]]
+def test_at_another_rate_frame_i_is_what_the_source_shows_at_its_time():
+    slower = ResampledFrames(Source(20, Fraction(25)), Fraction(10))
+    assert (slower.frame_count, slower.fps) == (8, Fraction(10))
+    assert numbers(slower.read(range(8))) == [0, 2, 5, 7, 10, 12, 15, 17]
+    faster = ResampledFrames(Source(4, Fraction(25)), Fraction(50))
+    assert numbers(faster.read(range(8))) == [0, 0, 1, 1, 2, 2, 3, 3]
+    with pytest.raises(IndexError, match=r"within 0\.\.7; got 8"):
+        slower.read([8])
 
 
-def test_the_part_of_a_fractional_rate():
-    # Frame 30 of 29.97 fps is shown at 1.001 s.
-    source = Source(90, Fraction(30000, 1001))
-    assert TrimmedFrames(source, 1.001, 0).first == 30
-    assert TrimmedFrames(source, 1.0, 0).first == 30
-    assert TrimmedFrames(source, 1.0011, 0).first == 31
-    assert TrimmedFrames(source, 0, 1.001).frame_count == 30
+def test_at_its_own_rate_a_source_stays_as_it_is():
+    same = ResampledFrames(Source(90, Fraction(30000, 1001)), Fraction(30000, 1001))
+    assert numbers(same.read(range(90))) == list(range(90))
 
 
-def test_a_part_is_fitted_like_a_whole():
-    fitted = FittedFrames(TrimmedFrames(Source(), 0.2, 0.2), 8, 8, "stretch")
-    assert (fitted.frame_count, fitted.fps) == (5, Fraction(25))
-    assert numbers(fitted.read([0, 4])) == [5, 9]
+def test_another_rate_is_fitted_like_a_whole():
+    fitted = FittedFrames(ResampledFrames(Source(), Fraction(5)), 8, 8, "stretch")
+    assert (fitted.frame_count, fitted.fps) == (4, Fraction(5))
+    assert numbers(fitted.read([0, 3])) == [0, 15]

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import wave
+from contextlib import closing, suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 import torch
 
 from everanimate_core.frames import FIT_POLICIES, TensorFrames, fit_frames
-from everanimate_core.video import VideoError, VideoFrames
+from everanimate_core.video import StoredFrames, VideoFrames, telling_video
+from everanimate_core.video_open import VideoError
 from everanimate_core.video_writer import VideoWriter, concat_segments
 
 DATA = Path(__file__).parent / "data"
@@ -109,11 +111,20 @@ def test_any_reading_order_gives_the_frames_of_a_full_decode(tmp_path, name):
     forwards = [[i for i in window if i < count] for window in windows(20, 4)]
     backwards = [window[::-1] for window in forwards[::-1]]
     for requests in forwards, backwards, scattered:
-        with VideoFrames(path) as video:
+        with closing(StoredFrames(path)) as video:
             assert video.frame_count == count
             assert (video.width, video.height) == (WIDTH, HEIGHT)
             for request in requests:
                 assert torch.equal(video.read(request), truth[request]), request
+            assert video.notes == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("variable")])
+def test_a_constant_rate_is_shown_as_it_is_stored(tmp_path, name):
+    path = encode(tmp_path / name, **FILES[name])
+    with VideoFrames(path) as video, closing(StoredFrames(path)) as stored:
+        assert (video.frame_count, video.fps) == (stored.frame_count, stored.rate)
+        assert torch.equal(video.read(range(video.frame_count)), stored.read(range(stored.frame_count)))
 
 
 def test_frames_hidden_by_the_container_do_not_count(tmp_path):
@@ -198,10 +209,14 @@ def test_packets_that_show_nothing_do_not_count(tmp_path):
     encode(tmp_path / "vp8.webm", codec="libvpx", options="g=20")
     hide_frames(tmp_path / "vp8.webm", tmp_path / "hidden.webm", {7, 33, 50})
     truth = full_decode(tmp_path / "hidden.webm")
-    with VideoFrames(tmp_path / "hidden.webm") as video:
+    with closing(StoredFrames(tmp_path / "hidden.webm")) as video:
         assert len(packets_of(tmp_path / "hidden.webm")) == COUNT
         assert video.frame_count == len(truth) == COUNT - 3
         assert torch.equal(video.read([60, 30, 61]), truth[[60, 30, 61]])
+    # What comes after them still stands at its time.
+    with VideoFrames(tmp_path / "hidden.webm") as video:
+        assert (video.frame_count, video.fps) == (COUNT, 25)
+        assert torch.equal(video.read([6, 7, 8, 79]), truth[[6, 6, 7, 76]])
 
 
 def test_a_file_object_is_read_from_its_start(tmp_path):
@@ -286,13 +301,278 @@ def test_what_is_no_video_is_refused_by_name(tmp_path):
         VideoFrames(tmp_path / "without_keyframe.mkv")
 
 
-def test_damage_in_the_middle_is_an_error_and_no_wrong_frame(tmp_path):
-    path = encode(tmp_path / "damaged.mp4", options="g=20")
-    data = path.read_bytes()
-    victim = packets_of(path)[50][2]
-    path.write_bytes(data.replace(victim, bytes(len(victim))))
-    with VideoFrames(path) as video, pytest.raises(VideoError, match=r"damaged\.mp4"):
-        video.read(range(COUNT))
+# --- times of their own ----------------------------------------------------------------------------------------------
+
+
+def grey(number):
+    return np.full((HEIGHT, WIDTH, 3), 16 + 4 * number, np.uint8)
+
+
+def encode_at(path, times, codec="libx264", base=Fraction(1, 600), options="", pix_fmt="yuv420p"):
+    """A file of flat grey frames at these times (in units of base), declared as 30 fps."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=dict(o.split("=", 1) for o in options.split()))
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        stream.codec_context.time_base = base
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(grey(number), format="rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = time, base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def shown(video):
+    """Which frame stands at each place of a video of grey frames."""
+    return [round((float(frame.mean()) * 255 - 16) / 4) for frame in video.read(range(video.frame_count))]
+
+
+# A telephone in the dark: 30 frames in the first second, 15 in the next.
+DARK = [*(20 * n for n in range(30)), *(600 + 40 * n for n in range(15))]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_rate_that_varies_keeps_every_picture_at_its_time(tmp_path, suffix):
+    codec = "libvpx" if suffix == ".webm" else "libx264"
+    path = encode_at(tmp_path / f"dark{suffix}", DARK, codec, options="b=4M crf=4" if suffix == ".webm" else "")
+    with VideoFrames(path) as video:
+        assert (video.fps, video.frame_count) == (30, 60)
+        assert shown(video) == [*range(30), *(30 + n // 2 for n in range(30))]
+        assert video.notes == [f"dark{suffix}: its frame rate varies; it is shown at 30 a second."]
+    with VideoFrames(path, Fraction(15)) as video:
+        assert (video.fps, video.frame_count) == (15, 30)
+        assert shown(video)[15:] == list(range(30, 45))
+
+
+def test_a_part_of_a_varying_file_begins_with_the_frame_on_show(tmp_path):
+    path = encode_at(tmp_path / "dark.mp4", DARK)
+    with VideoFrames(path, start=1.0) as video:
+        assert (video.fps, shown(video)) == (30, [30 + n // 2 for n in range(30)])
+    with VideoFrames(path, start=1.5, duration=0.2) as video:
+        assert shown(video) == [37, 38, 38, 39, 39, 40]
+    with VideoFrames(path, start=5) as video:
+        assert video.frame_count == 0
+
+
+def test_a_second_of_nothing_is_held(tmp_path):
+    path = encode_at(tmp_path / "frozen.mp4", [*(24 * n for n in range(25)), *(1200 + 24 * n for n in range(25))])
+    with VideoFrames(path) as video:
+        assert (video.fps, video.frame_count) == (25, 75)
+        assert shown(video) == [*range(25), *[24] * 25, *range(25, 50)]
+
+
+def test_an_avi_with_dropped_frames_keeps_its_time(tmp_path):
+    # Ten frames a second in a file that says thirty: the places between are left empty.
+    path = encode_at(tmp_path / "dropped.avi", [3 * n for n in range(40)], "mjpeg", Fraction(1, 30), "", "yuvj420p")
+    with VideoFrames(path) as video:
+        assert (video.fps, video.frame_count) == (10, 40)
+        assert shown(video) == list(range(40))
+
+
+def test_another_rate_by_hand_shows_what_stands_at_the_time(tmp_path):
+    path = encode_at(tmp_path / "steady.mp4", [20 * n for n in range(60)])
+    with VideoFrames(path, Fraction(20)) as video:
+        assert (video.fps, shown(video)) == (20, [3 * n // 2 for n in range(40)])
+        assert video.notes == []
+    with VideoFrames(path, Fraction(30)) as video:
+        assert shown(video) == list(range(60))
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def damage(path, number, target, first=4):
+    """Overwrite what the packet of this number (in the order of decoding) holds with zeros, behind its length."""
+    data, victim = path.read_bytes(), packets_of(path)[number][2]
+    target.write_bytes(data.replace(victim, victim[:first] + bytes(len(victim) - first)))
+    return target
+
+
+@pytest.mark.parametrize(("packet", "options"), [(50, "g=20 bf=0"), (40, "g=20 bf=0"), (79, "g=20")])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_where_a_frame_is_damaged_the_one_before_is_shown(tmp_path, suffix, packet, options):
+    path = damage(encode(tmp_path / f"whole{suffix}", options=options), packet, tmp_path / f"damaged{suffix}")
+    with av.open(str(path)) as container:
+        stream, truth = container.streams.video[0], {}
+        for found in container.demux(stream):
+            with suppress(av.FFmpegError):
+                for frame in found.decode():
+                    truth[round(frame.pts * stream.time_base * 25)] = frame.to_ndarray(format="rgb24")
+    missing = sorted(set(range(COUNT)) - truth.keys())
+    assert missing
+    first = min(truth)
+    expected = [truth[max((n for n in truth if n <= number), default=first)] for number in range(COUNT)]
+    expected = torch.from_numpy(np.stack(expected)) / 255.0
+    order = random.Random(1)
+    for requests in (
+        windows(20, 4),
+        windows(20, 4)[::-1],
+        [[order.randrange(COUNT) for _ in range(5)] for _ in range(9)],
+    ):
+        with closing(StoredFrames(path)) as video:
+            assert video.frame_count == COUNT
+            for request in requests:
+                assert torch.equal(video.read(request), expected[request]), request
+            video.read(range(COUNT))
+            assert video.notes == [
+                f"damaged{suffix}: {len(missing)} frames are damaged, from frame {missing[0]} on; the frames before "
+                "them are shown in their place."
+            ]
+
+
+def test_a_damaged_start_is_left_out(tmp_path):
+    path = damage(encode(tmp_path / "whole.mp4", options="g=20 bf=0"), 0, tmp_path / "damaged.mp4")
+    with VideoFrames(path) as video:
+        assert COUNT - 20 <= video.frame_count < COUNT
+        assert torch.equal(video.read([video.frame_count - 1]), full_decode(tmp_path / "whole.mp4")[[COUNT - 1]])
+        assert "packets are damaged; what they held is left out" in video.notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_file_that_was_cut_off_has_the_length_that_it_has(tmp_path, suffix):
+    whole = encode(tmp_path / f"whole{suffix}", options="g=10 bf=0")
+    if suffix == ".mp4":  # its head must lie in front to be read at all
+        concat_segments([whole], whole)
+    lengths = [len(data) for *_, data, _ in packets_of(whole)]
+    data = whole.read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(data[: data.index(packets_of(whole)[60][2])])
+    with VideoFrames(tmp_path / f"cut{suffix}") as video, VideoFrames(whole) as before:
+        assert (len(lengths), video.frame_count, video.fps) == (COUNT, 60, 25)
+        assert torch.equal(video.read(range(55)), before.read(range(55)))
+        assert video.notes == [f"cut{suffix}: the file ends early; 20 frames are missing."]
+
+
+def test_what_is_to_be_known_is_told_once_known(tmp_path):
+    path = damage(encode(tmp_path / "whole.mp4", options="g=20 bf=0"), 50, tmp_path / "damaged.mp4")
+    told = []
+    with telling_video(told.append, path) as video:
+        video.read([10])
+        assert told == []
+        video.read([50])
+    assert told == [
+        "damaged.mp4: 1 frames are damaged, from frame 50 on; the frames before them are shown in their place."
+    ]
+
+
+def test_frames_of_another_size_are_fitted(tmp_path):
+    """As browsers record a call whose picture shrinks with the connection."""
+    small = tmp_path / "small.webm"
+    with av.open(str(small), "w") as container:
+        stream = container.add_stream("libvpx", rate=25, options={"crf": "4", "b": "2M"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH // 2, HEIGHT // 2, "yuv420p"
+        half = np.full((HEIGHT // 2, WIDTH // 2, 3), 100, np.uint8)
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(half, format="rgb24").reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    large = encode(tmp_path / "large.webm", codec="libvpx", count=5)
+    both = tmp_path / "both.webm"
+    with av.open(str(large)) as one, av.open(str(small)) as two, av.open(str(both), "w") as container:
+        stream = container.add_stream_from_template(one.streams.video[0], opaque=True)
+        for first, part in ((0, one), (200, two)):
+            for packet in part.demux(video=0):
+                if packet.size:
+                    packet.stream, packet.pts, packet.dts = stream, packet.pts + first, packet.dts + first
+                    container.mux(packet)
+    with VideoFrames(both) as video:
+        frames = video.read(range(10))
+        assert frames.shape == (10, HEIGHT, WIDTH, 3)
+        assert (frames[5:] - 100 / 255).abs().max() < 4 / 255
+        assert video.notes == [
+            f"both.webm: the picture changes its size ({WIDTH // 2}x{HEIGHT // 2}); shown at {WIDTH}x{HEIGHT}."
+        ]
+
+
+# --- colours and shape -----------------------------------------------------------------------------------------------
+
+
+def quadrant(width, height):
+    """Red in the left top quadrant, else blue."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[...] = (30, 30, 200)
+    image[: height // 2, : width // 2] = (200, 30, 30)
+    return image
+
+
+def corners(frame):
+    """Where red is: the four quadrants of [H, W, 3] in reading order."""
+    height, width = frame.shape[:2]
+    points = [(y, x) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    return [bool(frame[y, x, 0] > 0.5) for y, x in points]
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (1, 0, 0, 1),
+        (-1, 0, 0, 1),
+        (-1, 0, 0, -1),
+        (1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, 1, -1, 0),
+        (0, -1, -1, 0),
+        (0, -1, 1, 0),
+    ],
+)
+def test_a_turned_and_mirrored_video_comes_as_a_player_shows_it(tmp_path, matrix):
+    path = tmp_path / "turned.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(quadrant(96, 64), format="rgb24")))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    place, (a, b, c, d) = data.index(b"tkhd") + 4 + 40, matrix
+    data[place : place + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    # A point goes to x' = a x + c y, y' = b x + d y: the middle of the red quadrant, seen from the middle.
+    x, y = a * -1 + c * -1, b * -1 + d * -1
+    expected = [(x, y) == corner for corner in ((-1, -1), (1, -1), (-1, 1), (1, 1))]
+    with VideoFrames(path) as video:
+        assert (video.width, video.height) == ((96, 64) if a else (64, 96))
+        assert corners(video.read([0])[0]) == expected
+
+
+def test_pixels_that_are_no_squares_become_squares(tmp_path):
+    path = tmp_path / "anamorphic.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(quadrant(48, 64), format="rgb24")))
+        container.mux(stream.encode(None))
+    with VideoFrames(path) as video:
+        assert (video.width, video.height) == (96, 64)
+        assert corners(video.read([0])[0]) == [True, False, False, False]
+
+
+def test_full_range_is_read_as_full_range(tmp_path):
+    path = tmp_path / "full.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        stream.codec_context.color_range = 2
+        planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+        planes[:HEIGHT] = 17
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuvj420p")))
+        container.mux(stream.encode(None))
+    with VideoFrames(path) as video:
+        assert (video.read([0]) * 255 - 17).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(18, "HLG"), (16, "PQ")])
+def test_high_dynamic_range_is_told(tmp_path, transfer, name):
+    path = tmp_path / "hdr.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.color_trc = transfer
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24").reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    with VideoFrames(path) as video:
+        assert [note.split(" and ")[0] for note in video.notes] == [f"hdr.mp4: the video is HDR ({name})"]
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fps", [25, Fraction(30000, 1001), 23.976, Fraction(24)])
