@@ -126,12 +126,10 @@ class SampledSound:
 
     def packets(self, output: av.container.OutputContainer, begin: float) -> Iterator[av.Packet]:
         """The sound as AAC."""
-        channels = len(self.samples)
-        target = _aac(output, channels)
         samples = self.samples[:, round(begin * self.rate) :].float().cpu()
-        if channels not in _LAYOUTS:
-            channels, samples = 1, samples.mean(dim=0, keepdim=True)
-        return self._encoded(target, samples, _LAYOUTS[channels])
+        if len(samples) not in _LAYOUTS:
+            samples = samples.mean(dim=0, keepdim=True)
+        return self._encoded(_aac(output, len(samples)), samples, _LAYOUTS[len(samples)])
 
     def _encoded(self, target: av.AudioStream, samples: Tensor, layout: str) -> Iterator[av.Packet]:
         for first in range(0, samples.shape[1], _BLOCK):

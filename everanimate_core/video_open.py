@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,9 @@ def open_input(source: Source) -> av.container.InputContainer:
     with readable(source):
         try:
             return av.open(place, metadata_errors="replace", options=options)
-        except av.ArgumentError as error:  # what FFmpeg says of a format that is not among ours
+        except av.FFmpegError as error:
+            if error.errno != errno.EINVAL:  # what FFmpeg says of a format that is not among ours
+                raise
             raise VideoError(
                 f"Video: the file must hold pictures or sound of its own, not the names of other files; "
                 f"got {source_name(source)}."
