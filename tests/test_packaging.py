@@ -1,0 +1,46 @@
+"""What is installed: one list for ComfyUI-Manager and for pip, which leaves a ComfyUI's packages as they are."""
+
+import re
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def requirements():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_both_lists_are_one():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL).group(1)
+    assert [str(Requirement(item)) for item in re.findall(r'^    "(.*)",$', listed, re.MULTILINE)] == [
+        str(requirement) for requirement in requirements()
+    ]
+
+
+def test_the_list_is_the_users():
+    names = {requirement.name for requirement in requirements()}
+    assert names == {"safetensors", "einops", "peft", "opencv-python", "av"}
+
+
+def test_what_the_oldest_comfyui_has_is_accepted():
+    has = {"safetensors": "0.4.2", "av": "14.2.0", "opencv-python": "4.11.0.86"}
+    for requirement in requirements():
+        if requirement.name in has and (
+            requirement.marker is None or requirement.marker.evaluate({"python_version": "3.10"})
+        ):
+            assert requirement.specifier.contains(has[requirement.name]), requirement
+
+
+def test_numpy_1_is_not_lifted():
+    """OpenCV from 4.12 on needs numpy 2, which no Python below 3.13 forces on a ComfyUI."""
+    for python in ("3.10", "3.11", "3.12"):
+        (chosen,) = [
+            requirement
+            for requirement in requirements()
+            if requirement.name == "opencv-python" and requirement.marker.evaluate({"python_version": python})
+        ]
+        assert not chosen.specifier.contains("4.12.0.88")
