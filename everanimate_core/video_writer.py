@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 
 import av
 import torch
 from torch import Tensor
 
+from .files import part_file
 from .video import BT601, BT709, Source, VideoError, open_input, open_video
 
 
@@ -213,13 +213,9 @@ def _audio_packets(
 @contextmanager
 def _replacing(path: str | os.PathLike) -> Iterator[av.container.OutputContainer]:
     """A new file that takes the name `path` when it is complete; on an exception it goes and the old one stays."""
-    path = Path(path)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        # faststart: the index goes to the front, so that players can start before the whole file has come.
-        with av.open(str(part), "w", container_options={"movflags": "faststart"}) as container:
-            yield container
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    # faststart: the index goes to the front, so that players can start before the whole file has come.
+    with (
+        part_file(path) as part,
+        av.open(str(part), "w", container_options={"movflags": "faststart"}) as container,
+    ):
+        yield container

@@ -272,8 +272,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
         code, said, complaints = command(animate(out, "--seed", "3"))
         assert (code, said) == (2, "")
         assert complaints == (
-            "Animate Long Video: a run is written by one program at a time (choose another run name or wait); got a "
-            f"second one for {tmp_path / 'my dance.run'}.\n"
+            "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
+            f"wait); got a second one for {tmp_path / 'my dance.run'}.\n"
         )
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
@@ -325,8 +325,9 @@ def test_redo_from_a_chunk_with_another_seed(finished, tmp_path, command):
     code, said, complaints = command(animate(finished))
     assert (code, said) == (2, "")
     assert complaints == (
-        "Animate Long Video: a run is continued with what it was started with (choose another run name, or set resume "
-        "to false; with from_chunk the seed may change); got seed 0 instead of 9.\n"
+        "Animate Long Video: a run is continued with what it was started with (choose another run name or "
+        "--out, or start anew with resume false or --no-resume; with from_chunk the seed may change); "
+        "got seed 0 instead of 9.\n"
     )
     assert state(finished.parent) == before
 
@@ -480,8 +481,9 @@ def test_a_damaged_chunk(finished, uninterrupted, command, damage):
     assert code == 2
     assert said.count(", kept, ") == 4
     assert complaints == (
-        "Animate Long Video: chunk_0004.safetensors must be as it was written (set from_chunk to 4 to make it and all "
-        f"after it again, what is before is kept); got {'no' if damage == 'gone' else 'an altered'} file.\n"
+        "Animate Long Video: chunk_0004.safetensors must be as it was written (make it and all after it "
+        f"again with from_chunk or --from-chunk 4; what is before is kept); "
+        f"got {'no' if damage == 'gone' else 'an altered'} file.\n"
     )
     assert state(finished.parent) == before
     assert command(animate(finished, "--from-chunk", "4"))[0] == 0
