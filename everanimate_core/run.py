@@ -266,17 +266,19 @@ def run(
                 store.set_aside()
             job, manifest = begin(job, store.read_manifest(), from_chunk)
             current = _Run(job, store, codec, manifest, from_chunk)
-            store.prepare()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            probe(path)
-            check_space(job.plan, job.memory, len(manifest.chunks), store.folder, path)
             try:
+                store.prepare()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                probe(path)
+                check_space(job.plan, job.memory, len(manifest.chunks), store.folder, path)
                 result, before = _make_chunks(job, current, sample_chunk, codec, on_chunk)
             except RunError:
                 raise
             except BaseException:
-                # What is finished can be watched; what ended the run is told, not a fault of this.
+                # What is finished can be watched; what ended the run is told, not a fault of this. A program that took
+                # over, though, is why parts of files are missing.
                 with suppress(OSError, av.FFmpegError, VideoError):
+                    store.check_owner()
                     current.join(path)
                 store.leave()
                 raise
