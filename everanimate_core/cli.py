@@ -21,6 +21,7 @@ from .flow import SEED_MODES
 from .frames import FIT_POLICIES
 from .lora import FORMATS, convert, describe, read_lora
 from .memory import KEYFRAMES
+from .messages import one_line
 from .perturbation import RECIPES
 from .plan import CONTINUATIONS
 from .propagation import CLIP_SOURCES
@@ -61,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception) -> None:
     """Print a message, with control characters, which names of files may hold, escaped."""
-    lines = str(error).split("\n")
-    shown = ("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line) for line in lines)
-    print("\n".join(shown), file=sys.stderr)
+    print("\n".join(map(one_line, str(error).split("\n"))), file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ import torch
 
 from . import __version__
 from .fingerprint import digest
+from .messages import shown
 
 # The format says how digests are made, too: a run goes on with those that it was begun with.
 FORMAT = "everanimate-run-2"
@@ -76,6 +77,7 @@ class Manifest:
     def from_json(cls, content: bytes) -> "Manifest":
         """Read what to_json wrote; ManifestError when it was altered or comes from a version to come."""
         try:
+            # Python's own reader: 0.1.0 wrote NaN where there was no value, and its digest covers that.
             content = json.loads(content)
             version, body = content["format"], content["run"]
             other = isinstance(version, str) and version.startswith("everanimate-run-") and version not in FORMATS
@@ -84,7 +86,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, RecursionError):
             other = intact = False
         if other:
-            raise ManifestError(f"one of another version of EverAnimate (format {version[:40]!a})")
+            raise ManifestError(f"one of another version of EverAnimate (format {shown(version)})")
         if not intact:
             raise ManifestError("an altered one")
         return cls(*_checked(body), version)

@@ -11,7 +11,7 @@ what the chunk depends on and, through the key before it, the memory: what did n
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class RunStore:
         """Raise OwnershipLost when another program took over."""
         self._check_owner()
 
-    def part(self, path: Path):
+    def part(self, path: Path) -> AbstractContextManager[Path]:
         """`files.part_file` for a file of this run: it gets its name only while the run is ours."""
         return part_file(path, self._check_owner)
 
