@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the run failed or was stopped (the message says what was k
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from subprocess import list2cmdline
 
 from safetensors import SafetensorError
 
@@ -19,6 +21,7 @@ from .flow import SEED_MODES
 from .frames import FIT_POLICIES
 from .lora import FORMATS, convert, describe, read_lora
 from .memory import KEYFRAMES
+from .messages import one_line
 from .perturbation import RECIPES
 from .plan import CONTINUATIONS
 from .propagation import CLIP_SOURCES
@@ -37,20 +40,29 @@ LORA_DTYPES = ("float32", "float16", "bfloat16")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the encoding of a terminal or log file does not have must not end a run.
+        stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         options.command(options)
     except KeyboardInterrupt:
-        again = shlex.join([*arguments, *options.to_go_on])
+        join = list2cmdline if os.name == "nt" else shlex.join
+        again = join([*arguments, *options.to_go_on])
         print(f"Stopped; {options.kept}. Go on with: everanimate {again}", file=sys.stderr)
         return FAILED
     except (ValueError, FileNotFoundError, IsADirectoryError, ImportError) as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return REFUSED
     except (RunFailed, OSError, SafetensorError) as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return FAILED
     return DONE
+
+
+def _complain(error: Exception) -> None:
+    """Print a message, with control characters, which names of files may hold, escaped."""
+    print("\n".join(map(one_line, str(error).split("\n"))), file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,29 +16,45 @@ from pathlib import Path
 
 # On Windows, virus scanners and indexers hold a new file for moments, and it cannot be renamed meanwhile.
 _PATIENCE = (0.05, 0.2, 1.0)
+_PART = re.compile(r"\.everanimate-([0-9a-f]{16})-[0-9a-f]{8}\.part(\..*)?")
 
 
 @contextmanager
-def part_file(path: str | os.PathLike) -> Iterator[Path]:
+def part_file(path: str | os.PathLike, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """An empty, hidden file beside `path`, with its suffix; what the block writes there is called `path` at its end.
 
     The content is on the disk before it has the name. When the block raises, the part is deleted and an older file of
-    that name stays as it is. The folder must exist.
+    that name stays as it is. The folder must exist. check is called before the file gets its name; what it raises is
+    raised here, as if the block had.
     """
     path = Path(path)
-    part = path.with_name(f".everanimate-{_name_digest(path)}-{secrets.token_hex(4)}.part{path.suffix}")
-    # O_EXCL: never through a link, never into a file that is there.
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    part = _new_part(path)
     mode = part.stat().st_mode
     try:
         yield part
-        part.chmod(mode)  # some writers put a file of their own, readable for one user only, in its place
+        check()
+        # Some writers put a file of their own in its place, which one user alone can read. (Some volumes refuse chmod.)
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         sync_file(part)
+        check()
         _replace(part, path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def probe(path: str | os.PathLike) -> float:
+    """The time now, in seconds, by the clock of the volume that `path` lies on.
+
+    A part of `path` is made and deleted for it: OSError where no file can be made beside `path`.
+    """
+    part = _new_part(Path(path))
+    try:
+        return part.stat().st_mtime
+    finally:
+        part.unlink()
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -57,13 +73,11 @@ def clear_parts(path: str | os.PathLike) -> None:
     Only for whoever has `path` to itself: a part that is still being written would go too.
     """
     path = Path(path)
-    if path.is_dir():
-        folder, names = path, re.compile(r"\.everanimate-[0-9a-f]{16}-[0-9a-f]{8}\.part(\..*)?")
-    else:
-        folder, names = path.parent, re.compile(rf"\.everanimate-{_name_digest(path)}-[0-9a-f]{{8}}\.part(\..*)?")
-    with suppress(FileNotFoundError):
+    folder, wanted = (path, None) if path.is_dir() else (path.parent, _name_digest(path))
+    with suppress(FileNotFoundError, NotADirectoryError):
         for found in list(folder.iterdir()):
-            if names.fullmatch(found.name):
+            part = _PART.fullmatch(found.name)
+            if part and wanted in (None, part[1]):
                 with suppress(OSError):
                     found.unlink()
 
@@ -90,9 +104,21 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.close(handle)
 
 
+def _new_part(path: Path) -> Path:
+    """Make an empty part of `path`."""
+    part = path.with_name(f".everanimate-{_name_digest(path)}-{secrets.token_hex(4)}.part{path.suffix}")
+    # O_EXCL: never through a link, never into a file that is there.
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return part
+
+
 def _name_digest(path: Path) -> str:
-    """Stands for a file's name in that of its parts, which must not become longer than a name may be."""
-    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    """Stands for a file's name in that of its parts, which must not become longer than a name may be.
+
+    A part that is itself written by way of a part counts as one of the file that it becomes.
+    """
+    part = _PART.fullmatch(path.name)
+    return part[1] if part else hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .flow import chunk_seed
-from .geometry import latent_frames, pixel_frames
+from .geometry import LATENT_CHANNELS, latent_frames, pixel_frames
 from .memory import Codec, ContextMemory, channel_statistics, check_keyframes, retake_identity, select_keyframes
 from .plan import ChunkPlan, continued_index
 from .rates import shown_at
@@ -197,6 +197,36 @@ def decode_chunk(latents: Tensor, memory: ContextMemory, codec: Codec, latent_co
     return frames[-pixel_frames(latents.shape[2]) :]
 
 
+def check_latents(
+    latents: object, plan: ChunkPlan, memory: ContextMemory, index: int, who: str = "Propagate Latents"
+) -> None:
+    """Raise ValueError, in the name of `who`, unless `latents` can be those of chunk `index`.
+
+    They are a float32 tensor [1, 16, T, h, w] of finite numbers, of the plan's length and the memory's size.
+    """
+    kind, expected = (1, LATENT_CHANNELS), (latent_frames(plan.chunk_frames), *memory.identity.shape[3:])
+    if not isinstance(latents, Tensor) or latents.dtype != torch.float32:
+        got = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
+        raise ValueError(f"{who}: a chunk's latents must be a float32 tensor; got {got} for chunk {index}.")
+    if latents.ndim != 5 or tuple(latents.shape[:2]) != kind:
+        raise ValueError(
+            f"{who}: a chunk's latents must be Wan latents of one video ({[*kind, *expected]}); "
+            f"got {list(latents.shape)} for chunk {index}."
+        )
+    if tuple(latents.shape[2:]) != expected:
+        raise ValueError(
+            f"{who}: a chunk's latents must be {list(expected)} frames, height, width, anchors cut; "
+            f"got {list(latents.shape[2:])}."
+        )
+    bad = int((~latents.isfinite()).sum())
+    if bad:
+        raise ValueError(
+            f"{who}: a chunk's latents must be finite numbers (sample with the model in bf16 or fp32 instead of fp16, "
+            f"without fast modes, with a lower cfg, or with another sampler or other sigmas); got {bad} of "
+            f"{latents.numel()} values that are NaN or infinite in chunk {index}."
+        )
+
+
 def hand_over(
     plan: ChunkPlan,
     memory: ContextMemory,
@@ -216,13 +246,13 @@ def hand_over(
     """
     plan.check_index(index, "Propagate Latents")
     check_keyframes(keyframes, pose)
-    expected = latent_frames(plan.chunk_frames), *memory.identity.shape[3:]
-    if tuple(latents.shape[2:]) != expected:
-        raise ValueError(
-            f"Propagate Latents: a chunk's latents must be {list(expected)} frames, height, width, anchors cut; "
-            f"got {list(latents.shape[2:])}."
-        )
+    check_latents(latents, plan, memory, index)
     frames = decode_chunk(latents, memory, codec, latent_context)
+    if not frames.isfinite().all():
+        raise ValueError(
+            f"Propagate Latents: the decoded frames of chunk {index} must be finite numbers (decode with the VAE in "
+            "bf16 or fp32 instead of fp16); got NaN or infinity."
+        )
     if memory.statistics is None:
         memory = replace(memory, statistics=channel_statistics(latents))
     missing = memory.identity_count - memory.reference_latents.shape[2]

@@ -32,12 +32,12 @@ class Sound(Protocol):
 class FileSound:
     """The sound of a video or sound file: its first stream that can be decoded.
 
-    The file is opened once, and again only where it cannot be read from its start otherwise. notes: what whoever uses
+    source: the file. It is opened once, and again only where it cannot be read from its start otherwise. notes: what whoever uses
     it should know, a line each. Raises VideoError for a file that cannot be read.
     """
 
     def __init__(self, source: Source):
-        self._source = source
+        self.source = source
         self._container = open_input(source)
         try:
             with readable(source):
@@ -59,7 +59,7 @@ class FileSound:
     @property
     def notes(self) -> list[str]:
         """What is left out."""
-        name, streams = source_name(self._source), len(self._container.streams.audio)
+        name, streams = source_name(self.source), len(self._container.streams.audio)
         if self._number is None:
             return [f"{name}: its sound cannot be decoded and is left out."] if streams else []
         return [f"{name}: sound stream {self._number + 1} is used; those before cannot be decoded."][: self._number]
@@ -114,7 +114,7 @@ class FileSound:
 
     def _reopen(self) -> None:
         self._container.close()
-        self._container = open_input(self._source)
+        self._container = open_input(self.source)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ TOTAL, CHUNKS = 32, 6
 # At this size the encoder is deterministic, so that whole files can be compared. (At many others, x264 decides on the
 # quality of a B-frame by memory that it never set.)
 WIDTH, HEIGHT = 32, 16
-# EVERANIMATE_KILLS=20 is the whole proof; a few are enough to notice that something broke.
-KILLS = int(os.environ.get("EVERANIMATE_KILLS", "3"))
+# Kills of each kind. EVERANIMATE_KILLS=30 is the whole proof; a few are enough to notice that something broke.
+KILLS = int(os.environ.get("EVERANIMATE_KILLS", "2"))
 INPUTS = ["--reference", str(DATA / "reference.jpg"), "--pose", str(DATA / "pose.mp4")]
 NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT)]
 CHUNKING = ["--chunk-frames", "9", "--overlap", "4", "--steps", "2", "--frames", str(TOTAL)]
@@ -242,7 +242,12 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_happened(uninterrupte
         seconds /= 2
     else:
         pytest.fail("the run always ended before it could be killed")
-    kept = {name: file for name, file in state(tmp_path).items() if ".part" not in name}
+    assert_it_goes_on(out, video, line)
+
+
+def assert_it_goes_on(out, video, line=0):
+    """The killed run that is to make `out` goes on; at least `line` chunks are there, and the result is as `video`."""
+    kept = {name: file for name, file in state(out.parent).items() if ".part" not in name}
     manifest = out.with_suffix(".run") / "manifest.json"
     done = len(json.loads(manifest.read_text())["run"]["chunks"]) if manifest.exists() else 0
     assert line <= done
@@ -252,11 +257,72 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_happened(uninterrupte
     assert [", kept, " in line for line in said.splitlines()[:CHUNKS]] == [True] * done + [False] * (CHUNKS - done)
     assert_same_result(result(out), result(video))
     assert torch.equal(frames_of(out)[0], frames_of(video)[0])
-    after = state(tmp_path)
+    after = state(out.parent)
     for name in kept:
         if name.startswith("dance.run/") and any(f"_{index:04d}." in name for index in range(done)):
             assert after[name] == kept[name], name
     assert not [name for name in after if ".part" in name]
+
+
+# The command, killed at the n-th of the steps by which it writes: names given and taken, files and folders made and
+# flushed. It says the number of each step.
+KILLED_AT_A_STEP = """
+import os, signal, sys
+
+last, done, flush = int(sys.argv[1]), 0, os.fsync
+
+def step(event):
+    global done
+    if done == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done += 1
+    print(done, file=steps, flush=True)
+
+def watch(event, arguments):
+    made = event == "open" and ".everanimate-" in str(arguments[0]) and arguments[2] & os.O_EXCL
+    if made or event in ("os.rename", "os.remove", "os.mkdir") and root in str(arguments[0]):
+        step(event)
+
+def fsync(handle):
+    step("fsync")
+    flush(handle)
+
+root, steps = sys.argv[2], open(sys.argv[2] + ".steps", "w")
+os.fsync = fsync
+from everanimate_core.cli import main
+sys.addaudithook(watch)
+main(sys.argv[3:])
+"""
+
+
+def at_a_step(number, out):
+    """Run the command in a process that is killed at step `number` of its writing; how many steps it made."""
+    command = [sys.executable, "-c", KILLED_AT_A_STEP, str(number), str(out.parent), *animate(out)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    steps = len(Path(f"{out.parent}.steps").read_text().split())
+    assert ended.returncode == (-signal.SIGKILL if steps == number else 0), ended.stderr
+    return steps
+
+
+@pytest.fixture(scope="session")
+def steps(tmp_path_factory):
+    """The number of steps of a whole run."""
+    return at_a_step(10**9, tmp_path_factory.mktemp("steps") / "dance.mp4")
+
+
+@posix_only
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_killed_in_its_checks_and_parts_a_run_ends_as_if_nothing_had_happened(uninterrupted, steps, tmp_path, kill):
+    out = tmp_path / "out" / "dance.mp4"
+    out.parent.mkdir()
+    # The first among the checks before the first chunk, the second while the parts of files get their names.
+    number = kill % 8 if kill % 2 == 0 else random.Random(kill).randrange(8, steps)
+    assert at_a_step(number, out) == number
+    if kill % 3 == 0:
+        # Killed again while it clears what the first kill left, and in what follows.
+        at_a_step(random.Random(kill).randrange(8), out)
+    assert_it_goes_on(out, uninterrupted[0])
 
 
 @posix_only
@@ -272,8 +338,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
         code, said, complaints = command(animate(out, "--seed", "3"))
         assert (code, said) == (2, "")
         assert complaints == (
-            "Animate Long Video: a run is written by one program at a time (choose another run name or wait); got a "
-            f"second one for {tmp_path / 'my dance.run'}.\n"
+            "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
+            f"wait); got a second one for {tmp_path / 'my dance.run'}.\n"
         )
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
@@ -325,8 +391,9 @@ def test_redo_from_a_chunk_with_another_seed(finished, tmp_path, command):
     code, said, complaints = command(animate(finished))
     assert (code, said) == (2, "")
     assert complaints == (
-        "Animate Long Video: a run is continued with what it was started with (choose another run name, or set resume "
-        "to false; with from_chunk the seed may change); got seed 0 instead of 9.\n"
+        "Animate Long Video: a run is continued with what it was started with (choose another run name or "
+        "--out, or start anew with resume false or --no-resume; with from_chunk the seed may change); "
+        "got seed 0 instead of 9.\n"
     )
     assert state(finished.parent) == before
 
@@ -480,8 +547,9 @@ def test_a_damaged_chunk(finished, uninterrupted, command, damage):
     assert code == 2
     assert said.count(", kept, ") == 4
     assert complaints == (
-        "Animate Long Video: chunk_0004.safetensors must be as it was written (set from_chunk to 4 to make it and all "
-        f"after it again, what is before is kept); got {'no' if damage == 'gone' else 'an altered'} file.\n"
+        "Animate Long Video: chunk_0004.safetensors must be as it was written (make it and all after it "
+        f"again with from_chunk or --from-chunk 4; what is before is kept); "
+        f"got {'no' if damage == 'gone' else 'an altered'} file.\n"
     )
     assert state(finished.parent) == before
     assert command(animate(finished, "--from-chunk", "4"))[0] == 0
@@ -530,6 +598,22 @@ def test_a_place_that_cannot_be_written(tmp_path, command, place):
     assert (code, said) == (1, "")
     assert complaints.startswith("Animate Long Video: the run's files must be writable and the disk not full; got ")
     assert "0 finished chunks" in complaints
+
+
+def test_names_that_the_output_cannot_show_end_no_run(tmp_path):
+    out = tmp_path / "\u8df3\u821e \u2744.mp4"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "everanimate_core", *animate(out, "--frames", "9")]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\\u2744.mp4" in ended.stdout
+    assert out.exists()
+
+
+def test_control_characters_of_names_are_shown_escaped(tmp_path, command):
+    code, said, complaints = command(animate(tmp_path / "dance.mp4", "--model", "\x1b[2J\x07none"))
+    assert (code, said) == (2, "")
+    assert complaints == "--model: must be a folder or file that is there; got \\x1b[2J\\x07none.\n"
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

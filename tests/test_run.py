@@ -345,7 +345,8 @@ def test_a_run_whose_first_chunk_differs_is_another_run(whole, job, changes):
     before = whole.everything()
     assert refusal(whole.start, job(**changes)) == (
         "Animate Long Video: the first chunk's pose, face, background and prompt must be the run's own (choose another "
-        f"run name, or set resume to false); got others, and 6 finished chunks in {whole.store.folder}."
+        f"run name or --out, or start anew with resume false or --no-resume); "
+        f"got others, and 6 finished chunks in {whole.store.folder}."
     )
     assert whole.sampler.made == []
     assert whole.everything() == before
@@ -455,8 +456,9 @@ def test_redo_from_a_chunk_with_another_seed(whole, job, fresh):
     assert (whole.sampler.made, whole.kept) == ([], [0, 1, 2, 3, 4, 5])
     before = whole.everything()
     assert refusal(whole.start, job()) == (
-        "Animate Long Video: a run is continued with what it was started with (choose another run name, or set resume "
-        "to false; with from_chunk the seed may change); got seed 0 instead of 7."
+        "Animate Long Video: a run is continued with what it was started with (choose another run name or "
+        "--out, or start anew with resume false or --no-resume; with from_chunk the seed may change); "
+        "got seed 0 instead of 7."
     )
     assert whole.everything() == before
     whole.start(job(44, seed=7))
@@ -548,8 +550,8 @@ def test_a_run_is_continued_with_what_it_was_started_with(place, job, changes, m
     place.start(job(14))
     before = place.everything()
     assert refusal(place.start, job(**changes)) == (
-        "Animate Long Video: a run is continued with what it was started with (choose another run name, or set resume "
-        f"to false; with from_chunk the seed may change); got {message}."
+        "Animate Long Video: a run is continued with what it was started with (choose another run name or "
+        f"--out, or start anew with resume false or --no-resume; with from_chunk the seed may change); got {message}."
     )
     if "seed" not in changes:
         assert message in refusal(place.start, job(**changes), from_chunk=1)
@@ -769,8 +771,8 @@ def test_killed_before_every_rename(tmp_path, codec, job, fresh, redo):
         place.start(task, **options)
         assert_same_result(place.result(), expected)
         assert not [path for path in root.rglob("*") if ".part" in path.name]
-    # Manifest, latents, chunk, segment, manifest for each chunk, and the video.
-    assert number == (6 if redo else 11)
+    # Manifest, latents, chunk, segment (closed, and named), manifest for each chunk, and the video, as a segment.
+    assert number == (8 if redo else 14)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -798,8 +800,8 @@ def test_a_damaged_chunk_is_named_and_can_be_made_again(whole, job, damage, got)
     damage(whole.store.chunk_path(3))
     damaged = whole.everything()
     assert refusal(whole.start, job()) == (
-        "Animate Long Video: chunk_0003.safetensors must be as it was written (set from_chunk to 3 to make it and all "
-        f"after it again, what is before is kept); got {got} file."
+        "Animate Long Video: chunk_0003.safetensors must be as it was written (make it and all after it "
+        f"again with from_chunk or --from-chunk 3; what is before is kept); got {got} file."
     )
     assert whole.sampler.made == []
     assert whole.everything() == damaged
@@ -905,8 +907,8 @@ def test_a_second_writer_is_refused_at_once(place, job):
     with RunStore(place.store.folder).locked():
         for options in ({}, {"resume": False}, {"from_chunk": 1}):
             assert refusal(place.start, job(), **options) == (
-                "Animate Long Video: a run is written by one program at a time (choose another run name or wait); got "
-                f"a second one for {place.store.folder}."
+                "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
+                f"wait); got a second one for {place.store.folder}."
             )
     assert place.sampler.made == []
     assert place.everything() == before

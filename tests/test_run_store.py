@@ -12,7 +12,7 @@ import torch
 import everanimate_core
 from everanimate_core.fingerprint import file_digest
 from everanimate_core.memory import build_memory
-from everanimate_core.run_store import ChunkRecord, Manifest, RunError, RunStore, atomic_write, run_folder
+from everanimate_core.run_store import ChunkRecord, Manifest, RunError, RunStore, run_folder
 
 KEY = "0123456789abcdef"
 
@@ -91,39 +91,18 @@ def test_links_that_stay_inside_are_followed(tmp_path):
     assert run_folder(tmp_path / "link", "dance") == tmp_path / "everanimate" / "dance"
 
 
-# --- whole files or none ---------------------------------------------------------------------------------------------
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file"
-
-    def fail(part):
-        part.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        atomic_write(path, fail)
-    assert list(path.parent.iterdir()) == []
-    atomic_write(path, lambda part: part.write_text("old"))
-    with pytest.raises(OSError, match="disk full"):
-        atomic_write(path, fail)
-    assert path.read_text() == "old"
-    atomic_write(path, lambda part: part.write_text("new"))
-    assert path.read_text() == "new"
-    assert list(path.parent.iterdir()) == [path]
-
-
 # --- the manifest ----------------------------------------------------------------------------------------------------
 
 
 def test_the_manifest_comes_back_as_it_was(store):
+    store.prepare()
     assert store.read_manifest() is None
     settings = {"network": "é", "sigmas": [1.0, 1 / 3, 0.0], "none": None, "yes": True, "fps": "24000/1001"}
-    manifest = Manifest(settings, {"0": 1, "10": 3, "9": 2}, (record(), record(drift=float("inf"))))
+    manifest = Manifest(settings, {"0": 1, "10": 3, "9": 2}, (record(), record(drift=None)))
     store.write_manifest(manifest)
     assert store.read_manifest() == manifest
     assert store.read_manifest().seed == 3
-    assert json.loads((store.folder / "manifest.json").read_text())["format"] == "everanimate-run-1"
+    assert json.loads((store.folder / "manifest.json").read_text())["format"] == "everanimate-run-2"
 
 
 def altered(text, **changes):
@@ -138,7 +117,7 @@ def altered(text, **changes):
         lambda text: text.replace('"noise_seed": 18446744073709551615', '"noise_seed": 0'),
         lambda text: text.replace('"network": "tiny"', '"network": "other"'),
         lambda text: text.replace('"0": 5', '"0": 6'),
-        lambda text: altered(text, format="everanimate-run-2"),
+        lambda text: altered(text, format="everanimate-run-1"),
         lambda text: altered(text, digest="0" * 32),
         lambda text: altered(text, run={}),
         lambda text: text[:-1],
@@ -151,14 +130,16 @@ def altered(text, **changes):
     ],
 )
 def test_an_altered_manifest_is_refused(store, alter):
+    store.prepare()
     store.write_manifest(Manifest({"network": "tiny"}, {"0": 5}, (record(),)))
     path = store.folder / "manifest.json"
     text = path.read_text()
     assert alter(text) != text
     path.write_text(alter(text))
     assert refusal(store.read_manifest) == (
-        "Animate Long Video: the run's manifest.json must be as it was written (restore it, or start anew under "
-        f"another run name; the chunks in {store.folder} are untouched); got an altered one."
+        "Animate Long Video: the run's manifest.json must be as it was written (restore it, or start anew with resume "
+        f"false or --no-resume: the old run is set aside, the chunks in {store.folder} are untouched); got an altered "
+        "one."
     )
     assert path.read_text() == alter(text)
 
@@ -173,6 +154,7 @@ def test_a_manifest_that_is_no_text_is_refused(store):
 
 
 def test_what_was_sampled_is_found_under_its_key(store, latents):
+    store.prepare()
     assert store.sampled_latents(3, KEY) is None
     chunk = latents(7)[:, :, 4:]
     store.save_latents(3, KEY, chunk)
@@ -231,6 +213,7 @@ def written(store, index):
 
 
 def test_a_chunk_comes_back_with_its_memory(store, memories):
+    store.prepare()
     before, first, after, second, last = memories
     store.save_chunk(0, KEY, first, before, after)
     store.save_chunk(1, KEY, second, after, last)
@@ -245,6 +228,7 @@ def test_a_chunk_comes_back_with_its_memory(store, memories):
 
 
 def test_what_was_read_does_not_change_with_the_file(store, memories):
+    store.prepare()
     before, first, after, *_ = memories
     store.save_chunk(0, KEY, first, before, after)
     found, memory = store.load_chunk(0, written(store, 0), before)
@@ -258,6 +242,7 @@ def test_what_was_read_does_not_change_with_the_file(store, memories):
 
 @pytest.mark.parametrize(("damage", "got"), [("cut", "an altered"), ("gone", "no")])
 def test_a_damaged_chunk_is_refused(store, memories, damage, got):
+    store.prepare()
     before, first, after, *_ = memories
     store.save_chunk(12, KEY, first, before, after)
     chunk = written(store, 12)
@@ -266,8 +251,8 @@ def test_a_damaged_chunk_is_refused(store, memories, damage, got):
     if damage == "gone":
         path.unlink()
     assert refusal(store.load_chunk, 12, chunk, before) == (
-        "Animate Long Video: chunk_0012.safetensors must be as it was written (set from_chunk to 12 to make it and all "
-        f"after it again, what is before is kept); got {got} file."
+        "Animate Long Video: chunk_0012.safetensors must be as it was written (make it and all after it "
+        f"again with from_chunk or --from-chunk 12; what is before is kept); got {got} file."
     )
 
 
@@ -282,8 +267,8 @@ def test_one_writer_at_a_time(tmp_path, monkeypatch):
         monkeypatch.chdir(folder.parent)
         for other in (RunStore(folder), RunStore("dance"), RunStore("./x/../dance"), store):
             assert refusal(other.locked().__enter__) == (
-                "Animate Long Video: a run is written by one program at a time (choose another run name or wait); "
-                f"got a second one for {folder}."
+                "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
+                f"wait); got a second one for {folder}."
             )
         with RunStore(folder.with_name("other")).locked():
             pass
@@ -315,6 +300,7 @@ def test_a_run_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     store = RunStore(".")
     with store.locked():
+        store.prepare()
         store.write_manifest(Manifest({}, {"0": 0}))
     assert [path.name for path in folder.iterdir()] == ["manifest.json"]
 
@@ -333,6 +319,7 @@ def test_old_runs_are_set_aside_under_new_names(store):
 
 def test_the_manifest_names_the_versions_that_made_it(tmp_path):
     store = RunStore(tmp_path / "run")
+    store.prepare()
     store.write_manifest(Manifest({}, {"0": 0}))
     content = json.loads((store.folder / "manifest.json").read_text())
     assert content["versions"] == {"everanimate": everanimate_core.__version__, "torch": torch.__version__}
