@@ -6,7 +6,7 @@ Used by the ComfyUI node and by the command line alike; both supply `sample_chun
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,8 @@ class Job:
 
     settings: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a run is only
     continued with the same. prompts: digest of each chunk's prompt, the last serves all that follow. fps: of the
-    result. audio_from: the video whose sound goes with it, from audio_start seconds on.
+    result. audio_from: the video whose sound goes with it, from audio_start seconds on. earlier: by the format of older
+    manifests, what the versions that wrote them had as settings and prompts for the same run.
     """
 
     plan: ChunkPlan
@@ -56,6 +57,7 @@ class Job:
     restoration: Restoration = OFF
     audio_from: Any = None
     audio_start: float = 0
+    earlier: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] = field(default_factory=dict)
 
     def constants(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""

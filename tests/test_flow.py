@@ -81,8 +81,8 @@ def test_denoise_keeps_the_end_of_the_longer_schedule(steps, denoise, whole):
 
 def test_schedule_errors():
     assert refusal(sigma_schedule, 0) == "EverAnimate Sigmas: steps must be at least 1 (20); got 0."
-    assert refusal(sigma_schedule, 20, 0.0) == "EverAnimate Sigmas: shift must be above 0 (5.0); got 0.0."
-    assert refusal(sigma_schedule, 20, -1.0) == "EverAnimate Sigmas: shift must be above 0 (5.0); got -1.0."
+    assert refusal(sigma_schedule, 20, 0.0) == "EverAnimate Sigmas: shift must be above 0 and finite (5.0); got 0.0."
+    assert refusal(sigma_schedule, 20, -1.0) == "EverAnimate Sigmas: shift must be above 0 and finite (5.0); got -1.0."
     for denoise in (0.0, -0.5, 1.01):
         expected = f"EverAnimate Sigmas: denoise must lie above 0 and up to 1 (1.0); got {denoise}."
         assert refusal(sigma_schedule, 20, 5.0, denoise) == expected
