@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..everanimate_core.finite import check_number
-from ..everanimate_core.lora import check_coverage, host_state_dict, read_lora
+from ..everanimate_core.lora import LoraError, check_coverage, host_state_dict, read_lora
 from . import widgets
 from .alignment import align_model
 
@@ -55,7 +55,7 @@ class EverAnimateLoadLora(io.ComfyNode):
 
 
 def check_not_doubled(lora_name: str, before, after) -> None:
-    """Raise ValueError when a layer of the LoRA that made MODEL `after` of `before` was on `before` already.
+    """Raise LoraError when a layer of the LoRA that made MODEL `after` of `before` was on `before` already.
 
     The same weights in another number type, under other names or with another strength are the same. Other LoRAs may
     be on the same layers.
@@ -67,9 +67,9 @@ def check_not_doubled(lora_name: str, before, after) -> None:
         if any(_same(old, new) for _, new, *_ in patches[len(there) :] for _, old, *_ in there):
             doubled.append(name)
     if doubled:
-        raise ValueError(
-            f"Load EverAnimate LoRA: a LoRA is added to a model once (remove the other loader, or change its strength "
-            f"instead); got {lora_name}, of which {len(doubled)} layers are on the model already ({doubled[0]})."
+        got = f"{lora_name}, of which {len(doubled)} layers are on the model already ({doubled[0]})"
+        raise LoraError(
+            "a LoRA is added to a model once", "remove the other loader, or change its strength instead", got
         )
 
 
