@@ -125,7 +125,7 @@ def test_a_lora_that_holds_alpha_is_the_same_as_one_that_does_not(comfy, release
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
 def test_a_strength_that_is_no_number(comfy, released, strength):
-    with pytest.raises(ValueError, match=r"Load EverAnimate LoRA: strength must be a number, not NaN or infinity"):
+    with pytest.raises(ValueError, match=rf"^Load EverAnimate LoRA: strength .*; got {strength}\.$"):
         load(comfy, released[0], strength)
 
 
