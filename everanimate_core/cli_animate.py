@@ -15,6 +15,7 @@ from .backends.wan_checkpoint import load_transformer, load_vae
 from .backends.wan_codec import WanCodec
 from .backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from .fingerprint import digest, weights_digest
+from .finite import WarnOfBlank, check_number
 from .flow import sigma_schedule
 from .frames import FittedFrames, fit_frames
 from .geometry import check_size
@@ -43,6 +44,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
     """
     _check_out(options)
     check_size(options.width, options.height)
+    check_number("animate", "--cfg", options.cfg, "1.0")
     references = torch.cat([_reference(path, options, report) for path in options.reference])
     with _drivers(options, report) as drivers, FileSound(options.pose) as sound:
         for note in sound.notes:
@@ -55,9 +57,10 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
         sigmas = sigma_schedule(options.steps, options.shift)
         restoration = Restoration(options.restore, options.restore_schedule, options.restore_target)
         model = _load(options, prompts)
+        codec = WarnOfBlank(model.codec, report)
         job = Job(
             plan,
-            build_memory(references, model.codec, options.identity_latents, options.motion_latents),
+            build_memory(references, codec, options.identity_latents, options.motion_latents),
             drivers,
             settings={
                 "network": weights_digest(model.transformer.state_dict().items()),
@@ -87,7 +90,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
             job,
             RunStore(options.run or options.out.with_suffix(".run")),
             partial(model.sample_chunk, sigmas=sigmas),
-            model.codec,
+            codec,
             options.out,
             options.resume,
             options.from_chunk,

@@ -1,4 +1,4 @@
-"""Digests of tensors and plain values: what a chunk of a run was made from, in a few bytes."""
+"""Digests of tensors, networks and plain values: what a chunk of a run was made from, in a few bytes."""
 
 import hashlib
 import json
@@ -28,13 +28,20 @@ def digest(*parts: Tensor | str | int | float | bool | Mapping | list | tuple | 
 
 
 def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """Stands for a network: names, types and shapes of its tensors and a few values of each."""
+    """Stands for a network: names, types and shapes of its tensors and a few values of each, at the same places."""
     parts: list[Any] = []
     for name, weight in sorted(weights, key=lambda item: item[0]):
-        flat = weight.detach().flatten()
-        step = max(1, flat.numel() // SAMPLES_PER_WEIGHT)
-        parts += [name, flat[::step][:SAMPLES_PER_WEIGHT].clone(), list(weight.shape)]
+        parts += [name, _samples(weight.detach()), list(weight.shape)]
     return digest(*parts)
+
+
+def _samples(weight: Tensor) -> Tensor:
+    """SAMPLES_PER_WEIGHT values of a tensor, evenly spaced, all of a smaller one: [n], without copying the tensor."""
+    step = max(1, weight.numel() // SAMPLES_PER_WEIGHT)
+    if weight.is_contiguous():
+        return weight.flatten()[::step][:SAMPLES_PER_WEIGHT].clone()
+    places = torch.arange(0, weight.numel(), step, device=weight.device)[:SAMPLES_PER_WEIGHT]
+    return weight[torch.unravel_index(places, weight.shape)]
 
 
 def file_digest(path: str | PathLike) -> str:

@@ -5,6 +5,9 @@
 The paper (arXiv 2605.15042, Eq. 4-5) runs t = 1 - sigma from noise to data with v = z - eps, minus ours.
 """
 
+from itertools import pairwise
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -24,14 +27,38 @@ def sigma_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Tens
     denoise in (0, 1] keeps the last `steps` of a schedule of steps / denoise, so that sampling starts from a lower
     noise level (1 starts from pure noise, sigma = 1).
     """
-    if steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"EverAnimate Sigmas: steps must be at least 1 (20); got {steps}.")
-    if shift <= 0:
-        raise ValueError(f"EverAnimate Sigmas: shift must be above 0 (5.0); got {shift}.")
+    # Written so that they catch NaN, which is neither above nor below anything.
+    if not 0 < shift < inf:
+        raise ValueError(f"EverAnimate Sigmas: shift must be above 0 and finite (5.0); got {shift}.")
     if not 0 < denoise <= 1:
         raise ValueError(f"EverAnimate Sigmas: denoise must lie above 0 and up to 1 (1.0); got {denoise}.")
     levels = torch.linspace(1, 0, int(steps / denoise) + 1)[:-1]
-    return torch.cat([shifted(levels, shift), torch.zeros(1)])[-(steps + 1) :]
+    sigmas = torch.cat([shifted(levels, shift), torch.zeros(1)])[-(steps + 1) :]
+    # A shift beyond what float32 can tell apart leaves levels that do not fall.
+    check_sigmas(sigmas, f"EverAnimate Sigmas (shift {shift})")
+    return sigmas
+
+
+def check_sigmas(sigmas: Tensor, who: str = "Animate Long Video") -> None:
+    """Raise ValueError, in the name of `who`, unless these are noise levels that a chunk can be sampled with.
+
+    They are one list of at least two finite values, from at most 1 (noise) falling to exactly 0 (data).
+    """
+    rule = f"{who}: sigmas must fall from step to step, from at most 1 to exactly 0 (1.0, 0.9375, 0.8333, 0.625, 0.0)"
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(f"{rule}; got values of shape {list(sigmas.shape)}, which make no step.")
+    levels = sigmas.tolist()
+    for step, (level, following) in enumerate(pairwise(levels)):
+        # NaN and infinity fail it, too.
+        if not inf > level > following > -inf:
+            raise ValueError(f"{rule}; got {level:g} followed by {following:g} in step {step}.")
+    # Other programs round: 1.0000001 is noise, 14.6 is another model's.
+    if levels[0] > 1.001:
+        raise ValueError(f"{rule}; got {levels[0]:g} at first, the noise level of another kind of model.")
+    if levels[-1] != 0:
+        raise ValueError(f"{rule}; got {levels[-1]:g} at last.")
 
 
 def interpolate(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:

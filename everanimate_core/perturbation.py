@@ -10,10 +10,11 @@ once a clip, apart from doing it: every frame gets the same, and a Perturbation 
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from .packages import needed
 
 RECIPES = ("released", "paper")
 
@@ -163,6 +164,7 @@ def _perturbed(perturbation: Perturbation, frame: np.ndarray) -> np.ndarray:
 
 def equalise(frame: np.ndarray, clahe: Clahe) -> np.ndarray:
     """CLAHE on the L of Lab, in 8 bits as the authors have it: the clip limit is relative to 256 bins."""
+    cv2 = needed("cv2", "Perturbation")
     lab = cv2.cvtColor(np.round(frame * 255).astype(np.uint8), cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(clahe.clip_limit, (clahe.grid, clahe.grid)).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.float32) / 255
@@ -170,12 +172,14 @@ def equalise(frame: np.ndarray, clahe: Clahe) -> np.ndarray:
 
 def sharpen(frame: np.ndarray, factor: float) -> np.ndarray:
     """Unsharp masking: `factor` times what a blur takes away, on top of the blur."""
+    cv2 = needed("cv2", "Perturbation")
     blurred = cv2.GaussianBlur(frame, (0, 0), SHARPNESS_BLUR)
     return (blurred + np.float32(factor) * (frame - blurred)).clip(0, 1)
 
 
 def saturate(frame: np.ndarray, factor: float) -> np.ndarray:
     """`factor` times the distance from grey (luma of ITU-R BT.601)."""
+    cv2 = needed("cv2", "Perturbation")
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None]
     return (grey + np.float32(factor) * (frame - grey)).clip(0, 1)
 
@@ -184,6 +188,7 @@ def erase_detail(frame: np.ndarray, patch: ErasedPatch) -> np.ndarray:
     """Reduce the patch by area and enlarge it bilinearly."""
     inside = np.s_[patch.top : patch.top + patch.height, patch.left : patch.left + patch.width]
     small = max(1, patch.width // patch.reduction), max(1, patch.height // patch.reduction)
+    cv2 = needed("cv2", "Perturbation")
     reduced = cv2.resize(frame[inside], small, interpolation=cv2.INTER_AREA)
     result = frame.copy()
     result[inside] = cv2.resize(reduced, (patch.width, patch.height), interpolation=cv2.INTER_LINEAR)

@@ -5,7 +5,6 @@ dropped (they repeat the end of the one before); the last chunk keeps the model'
 """
 
 from dataclasses import dataclass
-from math import ceil
 
 from .geometry import ChunkGeometry, check_chunk
 
@@ -57,7 +56,8 @@ class ChunkPlan:
     @property
     def chunk_count(self) -> int:
         """K, so that F + (K - 1)(F - O) frames cover the total."""
-        return 1 + max(0, ceil((self.total_frames - self.chunk_frames) / self.stride))
+        # Rounded up in whole numbers: a quotient of floats is off by one for counts beyond 2^53.
+        return 1 + max(0, -((self.chunk_frames - self.total_frames) // self.stride))
 
     @property
     def joins(self) -> list[int]:

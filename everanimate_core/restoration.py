@@ -82,6 +82,13 @@ def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"Restoration: {name} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
+def check_strength(strength: float, who: str = "Restoration", name: str = "strength") -> None:
+    """Raise ValueError, in the name of `who`, unless the setting `name` is a strength: 0 (off) and up."""
+    # Written so that it catches NaN, which command lines and links between nodes bring.
+    if not 0 <= strength < inf:
+        raise ValueError(f"{who}: {name} must be at least 0 and finite (1.0); got {strength}.")
+
+
 def restoration_weight(sigma: Tensor, schedule: str = "gaussian") -> Tensor:
     """w(sigma) of one of SCHEDULES, of sigma's shape; sigma in 0..1. `fixed` is 1 and `none` 0 everywhere."""
     _check("schedule", schedule, SCHEDULES)
@@ -153,9 +160,7 @@ class Restoration:
     def __post_init__(self):
         _check("schedule", self.schedule, SCHEDULES)
         _check("target", self.target, TARGETS)
-        # Written so that it catches nan, which command lines accept as a number.
-        if not 0 <= self.strength < inf:
-            raise ValueError(f"Restoration: strength must be at least 0 (1.0); got {self.strength}.")
+        check_strength(self.strength)
 
 
 OFF = Restoration()
@@ -229,19 +234,24 @@ def match_low_frequency(x0: Tensor, low: Tensor, region: Tensor) -> Tensor:
 
 
 def clean_target(
-    name: str, memory: ContextMemory, pose: Tensor | None = None, mask: Tensor | None = None
+    name: str,
+    memory: ContextMemory,
+    pose: Tensor | None = None,
+    mask: Tensor | None = None,
+    who: str = "Restoration",
 ) -> CleanTarget | None:
     """R, one of TARGETS, as a function of x0's chunk latents [B, 16, T, h, w]; None when nothing is to be corrected.
 
     statistics: none on the first chunk, whose statistics are still to come. low_frequency: towards the low frequencies
     of the identity memory, inside mask [n, H, W] (1 = static) if given, else where the chunk's pose frames [F, H, W, 3]
-    leave the scene static; it alone reads the two. ValueError for an unknown name, and when it has neither.
+    leave the scene static; it alone reads the two. ValueError for an unknown name and, in the name of `who`, when it
+    has neither.
     """
     _check("target", name, TARGETS)
     if name == "low_frequency":
         if pose is None and mask is None:
             raise ValueError(
-                "Restoration: target low_frequency must be told what is static (a pose_video or a mask); got neither."
+                f"{who}: target low_frequency must be told what is static (a pose_video or a mask); got neither."
             )
         size = memory.identity.shape[3:]
         region = static_region(pose, *size) if mask is None else masked_region(mask, *size)
@@ -278,13 +288,17 @@ class Correction:
 
 
 def correction(
-    restoration: Restoration, memory: ContextMemory, pose: Tensor | None = None, mask: Tensor | None = None
+    restoration: Restoration,
+    memory: ContextMemory,
+    pose: Tensor | None = None,
+    mask: Tensor | None = None,
+    who: str = "Restoration",
 ) -> Correction | None:
-    """The correction of one chunk; pose, mask: see clean_target.
+    """The correction of one chunk; pose, mask, who: see clean_target.
 
     None when nothing is to be corrected (strength 0, or no target): the host then leaves its sampler as it is.
     """
-    target = clean_target(restoration.target, memory, pose, mask)
+    target = clean_target(restoration.target, memory, pose, mask, who)
     if target is None or not restoration.strength:
         return None
     return Correction(restoration, memory, target)

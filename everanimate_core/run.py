@@ -3,7 +3,6 @@
 Used by the ComfyUI node and by the command line alike; both supply `sample_chunk` and a codec.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,7 +54,6 @@ class _Run:
         # Of the chunk in work: its record from an earlier start, which stays, and whether it is made all the same.
         self.record: ChunkRecord | None = None
         self.made = False
-        self.watched = False
 
     def recall(self, index: int, memory: ContextMemory) -> ChunkResult | None:
         """Chunk `index` as an earlier start made it, if it is still what it has to be."""
@@ -164,22 +162,11 @@ class _Run:
     def write_segment(self, index: int, frames: Tensor) -> dict[str, Any]:
         """Write the video of a chunk; what its record says of it."""
         job, segment, span = self.job, self.store.segment_path(index), self.job.plan.output_range(index)
-        self.watch(index, frames)
         with self.store.part(segment) as part:
             with VideoWriter(part, job.fps, job.memory.width, job.memory.height) as video:
                 video.write(frames)
             written = file_digest(part)
         return {"segment": written, "start": span.start, "stop": span.stop, "frames": digest(frames)}
-
-    def watch(self, index: int, frames: Tensor) -> None:
-        """Warn, once, of frames that show nothing."""
-        if not self.watched and float(frames.max() - frames.min()) < 1 / 255:
-            self.watched = True
-            logging.getLogger(__name__).warning(
-                "Animate Long Video: every frame of chunk %d has one colour only; the model, its LoRA and the VAE may "
-                "not belong together.",
-                index,
-            )
 
     def made_now(self, result: ChunkResult) -> dict[str, Any]:
         """What the record says of a chunk that was made just now."""

@@ -32,8 +32,8 @@ class Sound(Protocol):
 class FileSound:
     """The sound of a video or sound file: its first stream that can be decoded.
 
-    source: the file. It is opened once, and again only where it cannot be read from its start otherwise. notes: what whoever uses
-    it should know, a line each. Raises VideoError for a file that cannot be read.
+    source: the file, which is opened once, and again only where it cannot be read from its start otherwise. notes:
+    what whoever uses it should know, a line each. Raises VideoError for a file that cannot be read.
     """
 
     def __init__(self, source: Source):

@@ -1,22 +1,25 @@
 """The whole loop in one node."""
 
 import json
+import logging
 from fractions import Fraction
 
 import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
-from ..everanimate_core.flow import SEED_MODES, sigma_schedule
+from ..everanimate_core.finite import WarnOfBlank, check_number
+from ..everanimate_core.flow import SEED_MODES, check_sigmas, sigma_schedule
 from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.rates import file_rate
-from ..everanimate_core.restoration import Restoration
+from ..everanimate_core.restoration import Restoration, check_strength
 from ..everanimate_core.run import Job, run
 from ..everanimate_core.run_store import RunStore, run_folder
-from . import widgets
+from . import identity_0_1_0, widgets
+from .checks import check_images
 from .host import (
     HostCodec,
     RunProgress,
@@ -138,7 +141,10 @@ class EverAnimateAnimate(io.ComfyNode):
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
-                io.Image.Output(display_name="images", tooltip="The frames of the last chunk."),
+                io.Image.Output(
+                    display_name="last chunk",
+                    tooltip="The frames that the last chunk adds, to look at. The whole animation is in `video`.",
+                ),
                 widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
             ],
@@ -187,20 +193,34 @@ class EverAnimateAnimate(io.ComfyNode):
         restore_schedule="gaussian",
         restore_target="statistics",
     ) -> io.NodeOutput:
+        who = "Animate Long Video"
         check_size(width, height)
+        check_number(who, "cfg", cfg, "1.0")
         if restores(model, sampler):
             raise ValueError(
                 "Animate Long Video: every chunk has a correction of its own (set restore_strength and connect model "
                 "and sampler without it); got one from Restore Flow or Restorative Sampler."
             )
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = HostCodec(vae, tiled)
+        codec = WarnOfBlank(HostCodec(vae, tiled, who), logging.warning)
         rate = file_rate(fps) if fps else None
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
         sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
+        check_sigmas(sigmas)
+        prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        check_strength(restore_strength, who, "restore_strength")
+        check_images(
+            who,
+            reference_images=reference_images,
+            pose_video=pose_video,
+            face_video=face_video,
+            background_video=background_video,
+            character_mask=character_mask,
+        )
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
         inputs = (pose_video, face_video, background_video, character_mask)
+        made_with = model, sampler, sigmas, cfg, negative, clip_vision
         with drivers(width, height, fit, *inputs, fps=rate) as driving, sound_of(pose_video) as sound:
             plan = ChunkPlan(total_frames or driving.pose.frame_count, chunk_frames, overlap, continuation)
             plan.geometry(identity_latents, motion_latents)
@@ -209,8 +229,8 @@ class EverAnimateAnimate(io.ComfyNode):
                 plan,
                 build_memory(references, codec, identity_latents, motion_latents),
                 driving,
-                settings=run_settings(model, sampler, sigmas, cfg, negative, clip_vision) | {"tiled": tiled},
-                prompts=[conditioning_digest(prompt) for prompt in prompts],
+                settings=run_settings(*made_with) | {"tiled": tiled},
+                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
                 fps=rate or driving.pose.fps or DEFAULT_FPS,
                 seed=seed,
                 seed_mode=seed_mode,
@@ -221,6 +241,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 audio_from=sound,
                 audio_start=trim_window(pose_video)[0],
                 metadata=graph_metadata(cls.hidden),
+                earlier=identity_0_1_0.earlier(*made_with, tiled, prompts),
             )
             progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
 
@@ -229,7 +250,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 prompt = prompts[min(request.index, len(prompts) - 1)]
                 conditioning = condition(prompt, negative, request, clip_vision)
                 on_step = progress.on_step(request.index, request.identity)
-                chosen = restored_sampler(sampler, request.correct)
+                chosen = restored_sampler(who, sampler, request.correct)
                 raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
                 return to_network(raw)[:, :, request.identity :]
 

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.propagation import request_chunk
 from . import widgets
+from .checks import check_images
 from .host import HostCodec, condition, drivers, empty_latent, frame_source
 
 
@@ -94,6 +95,13 @@ class EverAnimateChunk(io.ComfyNode):
         character_mask=None,
         clip_vision=None,
     ) -> io.NodeOutput:
+        check_images(
+            "Condition Chunk",
+            pose_video=pose_video,
+            face_video=face_video,
+            background_video=background_video,
+            character_mask=character_mask,
+        )
         inputs = (pose_video, face_video, background_video, character_mask)
         with drivers(memory.width, memory.height, fit, *inputs) as driving:
             request = request_chunk(plan, memory, chunk_index, driving, HostCodec(vae), clip_source)

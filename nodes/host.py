@@ -22,6 +22,7 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
+from ..everanimate_core.finite import check_finite
 from ..everanimate_core.frames import FittedFrames, ResampledFrames, TensorFrames
 from ..everanimate_core.geometry import LATENT_CHANNELS
 from ..everanimate_core.memory import ContextMemory
@@ -49,12 +50,15 @@ def to_raw(latents: Tensor) -> Tensor:
 
 
 class HostCodec:
-    """The host's Wan VAE as the core's Codec. tiled: decode in spatial tiles (never in time), for less memory."""
+    """The host's Wan VAE as the core's Codec. tiled: decode in spatial tiles (never in time), for less memory.
 
-    def __init__(self, vae, tiled: bool = False):
+    node: in whose name errors speak.
+    """
+
+    def __init__(self, vae, tiled: bool = False, node: str = "Condition Chunk"):
         if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 3:
             raise ValueError(
-                f"EverAnimate: vae must be the Wan 2.1 video VAE with {LATENT_CHANNELS} channels (wan_2.1_vae); "
+                f"{node}: vae must be the Wan 2.1 video VAE with {LATENT_CHANNELS} channels (wan_2.1_vae); "
                 f"got {vae.latent_channels} channels and {vae.latent_dim} dimensions."
             )
         self.vae = vae
@@ -94,6 +98,7 @@ def frame_source(
             source = files.enter_context(telling_video(_log, stream_source(video), fps, *trim_window(video)))
         elif isinstance(video, Input.Video):
             components = video.get_components()
+            check_finite(node, name, components.images)
             source = TensorFrames(components.images, file_rate(components.frame_rate))
             if fps is not None:
                 source = ResampledFrames(source, fps)
@@ -211,7 +216,7 @@ def condition(positive, negative, request: ChunkRequest, clip_vision=None):
 def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tensor:
     """The chunk's own latents of a sampled LATENT: anchors cut, normalised, [1, 16, T, h, w].
 
-    Raises ValueError when the LATENT is not of the plan's and the memory's geometry.
+    Raises ValueError when the LATENT is not of the plan's and the memory's geometry, or holds NaN or infinity.
     """
     raw = samples["samples"]
     geometry = plan.geometry(memory.identity_count, memory.motion_count)
@@ -221,6 +226,7 @@ def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tens
             f"Propagate Latents: samples must be what was sampled from Condition Chunk's latent, anchors included "
             f"({expected} for {geometry.identity} anchors and {geometry.frames} frames); got {list(raw.shape)}."
         )
+    check_finite("Propagate Latents", "samples", raw)
     return to_network(raw)[:, :, geometry.identity :].contiguous()
 
 

@@ -2,9 +2,12 @@
 
 import comfy.sd
 import folder_paths
+from comfy.weight_adapter import LoRAAdapter
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..everanimate_core.lora import check_coverage, host_state_dict, read_lora
+from ..everanimate_core.finite import check_number
+from ..everanimate_core.lora import LoraError, check_coverage, host_state_dict, read_lora
 from . import widgets
 from .alignment import align_model
 
@@ -41,11 +44,51 @@ class EverAnimateLoadLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
+        check_number("Load EverAnimate LoRA", "strength", strength, "1.0")
         aligned = align_model(model)
         lora = read_lora(folder_paths.get_full_path_or_raise("loras", lora_name))
-        check_coverage(lora, aligned.model.state_dict())
-        aligned, _ = comfy.sd.load_lora_for_models(aligned, None, host_state_dict(lora), strength, 0)
-        return io.NodeOutput(aligned)
+        # Of the parameters: the state dict of GGUF and other packed layers has the shapes of the packed values.
+        check_coverage(lora, dict(aligned.model.named_parameters()))
+        with_lora, _ = comfy.sd.load_lora_for_models(aligned, None, host_state_dict(lora), strength, 0)
+        check_not_doubled(lora_name, aligned, with_lora)
+        return io.NodeOutput(with_lora)
+
+
+def check_not_doubled(lora_name: str, before, after) -> None:
+    """Raise LoraError when a layer of the LoRA that made MODEL `after` of `before` was on `before` already.
+
+    The same weights in another number type, under other names or with another strength are the same. Other LoRAs may
+    be on the same layers.
+    """
+    doubled = []
+    for name, patches in after.patches.items():
+        there = before.patches.get(name, [])
+        # Each layer of the LoRA has put one patch behind those that were there.
+        if any(_same(old, new) for _, new, *_ in patches[len(there) :] for _, old, *_ in there):
+            doubled.append(name)
+    if doubled:
+        got = f"{lora_name}, of which {len(doubled)} layers are on the model already ({doubled[0]})"
+        raise LoraError(
+            "a LoRA is added to a model once", "remove the other loader, or change its strength instead", got
+        )
+
+
+def _same(old, new: LoRAAdapter) -> bool:
+    """Whether a patch of the host is this LoRA layer, up to the rounding of half precision. Zeros are no layer."""
+    if not isinstance(old, LoRAAdapter):
+        return False
+    pairs = list(zip(_factors(old), _factors(new), strict=True))
+    return all(one.shape == other.shape for one, other in pairs) and all(
+        bool(other.any()) and float((one - other).abs().max()) <= 0.01 * float(other.abs().max())
+        for one, other in pairs
+    )
+
+
+def _factors(patch: LoRAAdapter) -> tuple[Tensor, Tensor]:
+    """A [rank, in] and B [out, rank], with alpha / rank in B, in float32."""
+    b, a, alpha, *_ = patch.weights
+    scale = 1.0 if alpha is None else alpha / a.shape[0]
+    return a.float().cpu(), b.float().cpu() * scale
 
 
 class EverAnimatePatchModel(io.ComfyNode):

@@ -1,12 +1,16 @@
 """Nodes that make and hand over the memory."""
 
+import logging
+
 from comfy_api.latest import io
 
+from ..everanimate_core.finite import WarnOfBlank, check_finite
 from ..everanimate_core.frames import fit_frames
 from ..everanimate_core.geometry import check_size
 from ..everanimate_core.memory import build_memory, memory_from_latents
 from ..everanimate_core.propagation import hand_over
 from . import widgets
+from .checks import check_images
 from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
 
 
@@ -33,8 +37,11 @@ class EverAnimateMemory(io.ComfyNode):
     @classmethod
     def execute(cls, vae, reference_images, width, height, identity_latents, motion_latents, fit) -> io.NodeOutput:
         check_size(width, height)
+        check_images("Build Memory", reference_images=reference_images)
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
-        return io.NodeOutput(build_memory(references, HostCodec(vae), identity_latents, motion_latents))
+        return io.NodeOutput(
+            build_memory(references, HostCodec(vae, node="Build Memory"), identity_latents, motion_latents)
+        )
 
 
 class EverAnimateMemoryFromLatents(io.ComfyNode):
@@ -66,6 +73,11 @@ class EverAnimateMemoryFromLatents(io.ComfyNode):
 
     @classmethod
     def execute(cls, identity, motion=None, reference_image=None) -> io.NodeOutput:
+        node = "Memory from Latents"
+        check_images(node, reference_image=reference_image)
+        for name, latent in (("identity", identity), ("motion", motion)):
+            if latent is not None:
+                check_finite(node, name, latent["samples"])
         return io.NodeOutput(
             memory_from_latents(
                 to_network(identity["samples"]),
@@ -115,7 +127,9 @@ class EverAnimatePropagate(io.ComfyNode):
 
     @classmethod
     def execute(cls, memory, plan, chunk_index, samples, vae, keyframes, seed, tiled, pose_video=None) -> io.NodeOutput:
+        check_images("Propagate Latents", pose_video=pose_video)
         latents = chunk_latents(samples, plan, memory)
+        codec = WarnOfBlank(HostCodec(vae, tiled, "Propagate Latents"), logging.warning)
         with frame_source("pose_video", pose_video, "Propagate Latents") as pose:
-            result = hand_over(plan, memory, chunk_index, latents, HostCodec(vae, tiled), keyframes, seed, pose)
+            result = hand_over(plan, memory, chunk_index, latents, codec, keyframes, seed, pose)
         return io.NodeOutput(result.memory, result.frames, {"samples": to_raw(result.latents)})

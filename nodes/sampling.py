@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..everanimate_core.flow import sigma_schedule
 from ..everanimate_core.memory import ContextMemory
-from ..everanimate_core.restoration import Correction, Restoration, correction
+from ..everanimate_core.restoration import Correction, Restoration, check_strength, correction
 from . import widgets
 from .alignment import CONDITION_KEY
+from .checks import check_images
 from .host import frame_source
 
 RESTORE_KEY = "everanimate_restore"
@@ -50,13 +51,16 @@ class EverAnimateSigmas(io.ComfyNode):
         return io.NodeOutput(sigma_schedule(steps, shift, denoise))
 
 
-def restored_model(model, correct: Correction | None):
-    """A clone of the MODEL whose clean estimates are corrected; the MODEL itself when nothing is to be corrected."""
+def restored_model(node: str, model, correct: Correction | None):
+    """A clone of the MODEL whose clean estimates are corrected; the MODEL itself when nothing is to be corrected.
+
+    node: in whose name errors speak.
+    """
     if correct is None:
         return model
 
     def outer_sample(executor, noise, *arguments, **keywords):
-        check_correction(correct, executor.class_obj, noise)
+        check_correction(node, correct, executor.class_obj, noise)
         return executor(noise, *arguments, **keywords)
 
     model = model.clone()
@@ -65,16 +69,19 @@ def restored_model(model, correct: Correction | None):
     return model
 
 
-def restored_sampler(sampler, correct: Correction | None):
-    """Any SAMPLER with the clean estimates of its model calls corrected; itself when nothing is to be corrected."""
-    return sampler if correct is None else RestoredSampler(sampler, correct)
+def restored_sampler(node: str, sampler, correct: Correction | None):
+    """Any SAMPLER with the clean estimates of its model calls corrected; itself when nothing is to be corrected.
+
+    node: in whose name errors speak.
+    """
+    return sampler if correct is None else RestoredSampler(node, sampler, correct)
 
 
 class RestoredSampler(comfy.samplers.Sampler):
     """A SAMPLER around another, which sees the model as it is patched by `restored_model`, for this one run."""
 
-    def __init__(self, sampler, correct: Correction):
-        self.sampler, self.correct = sampler, correct
+    def __init__(self, node: str, sampler, correct: Correction):
+        self.node, self.sampler, self.correct = node, sampler, correct
 
     def sample(
         self,
@@ -88,7 +95,7 @@ class RestoredSampler(comfy.samplers.Sampler):
         disable_pbar=False,
     ):
         """The host's own interface of a SAMPLER; model_wrap is its guider."""
-        check_correction(self.correct, model_wrap, noise)
+        check_correction(self.node, self.correct, model_wrap, noise)
         options = comfy.model_patcher.set_model_options_post_cfg_function(
             dict(extra_args["model_options"]), partial(_corrected, self.correct)
         )
@@ -103,8 +110,11 @@ def _corrected(correct: Correction, arguments: dict) -> Tensor:
     return correct.estimate(arguments["denoised"], arguments["sigma"])
 
 
-def check_correction(correct: Correction, guider, noise: Tensor) -> None:
-    """Raise ValueError, before any step, when this guider's chunk [B, 16, N + T, h, w] is not of the memory's shape."""
+def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> None:
+    """Raise ValueError, before any step, when this guider's chunk [B, 16, N + T, h, w] is not of the memory's shape.
+
+    node: in whose name.
+    """
     expected = list(correct.memory.identity.shape[2:])
     for cond in chain.from_iterable(guider.conds.values()):
         # Conditioning that Condition Chunk did not make says nothing of anchors.
@@ -112,7 +122,7 @@ def check_correction(correct: Correction, guider, noise: Tensor) -> None:
         got = [expected[0] if anchors is None else int(anchors.cond), *noise.shape[3:]]
         if got != expected:
             raise ValueError(
-                f"Restoration: memory must be the one that Condition Chunk was given ({expected} anchors, latent "
+                f"{node}: memory must be the one that Condition Chunk was given ({expected} anchors, latent "
                 f"height, width); got a chunk of {got}."
             )
 
@@ -148,22 +158,25 @@ def static_inputs() -> list:
 
 
 def make_correction(
-    memory: ContextMemory, strength: float, schedule: str, target: str, mask: Tensor | None, pose_video
+    node: str, memory: ContextMemory, strength: float, schedule: str, target: str, mask: Tensor | None, pose_video
 ) -> Correction | None:
-    """The correction that the inputs of a restoring node describe, None for none.
+    """The correction that the inputs of the restoring node `node` (its display name) describe, None for none.
 
-    Raises ValueError for low_frequency without mask and pose, or with one of another size than the animation's.
+    Raises ValueError for low_frequency without mask and pose, or with one of another size than the animation's, and for
+    values that are no numbers.
     """
+    check_strength(strength, node)
+    check_images(node, mask=mask, pose_video=pose_video)
     pose = None
     if target == "low_frequency":
         if mask is not None:
             mask = mask.float().cpu()
-            check_frames("mask", mask, memory)
+            check_frames(node, "mask", mask, memory)
         elif pose_video is not None:
-            with frame_source("pose_video", pose_video, "Restoration") as source:
+            with frame_source("pose_video", pose_video, node) as source:
                 pose = brightest(source)
-            check_frames("pose_video", pose, memory)
-    return correction(Restoration(strength, schedule, target), memory, pose, mask)
+            check_frames(node, "pose_video", pose, memory)
+    return correction(Restoration(strength, schedule, target), memory, pose, mask, node)
 
 
 def brightest(source) -> Tensor:
@@ -174,13 +187,12 @@ def brightest(source) -> Tensor:
     return reduce(torch.maximum, (source.read([index]) for index in range(source.frame_count)))
 
 
-def check_frames(name: str, frames: Tensor, memory: ContextMemory) -> None:
+def check_frames(node: str, name: str, frames: Tensor, memory: ContextMemory) -> None:
     """Raise ValueError unless frames [n, H, W, ...] are of the animation's size: fitting them is another node's."""
     height, width = frames.shape[1:3]
     if (width, height) != (memory.width, memory.height):
         raise ValueError(
-            f"Restoration: {name} must be of the animation's size ({memory.width}x{memory.height}); "
-            f"got {width}x{height}."
+            f"{node}: {name} must be of the animation's size ({memory.width}x{memory.height}); got {width}x{height}."
         )
 
 
@@ -209,8 +221,9 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
     @classmethod
     def execute(cls, memory, strength, schedule, target, sampler=None, mask=None, pose_video=None) -> io.NodeOutput:
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        correct = make_correction(memory, strength, schedule, target, mask, pose_video)
-        return io.NodeOutput(restored_sampler(sampler, correct))
+        node = "Restorative Sampler"
+        correct = make_correction(node, memory, strength, schedule, target, mask, pose_video)
+        return io.NodeOutput(restored_sampler(node, sampler, correct))
 
 
 class EverAnimateRestoreFlow(io.ComfyNode):
@@ -230,6 +243,6 @@ class EverAnimateRestoreFlow(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, memory, strength, schedule, target, mask=None, pose_video=None) -> io.NodeOutput:
-        return io.NodeOutput(
-            restored_model(model, make_correction(memory, strength, schedule, target, mask, pose_video))
-        )
+        node = "Restore Flow"
+        correct = make_correction(node, memory, strength, schedule, target, mask, pose_video)
+        return io.NodeOutput(restored_model(node, model, correct))

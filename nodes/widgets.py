@@ -26,7 +26,9 @@ def vae() -> io.Vae.Input:
 
 def positive() -> io.Conditioning.Input:
     """The prompt."""
-    return io.Conditioning.Input("positive", tooltip="The prompt.")
+    return io.Conditioning.Input(
+        "positive", tooltip="The prompt. The released code has one for everything: 视频中的人在做动作."
+    )
 
 
 def negative() -> io.Conditioning.Input:
@@ -152,9 +154,9 @@ def fit() -> io.Combo.Input:
         "fit",
         options=list(FIT_POLICIES),
         default="stretch",
-        tooltip="What to do with pictures of another size: stretch (as the authors do), crop to fill, pad with black, "
-        "or "
-        "stop with an error.",
+        tooltip="What to do with pictures of another size: stretch both sides on their own (as the authors do with the "
+        "reference picture), crop the middle to fill the size (as they do with pose and face), pad with black, or stop "
+        "with an error.",
     )
 
 

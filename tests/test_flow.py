@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from everanimate_core.flow import (
+    check_sigmas,
     chunk_seed,
     clean_estimate,
     draw_noise,
@@ -66,6 +67,59 @@ def test_levels_fall_from_one_to_zero(steps, shift):
     assert (sigmas.diff() < 0).all()
 
 
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [(20, NAN), (20, INFINITY), (20, -INFINITY), (20, 0.0), (20, -1.0), (20, 5.0, NAN), (20, 5.0, 0.0), (20, 5.0, 1.5),
+     (NAN,), (0,), (-3,), (2.5,)],
+)  # fmt: skip
+def test_settings_that_make_no_schedule(settings):
+    assert refusal(sigma_schedule, *settings).startswith("EverAnimate Sigmas: ")
+
+
+@pytest.mark.parametrize("shift", [1e9, 1e38, 1e-38, 5e-324])
+def test_a_shift_beyond_what_float32_tells_apart(shift):
+    assert "sigmas must fall from step to step" in refusal(sigma_schedule, 1000, shift)
+
+
+RULE = (
+    "Animate Long Video: sigmas must fall from step to step, from at most 1 to exactly 0 "
+    "(1.0, 0.9375, 0.8333, 0.625, 0.0); got "
+)
+BAD_SIGMAS = {
+    "empty": ([], "values of shape [0], which make no step."),
+    "one value": ([0.0], "values of shape [1], which make no step."),
+    "rising": ([0.0, 0.5, 1.0], "0 followed by 0.5 in step 0."),
+    "rising at one place": ([1.0, 0.5, 0.75, 0.0], "0.5 followed by 0.75 in step 1."),
+    "repeated": ([1.0, 0.5, 0.5, 0.0], "0.5 followed by 0.5 in step 1."),
+    "zero twice": ([1.0, 0.0, 0.0], "0 followed by 0 in step 1."),
+    "negative": ([1.0, 0.5, -0.5], "-0.5 at last."),
+    "all negative": ([-0.5, -1.0], "-1 at last."),
+    "not a number": ([1.0, NAN, 0.0], "1 followed by nan in step 0."),
+    "ends in nothing": ([1.0, NAN], "1 followed by nan in step 0."),
+    "infinite": ([INFINITY, 1.0, 0.0], "inf followed by 1 in step 0."),
+    "minus infinity": ([1.0, -INFINITY], "1 followed by -inf in step 0."),
+    "cut in two": ([1.0, 0.9375, 0.625], "0.625 at last."),
+    "of another kind of model": ([14.6, 3.0, 0.0], "14.6 at first, the noise level of another kind of model."),
+    "a batch": ([[1.0, 0.0]], "values of shape [1, 2], which make no step."),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SIGMAS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_noise_levels_that_cannot_be_sampled_with(kind, dtype):
+    values, got = BAD_SIGMAS[kind]
+    got = got.replace("14.6", f"{float(torch.tensor(14.6, dtype=dtype)):g}")
+    assert refusal(check_sigmas, torch.tensor(values, dtype=dtype)) == RULE + got
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.0], [0.3, 0.0], [1.0000001, 0.5, 1e-9, 0.0], [1.0, 0.5, -0.0]])
+def test_noise_levels_that_can(values):
+    check_sigmas(torch.tensor(values))
+
+
 def test_shift_by_hand():
     levels = torch.tensor([0.0, 0.2, 0.5, 1.0])
     torch.testing.assert_close(shifted(levels, 5.0), torch.tensor([0, 5 / 9, 5 / 6, 1]), rtol=0, atol=1e-7)
@@ -81,8 +135,8 @@ def test_denoise_keeps_the_end_of_the_longer_schedule(steps, denoise, whole):
 
 def test_schedule_errors():
     assert refusal(sigma_schedule, 0) == "EverAnimate Sigmas: steps must be at least 1 (20); got 0."
-    assert refusal(sigma_schedule, 20, 0.0) == "EverAnimate Sigmas: shift must be above 0 (5.0); got 0.0."
-    assert refusal(sigma_schedule, 20, -1.0) == "EverAnimate Sigmas: shift must be above 0 (5.0); got -1.0."
+    assert refusal(sigma_schedule, 20, 0.0) == "EverAnimate Sigmas: shift must be above 0 and finite (5.0); got 0.0."
+    assert refusal(sigma_schedule, 20, -1.0) == "EverAnimate Sigmas: shift must be above 0 and finite (5.0); got -1.0."
     for denoise in (0.0, -0.5, 1.01):
         expected = f"EverAnimate Sigmas: denoise must lie above 0 and up to 1 (1.0); got {denoise}."
         assert refusal(sigma_schedule, 20, 5.0, denoise) == expected

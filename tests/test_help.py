@@ -89,7 +89,7 @@ def test_the_tables_are_those_of_the_node(node_id, language):
         expected.append((f"`{name}`", f"`{default}`" if equals else optional if word.endswith("?") else required))
     input_table, output_table = tables(page)
     assert [(name, default) for name, _, default, _, _ in input_table] == expected
-    assert [name for name, _, _ in output_table] == [f"`{name}`" for name in outputs.split()]
+    assert [name for name, _, _ in output_table] == [f"`{name}`" for name in outputs.split(", ")]
     assert all(cell for table in (input_table, output_table) for row in table for cell in row)
 
 

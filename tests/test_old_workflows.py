@@ -15,6 +15,8 @@ from workflow_validation import VERSIONS, findings, node_schemas, undeclared_inp
 
 OLD = Path(__file__).resolve().parent / "data" / "old_workflows"
 RELEASES = sorted(path.name for path in OLD.iterdir())
+# Links hold the place of an output, so that it may be called something else: {(node, what it was called): now}.
+RENAMED = {("EverAnimateAnimate", "images"): "last chunk"}
 WIDGETS = {"BOOLEAN", "COMBO", "FLOAT", "INT", "STRING"}
 
 each_version = pytest.mark.parametrize("version", VERSIONS)
@@ -109,8 +111,8 @@ def test_every_output_is_what_it_was(release, version):
         schema = schemas[node["type"]]
         today = list(zip(schema["output_name"], schema["output"], strict=True))
         for place, output in enumerate(node["outputs"]):
-            if today[place : place + 1] != [(output["name"], output["type"])]:
-                was = (output["name"], output["type"])
+            was = (RENAMED.get((node["type"], output["name"]), output["name"]), output["type"])
+            if today[place : place + 1] != [was]:
                 changed.add(f"{node['type']}: output {place} was {was} and is {today[place : place + 1]}")
     assert sorted(changed) == []
 

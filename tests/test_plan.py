@@ -72,6 +72,14 @@ def test_chunk_count_at_the_borders(total, chunks):
     assert ChunkPlan(total).chunk_count == chunks
 
 
+@pytest.mark.parametrize("chunks", [2, 10**6, 2**53, 2**53 + 1, 10**30])
+def test_chunk_count_of_huge_numbers(chunks):
+    """Quotients of floats are rounded from 2^53 on."""
+    longest = 77 + (chunks - 1) * 73
+    for total, count in ((longest - 73 + 1, chunks), (longest, chunks), (longest + 1, chunks + 1)):
+        assert ChunkPlan(total).chunk_count == count
+
+
 def test_chunks_without_overlap_stand_end_to_end():
     plan = ChunkPlan(12, chunk_frames=5, overlap=0)
     assert [plan.output_range(index) for index in range(plan.chunk_count)] == [

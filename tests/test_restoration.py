@@ -443,7 +443,7 @@ def test_correction_keeps_the_type_of_the_latents(memory, estimate):
 
 
 def test_errors(memory):
-    assert refusal(Restoration, -0.5) == "Restoration: strength must be at least 0 (1.0); got -0.5."
+    assert refusal(Restoration, -0.5) == "Restoration: strength must be at least 0 and finite (1.0); got -0.5."
     assert refusal(Restoration, 1.0, "linear") == (
         "Restoration: schedule must be one of gaussian, sigma_ramp, fixed, exact, none; got 'linear'."
     )

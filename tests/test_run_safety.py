@@ -1,7 +1,6 @@
 """What a run never keeps, never harms, and knows before its first chunk; by stand-ins with exact arithmetic."""
 
 import errno
-import logging
 import os
 import random
 import shutil
@@ -253,18 +252,6 @@ def test_drift_has_a_value_or_none(place):
     assert "Infinity" not in text
     record = other.store.read_manifest().chunks[1]
     assert str(Progress(1, 4, record, kept=True)) == "chunk 2/4: frames 9-13, kept, drift unknown"
-
-
-def test_frames_of_one_colour_are_warned_of_once(place, caplog):
-    with caplog.at_level(logging.WARNING):
-        place.start(sample=lambda request, seed: torch.full(request.pose_latents.shape, -1.0))
-    assert [record.getMessage() for record in caplog.records] == [
-        "Animate Long Video: every frame of chunk 0 has one colour only; the model, its LoRA and the VAE may not "
-        "belong together."
-    ]
-    caplog.clear()
-    Place(place.root, "other").start()
-    assert caplog.records == []
 
 
 # --- there is always a way on ----------------------------------------------------------------------------------------

@@ -5,13 +5,16 @@ Frames are [F, H, W, 3] float32 RGB in 0..1 (sRGB values); every function return
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from skimage.color import rgb2lab
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from ..packages import needed
+
+cv2 = needed("cv2", "Drift Report")
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom exclusive
 

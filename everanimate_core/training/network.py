@@ -1,15 +1,17 @@
 """The network in training: diffusers' transformer behind N anchors, with a LoRA in the linear layers of its blocks."""
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ..backends.diffusers_wan import MAX_TIMESTEP
 from ..backends.wan_alignment import encode_driving, predict_velocity
 from ..lora import Lora, LoraLayer, check_coverage
 from ..lora_names import to_original
+from ..packages import needed
 from ..restoration import restorative_loss, training_pair
 from .samples import Batch
+
+peft = needed("peft", "train")
 
 # q, k, v, o, ffn.0 and ffn.2 of every block; a list of suffixes would also hit the face adapter.
 TARGETS = r"blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ffn\.net\.(0\.proj|2))"
@@ -24,10 +26,10 @@ class Network(nn.Module):
 
     def __init__(self, transformer: nn.Module, identity: int, rank: int, seed: int):
         super().__init__()
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
+        config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.transformer = inject_adapter_in_model(config, transformer, adapter_name=ADAPTER)
+            self.transformer = peft.inject_adapter_in_model(config, transformer, adapter_name=ADAPTER)
         self.identity = identity
         for parameter in self.trained().values():
             parameter.data = parameter.data.float()

@@ -5,31 +5,13 @@ import tiny_models
 import torch
 from base_folder import PACK
 from graphs import aligned, condition, first_memory, plan, sample
+from loras import RANK, TARGETS, load, write_released
 from safetensors.torch import load_file, save_file
-
-RANK = 4
-TARGETS = [f"{kind}.{part}" for kind in ("self_attn", "cross_attn") for part in "qkvo"] + ["ffn.0", "ffn.2"]
 
 
 @pytest.fixture(scope="module")
 def released(comfy):
-    """A random LoRA under the released key names, in the host's loras folder: its name and tensors."""
-    network, generator = comfy.load_model().model.diffusion_model, torch.Generator().manual_seed(7)
-    tensors = {}
-    for block in range(len(network.blocks)):
-        for target in TARGETS:
-            rows, columns = network.get_submodule(f"blocks.{block}.{target}").weight.shape
-            name = f"blocks.{block}.{target}.lora"
-            tensors[f"{name}_A.default.weight"] = torch.randn(RANK, columns, generator=generator) / columns**0.5
-            tensors[f"{name}_B.default.weight"] = torch.randn(rows, RANK, generator=generator) / RANK
-    save_file(tensors, comfy.base / "models" / "loras" / "released.safetensors")
-    return "released.safetensors", tensors
-
-
-def load(comfy, name, strength=1.0, model=None):
-    """The model behind Load EverAnimate LoRA."""
-    model = comfy.load_model() if model is None else model
-    return comfy.call("EverAnimateLoadLora", model=model, lora_name=name, strength=strength)[0]
+    return write_released(comfy)
 
 
 def latents(comfy, model):
@@ -75,10 +57,76 @@ def test_ours_equals_the_stock_loader_on_a_converted_file_before_and_after_align
     assert (latents(comfy, aligned(comfy)) - ours).std() > 0.02 * ours.std()
 
 
-def test_two_loras_add_up(comfy, released):
+@pytest.fixture(scope="module")
+def halves(comfy, released):
+    """Two LoRAs on the same layers that add up to the first: the names of their files."""
+    loras, (_, tensors) = comfy.base / "models" / "loras", released
+    for half, ranks in (("first", slice(0, RANK // 2)), ("second", slice(RANK // 2, None))):
+        part = {name: value[ranks] if "lora_A" in name else value[:, ranks] for name, value in tensors.items()}
+        save_file({name: value.contiguous() for name, value in part.items()}, loras / f"{half}_half.safetensors")
+    return "first_half.safetensors", "second_half.safetensors"
+
+
+def test_two_loras_on_the_same_layers_add_up(comfy, released, halves):
+    first, second = halves
+    both = load(comfy, second, 0.5, load(comfy, first, 0.5))
+    torch.testing.assert_close(
+        latents(comfy, both), latents(comfy, load(comfy, released[0], 0.5)), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_lora_on_other_layers_is_another(comfy, released, halves):
+    loras = comfy.base / "models" / "loras"
+    for block in (0, 1):
+        part = {name: value for name, value in released[1].items() if name.startswith(f"blocks.{block}.")}
+        save_file(part, loras / f"block_{block}.safetensors")
+    model = load(comfy, "block_1.safetensors", model=load(comfy, "block_0.safetensors"))
+    assert len(model.patches) == 2 * len(TARGETS)
+
+
+def converted(comfy, name, layers, dtype=None):
+    """The LoRA under other layer names and in another type: the name of its file."""
+    loras = comfy.base / "models" / "loras"
+    comfy.module(PACK, "everanimate_core.lora").convert(loras / name, loras / f"as_{layers}.safetensors", layers, dtype)
+    return f"as_{layers}.safetensors"
+
+
+def stock(comfy, name, strength=0.3):
+    """The model behind the stock loader."""
+    loader = {"lora_name": name, "strength_model": strength}
+    return comfy.call("LoraLoaderModelOnly", model=comfy.load_model(), **loader)[0]
+
+
+@pytest.mark.parametrize(
+    ("layers", "dtype"), [("comfyui", None), ("kohya", torch.bfloat16), ("comfyui", torch.float16)]
+)
+def test_the_same_lora_twice_is_refused(comfy, released, layers, dtype):
     name, _ = released
-    twice = latents(comfy, load(comfy, name, 0.25, load(comfy, name, 0.25)))
-    torch.testing.assert_close(twice, latents(comfy, load(comfy, name, 0.5)), rtol=1e-4, atol=1e-4)
+    for model in (load(comfy, name), stock(comfy, converted(comfy, name, layers, dtype))):
+        with pytest.raises(ValueError) as refused:
+            load(comfy, name, 0.5, model)
+        assert str(refused.value) == (
+            "Load EverAnimate LoRA: a LoRA is added to a model once (remove the other loader, or change its strength "
+            "instead); got released.safetensors, of which 100 layers are on the model already "
+            "(diffusion_model.blocks.0.self_attn.q.weight)."
+        )
+
+
+def test_a_lora_that_holds_alpha_is_the_same_as_one_that_does_not(comfy, released):
+    name, tensors = released
+    scaled = {key: value * 2 if "lora_B" in key else value for key, value in tensors.items()}
+    scaled = {f"diffusion_model.{key}": value for key, value in scaled.items()}
+    for key in [key for key in scaled if "lora_A" in key]:
+        scaled[key.replace("lora_A.default.weight", "alpha")] = torch.tensor(RANK / 2)
+    save_file(scaled, comfy.base / "models" / "loras" / "scaled.safetensors")
+    with pytest.raises(ValueError, match="100 layers are on the model already"):
+        load(comfy, name, model=stock(comfy, "scaled.safetensors"))
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_no_number(comfy, released, strength):
+    with pytest.raises(ValueError, match=rf"^Load EverAnimate LoRA: strength .*; got {strength}\.$"):
+        load(comfy, released[0], strength)
 
 
 def test_a_lora_of_another_model_is_refused(comfy):

@@ -17,16 +17,16 @@ SIGNATURES = {
     "EverAnimateMemoryFromLatents": ("identity motion? reference_image?", "memory"),
     "EverAnimatePlanChunks": (
         "total_frames=0 chunk_frames=77 overlap=4 continuation=pingpong pose_video?",
-        "plan chunk_count total_frames",
+        "plan, chunk_count, total_frames",
     ),
     "EverAnimateChunk": (
         "positive negative vae plan memory chunk_index=0 clip_source=last_frame fit=stretch "
         "pose_video? face_video? background_video? character_mask? clip_vision?",
-        "positive negative latent",
+        "positive, negative, latent",
     ),
     "EverAnimatePropagate": (
         "memory plan chunk_index=0 samples vae keyframes=random seed=0 tiled=False pose_video?",
-        "memory images latent",
+        "memory, images, latent",
     ),
     "EverAnimateSigmas": ("steps=20 shift=5.0 denoise=1.0", "sigmas"),
     "EverAnimateRestorativeSampler": (
@@ -38,8 +38,8 @@ SIGNATURES = {
         "model",
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
-    "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot report"),
-    "EverAnimateLoadToy": ("seed=0 frames=250", "model vae positive negative reference pose truth"),
+    "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot, report"),
+    "EverAnimateLoadToy": ("seed=0 frames=250", "model, vae, positive, negative, reference, pose, truth"),
     "EverAnimateAnimate": (
         "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
         "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "
@@ -47,7 +47,7 @@ SIGNATURES = {
         "tiled=False latent_context=False resume=True from_chunk=0 fps=0.0 "
         "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts? "
         "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics",
-        "video images memory report",
+        "video, last chunk, memory, report",
     ),
 }
 
@@ -59,7 +59,7 @@ def signature(node):
         for name, declaration in types.get(group, {}).items():
             options = declaration[1] if len(declaration) > 1 else {}
             words.append(f"{name}={options['default']}" if "default" in options else f"{name}{mark}")
-    return " ".join(words), " ".join(node.RETURN_NAMES)
+    return " ".join(words), ", ".join(node.RETURN_NAMES)
 
 
 def test_the_pack_has_these_nodes(comfy):

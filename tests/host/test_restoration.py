@@ -233,34 +233,34 @@ def refusal(call, *args, **kwargs):
 
 
 def test_low_frequency_must_know_what_is_static(comfy, second):
-    for node in (on_sampler, on_model):
+    for name, node in (("Restorative Sampler", on_sampler), ("Restore Flow", on_model)):
         assert refusal(node, comfy, second, target="low_frequency", pose_video=None) == (
-            "Restoration: target low_frequency must be told what is static (a pose_video or a mask); got neither."
+            f"{name}: target low_frequency must be told what is static (a pose_video or a mask); got neither."
         )
 
 
 def test_a_pose_without_frames(comfy, second):
     message = refusal(on_sampler, comfy, second, target="low_frequency", pose_video=second.pose[:0])
-    assert message == "Restoration: pose_video must have at least 1 frame; got 0."
+    assert message == "Restorative Sampler: pose_video must have at least 1 frame; got 0."
 
 
 def test_mask_and_pose_of_another_size(comfy, second):
     message = refusal(on_model, comfy, second, target="low_frequency", mask=torch.ones(1, 32, SIZE))
-    assert message == "Restoration: mask must be of the animation's size (64x64); got 64x32."
+    assert message == "Restore Flow: mask must be of the animation's size (64x64); got 64x32."
     message = refusal(on_sampler, comfy, second, target="low_frequency", pose_video=moving_pattern(2, size=32))
-    assert message == "Restoration: pose_video must be of the animation's size (64x64); got 32x32."
+    assert message == "Restorative Sampler: pose_video must be of the animation's size (64x64); got 32x32."
 
 
 def test_the_memory_of_another_animation_is_refused_before_sampling(comfy, second):
     other = first_memory(comfy, 2)
     inputs = {"memory": other, "target": "low_frequency"}
     with network_inputs(second.model.model.diffusion_model) as calls:
-        for model, sampler in (
-            (second.model, on_sampler(comfy, second, **inputs)),
-            (on_model(comfy, second, **inputs), select(comfy, "euler")),
+        for name, model, sampler in (
+            ("Restorative Sampler", second.model, on_sampler(comfy, second, **inputs)),
+            ("Restore Flow", on_model(comfy, second, **inputs), select(comfy, "euler")),
         ):
             assert refusal(sampled, comfy, model, sampler, second.chunk) == (
-                "Restoration: memory must be the one that Condition Chunk was given ([2, 8, 8] anchors, latent height, "
+                f"{name}: memory must be the one that Condition Chunk was given ([2, 8, 8] anchors, latent height, "
                 "width); got a chunk of [4, 8, 8]."
             )
     assert not calls

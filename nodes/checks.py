@@ -1,0 +1,15 @@
+"""Inputs of nodes that are no numbers."""
+
+from torch import Tensor
+
+from ..everanimate_core.finite import check_finite
+
+
+def check_images(node: str, **images) -> None:
+    """Raise ValueError, in the name of `node`, when an IMAGE or MASK among these inputs holds NaN or infinity.
+
+    A VIDEO holds whole numbers and is not read.
+    """
+    for name, frames in images.items():
+        if isinstance(frames, Tensor):
+            check_finite(node, name, frames)

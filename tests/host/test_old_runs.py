@@ -1,0 +1,91 @@
+"""A run folder that Animate Long Video of 0.1.0 left goes on, with nothing that it made sampled again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from base_folder import PACK
+from exact_parts import exact_pictures
+from graphs import aligned, network_inputs
+from safetensors.torch import load_file
+from test_animate import animate, kept_latents
+
+OLD = Path(__file__).resolve().parents[1] / "data" / "old_runs" / "host"
+CHUNKS, FRAMES = 3, 19
+
+
+@pytest.fixture
+def old_run(comfy):
+    """The folder, under a name of its own in the host's output folder; the name."""
+    output, name = comfy.base / "output" / "everanimate", "dance"
+    output.mkdir(exist_ok=True)
+    shutil.copytree(OLD / "dance", output / name)
+    shutil.copy(OLD / "dance.mp4", output / f"{name}.mp4")
+    yield name
+    shutil.rmtree(output / name)
+    (output / f"{name}.mp4").unlink()
+
+
+def go_on(comfy, name, model=None, **changes):
+    """The node with the inputs of tests/data/old_runs/make_host.py; the report."""
+    from exact_vae import ExactVae
+
+    text = comfy.conditioning()
+    inputs = {
+        "vae": ExactVae(),
+        "positive": text,
+        "negative": text,
+        "reference_images": exact_pictures(1, 64, 64),
+        "pose_video": exact_pictures(FRAMES, 64, 64, seed=1),
+        "steps": 2,
+        "chunk_frames": 9,
+        "overlap": 4,
+    }
+    return json.loads(animate(comfy, name, aligned(comfy) if model is None else model, **(inputs | changes))[3])
+
+
+def test_what_0_1_0_knew_the_run_by_is_still_known(comfy):
+    from comfy import samplers
+
+    old = comfy.module(PACK, "nodes.identity_0_1_0")
+    sigmas = comfy.call("EverAnimateSigmas", steps=2)[0]
+    text = comfy.conditioning()
+    made_with = aligned(comfy), samplers.sampler_object("euler"), sigmas, 1.0, text, comfy.clip_vision()
+    known = old.earlier(*made_with, False, [text])
+    manifest = json.loads((OLD / "dance" / "manifest.json").read_text(encoding="utf-8"))
+    settings, prompts = known.pop(manifest["format"])
+    assert known == {}
+    assert settings.items() <= manifest["run"]["settings"].items()
+    assert len(prompts) == 1
+
+
+def test_all_chunks_are_kept(comfy, old_run):
+    before, model = kept_latents(comfy, old_run, CHUNKS), aligned(comfy)
+    with network_inputs(model.model.diffusion_model) as calls:
+        report = go_on(comfy, old_run, model)
+    assert not calls
+    assert [chunk["noise_seed"] for chunk in report["chunks"]] == [0, 42, 84]
+    assert all(map(torch.equal, before, kept_latents(comfy, old_run, CHUNKS)))
+
+
+def test_a_longer_animation_goes_on_from_it(comfy, old_run):
+    before, model = kept_latents(comfy, old_run, CHUNKS), aligned(comfy)
+    with network_inputs(model.model.diffusion_model) as calls:
+        report = go_on(comfy, old_run, model, total_frames=FRAMES + 5)
+    assert len(calls) == 2  # two steps of one chunk
+    assert len(report["chunks"]) == CHUNKS + 1
+    folder = comfy.base / "output" / "everanimate" / old_run
+    assert all(map(torch.equal, before, kept_latents(comfy, old_run, CHUNKS)))
+    # What is new is what the same run would have made in one go.
+    go_on(comfy, "whole", total_frames=FRAMES + 5)
+    whole = load_file(folder.with_name("whole") / "chunk_0003.safetensors")["latents"]
+    torch.testing.assert_close(load_file(folder / "chunk_0003.safetensors")["latents"], whole, rtol=1e-4, atol=1e-4)
+
+
+def test_other_inputs_do_not_go_on_with_it(comfy, old_run):
+    with pytest.raises(ValueError, match="sigmas"):
+        go_on(comfy, old_run, steps=3)
+    with pytest.raises(ValueError, match="prompt"):
+        go_on(comfy, old_run, positive=comfy.conditioning(1))

@@ -1,0 +1,138 @@
+"""Values that are no numbers are refused before anything is sampled, in the name of the node that they reached."""
+
+import logging
+import re
+
+import pytest
+import torch
+from clips import moving_pattern, reference_image
+from graphs import SIZE, aligned, condition, first_memory, network_inputs, plan, run_chunks
+from test_animate import animate
+
+NAN, INFINITY = float("nan"), float("inf")
+NUMBERS = "must hold numbers only, not NaN or infinity"
+
+
+def spoiled(values, value=NAN):
+    """The same with one value that is no number, in the middle."""
+    values = values.clone()
+    values.view(-1)[values.numel() // 2] = value
+    return values
+
+
+def mask(frames):
+    return torch.ones(frames, SIZE, SIZE)
+
+
+BAD = {
+    "cfg": (lambda: {"cfg": NAN}, "cfg must be a number"),
+    "infinite cfg": (lambda: {"cfg": INFINITY}, "cfg must be a number"),
+    "shift": (lambda: {"shift": NAN}, "shift must be above 0 and finite"),
+    "infinite shift": (lambda: {"shift": INFINITY}, "shift must be above 0 and finite"),
+    "restore_strength": (lambda: {"restore_strength": NAN}, "restore_strength must be at least 0 and finite"),
+    "infinite strength": (lambda: {"restore_strength": INFINITY}, "restore_strength must be at least 0 and finite"),
+    "reference": (lambda: {"reference_images": spoiled(reference_image())}, f"reference_images {NUMBERS}"),
+    "pose": (lambda: {"pose_video": spoiled(moving_pattern(9), INFINITY)}, f"pose_video {NUMBERS}"),
+    "face": (lambda: {"face_video": spoiled(moving_pattern(9))}, f"face_video {NUMBERS}"),
+    "background": (
+        lambda: {"background_video": spoiled(moving_pattern(9)), "character_mask": mask(9)},
+        f"background_video {NUMBERS}",
+    ),
+    "mask": (
+        lambda: {"background_video": moving_pattern(9), "character_mask": spoiled(mask(9))},
+        f"character_mask {NUMBERS}",
+    ),
+    "no sigmas": (lambda: {"sigmas": torch.zeros(0)}, "sigmas must fall"),
+    "one sigma": (lambda: {"sigmas": torch.ones(1)}, "sigmas must fall"),
+    "rising sigmas": (lambda: {"sigmas": torch.tensor([0.0, 0.5, 1.0])}, "sigmas must fall"),
+    "cut sigmas": (lambda: {"sigmas": torch.tensor([1.0, 0.5])}, "sigmas must fall"),
+    "sigma nan": (lambda: {"sigmas": torch.tensor([1.0, NAN, 0.0])}, "sigmas must fall"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_animate_long_video(comfy, kind):
+    inputs, rule = BAD[kind]
+    model = aligned(comfy)
+    with network_inputs(model.model.diffusion_model) as calls, pytest.raises(ValueError) as refused:
+        animate(comfy, "refused", model, **inputs())
+    who = "EverAnimate Sigmas" if "shift" in kind else "Animate Long Video"
+    assert str(refused.value).startswith(f"{who}: {rule}")
+    assert "; got " in str(refused.value)
+    assert not calls
+    assert not (comfy.base / "output" / "everanimate" / "refused").exists()
+
+
+@pytest.mark.parametrize("name", ["identity", "motion"])
+def test_memory_from_latents(comfy, name):
+    latents = {"identity": torch.zeros(1, 16, 4, 8, 8), "motion": torch.zeros(1, 16, 1, 8, 8)}
+    latents[name] = spoiled(latents[name])
+    with pytest.raises(ValueError, match=f"^Memory from Latents: {name} {NUMBERS}"):
+        comfy.call("EverAnimateMemoryFromLatents", **{key: {"samples": value} for key, value in latents.items()})
+    with pytest.raises(ValueError, match=f"^Memory from Latents: reference_image {NUMBERS}"):
+        comfy.call(
+            "EverAnimateMemoryFromLatents",
+            identity={"samples": torch.zeros(1, 16, 4, 8, 8)},
+            reference_image=spoiled(reference_image()),
+        )
+
+
+def test_build_memory_and_condition_chunk(comfy):
+    with pytest.raises(ValueError, match=f"^Build Memory: reference_images {NUMBERS}"):
+        comfy.call(
+            "EverAnimateMemory",
+            vae=comfy.load_vae(),
+            reference_images=spoiled(reference_image()),
+            width=SIZE,
+            height=SIZE,
+        )
+    with pytest.raises(ValueError, match=f"^Condition Chunk: pose_video {NUMBERS}"):
+        condition(comfy, first_memory(comfy), plan(comfy), pose_video=spoiled(moving_pattern(9)))
+
+
+def test_propagate_latents(comfy):
+    memory, drawn = first_memory(comfy), plan(comfy)
+    (chunk,) = run_chunks(comfy, aligned(comfy), memory, drawn, count=1)
+    inputs = {"memory": memory, "plan": drawn, "chunk_index": 0, "vae": comfy.load_vae()}
+    with pytest.raises(ValueError, match=r"^Propagate Latents: samples must"):
+        comfy.call("EverAnimatePropagate", samples={"samples": spoiled(chunk.samples)}, **inputs)
+    with pytest.raises(ValueError, match=f"^Propagate Latents: pose_video {NUMBERS}"):
+        comfy.call(
+            "EverAnimatePropagate",
+            samples={"samples": chunk.samples},
+            pose_video=spoiled(moving_pattern(9)),
+            **inputs,
+        )
+
+
+@pytest.mark.parametrize(
+    ("node_id", "name"),
+    [("EverAnimateRestorativeSampler", "Restorative Sampler"), ("EverAnimateRestoreFlow", "Restore Flow")],
+)
+def test_the_restoring_nodes(comfy, node_id, name):
+    inputs = {"memory": first_memory(comfy), "target": "low_frequency"}
+    inputs |= {"model": aligned(comfy)} if node_id == "EverAnimateRestoreFlow" else {}
+    for strength in (NAN, INFINITY, -1.0):
+        with pytest.raises(ValueError, match=f"^{name}: strength must be at least 0 and finite"):
+            comfy.call(node_id, strength=strength, mask=mask(1), **inputs)
+    with pytest.raises(ValueError, match=f"^{name}: mask {NUMBERS}"):
+        comfy.call(node_id, mask=spoiled(mask(1)), **inputs)
+    with pytest.raises(ValueError, match=f"^{name}: pose_video {NUMBERS}"):
+        comfy.call(node_id, pose_video=spoiled(moving_pattern(9)), **inputs)
+
+
+def test_another_vae_is_refused_in_the_name_of_each_node(comfy):
+    (other,) = comfy.call("VAELoader", vae_name="pixel_space")
+    with pytest.raises(ValueError, match=r"^Animate Long Video: vae must be the Wan 2\.1 video VAE"):
+        animate(comfy, "refused", vae=other)
+
+
+def test_blank_frames_are_logged_once(comfy, caplog, monkeypatch):
+    vae = comfy.load_vae()
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda latents: torch.zeros_like(decode(latents)))
+    with caplog.at_level(logging.WARNING):
+        animate(comfy, "blank")
+    lines = [record.getMessage() for record in caplog.records if "of one colour" in record.getMessage()]
+    assert len(lines) == 1
+    assert re.match(r"EverAnimate: 9 of 9 decoded frames are of one colour", lines[0])
