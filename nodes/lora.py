@@ -4,7 +4,7 @@ import comfy.sd
 import folder_paths
 from comfy_api.latest import io
 
-from ..everanimate_core.lora import check_coverage, host_state_dict, read_lora
+from ..everanimate_core.lora import check_coverage, check_strength, host_state_dict, read_lora
 from . import widgets
 from .alignment import align_model
 
@@ -41,6 +41,7 @@ class EverAnimateLoadLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
+        check_strength(strength)
         aligned = align_model(model)
         lora = read_lora(folder_paths.get_full_path_or_raise("loras", lora_name))
         check_coverage(lora, aligned.model.state_dict())

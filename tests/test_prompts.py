@@ -64,8 +64,13 @@ def test_a_file_that_is_no_text(write):
     path = write("0: né", "latin-1")
     with pytest.raises(ValueError, match=r"prompts: the file must be UTF-8 text \(save it as such\); got .* in "):
         read_prompts(path)
-    with pytest.raises(FileNotFoundError):
-        read_prompts(path.with_name("none.txt"))
+
+
+def test_a_file_that_is_not_there_and_a_folder(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(ValueError) as caught:
+            read_prompts(path)
+        assert str(caught.value) == f"prompts: must be a file that is there (prompts.txt); got {path}."
 
 
 def test_every_chunk_has_the_prompt_of_its_first_new_frame():
