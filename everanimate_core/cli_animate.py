@@ -162,10 +162,10 @@ def wan_files(options: Namespace) -> WanFiles:
     if path.is_dir():
         files = WanFiles.from_folder(path)
     else:
-        if path.suffix != ".safetensors":
-            raise ValueError(f"--model: a transformer is read from a .safetensors file; got {one_line(path)}.")
         if options.parts is None:
             raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
+        if path.suffix != ".safetensors":
+            raise ValueError(f"--model: a transformer is read from a .safetensors file; got {one_line(path)}.")
         files = WanFiles.from_folder(options.parts, path)
     files.check()
     return files

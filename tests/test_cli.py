@@ -610,7 +610,10 @@ def test_a_place_that_cannot_be_written(tmp_path, command, place):
         (["--width", "4294967296"], "argument --width: must be a whole number up to 16384 (16); got 4294967296."),
         (["--prompts", "none.txt"], "prompts: must be a file that is there (prompts.txt); got none.txt."),
         (["--model", str(DATA), "--parts", "none"], "--parts: must be a diffusers folder that is there; got none."),
-        (["--model", str(DATA / "pose.mp4")], "--model: a transformer is read from a .safetensors file; got"),
+        (
+            ["--model", str(DATA / "pose.mp4"), "--parts", str(DATA)],
+            "--model: a transformer is read from a .safetensors file; got",
+        ),
         (["--model", str(DATA)], "which lacks transformer, vae, text_encoder, tokenizer, image_encoder."),
         (["--lora", str(DATA)], "Load EverAnimate LoRA: a LoRA is read from a .safetensors file"),
         (["--lora", "two\nlines"], r"got two\nlines, which is not a file."),

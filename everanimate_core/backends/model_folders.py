@@ -16,6 +16,7 @@ SAFE = {**LOCAL, "use_safetensors": True}
 # Sizes beyond those of any Wan part: tables of that size would fill the memory.
 MOST = 2**20
 _LAYERS = ("num_layers", "num_hidden_layers", "num_decoder_layers", "num_res_blocks")
+_HEADS = ("num_heads", "num_attention_heads")
 
 
 def read_config(folder: Path, name: str, file: str = "config.json") -> dict[str, Any]:
@@ -63,7 +64,7 @@ def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
 
 
 def check_counts(config: dict[str, Any], tensors: int, refuse: Refuse) -> None:
-    """Refuse sizes with which building a network of so many tensors would take the machine's memory or hours."""
+    """Refuse numbers of layers below 1, and sizes that are too large for a network of so many tensors."""
     values = [config]
     while values:
         value = values.pop()
@@ -71,6 +72,9 @@ def check_counts(config: dict[str, Any], tensors: int, refuse: Refuse) -> None:
             values += value.values() if isinstance(value, dict) else value
         elif isinstance(value, int) and abs(value) > MOST:
             raise refuse(f"a size of {value}")
+    for name in (*_LAYERS, *_HEADS):
+        if isinstance(config.get(name), int) and config[name] < 1:
+            raise refuse(f"{name} {config[name]}")
     for name in _LAYERS:
         if isinstance(config.get(name), int) and config[name] > tensors:
             raise refuse(f"{name} {config[name]} for {tensors} tensors")
