@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from subprocess import list2cmdline
 
@@ -34,6 +35,8 @@ DONE, FAILED, REFUSED = 0, 1, 2
 # Sizes that --model toy was trained at, and those of the released LoRA.
 TOY_SIZES = {"width": 64, "height": 64, "chunk_frames": 33, "steps": 4}
 RELEASED_SIZES = {"width": 832, "height": 480, "chunk_frames": 77, "steps": 20}
+# Beyond them, numbers lead to errors of the system (memory, overflow) and not to a video.
+MAX_COUNT, MAX_PIXELS, MAX_STEPS, MAX_REAL = 100_000_000, 16_384, 10_000, 1e30
 LORA_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -98,41 +101,41 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
     )
     add("--parts", type=Path, metavar="DIR", help="diffusers folder for all but the transformer, if that is a file")
     add("--lora", type=Path, metavar="FILE", help="the EverAnimate LoRA")
-    add("--lora-strength", type=float, default=1.0)
+    add("--lora-strength", type=_real, default=1.0)
     prompt = command.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", default="", help="what is to be seen")
     prompt.add_argument("--prompts", type=Path, metavar="FILE", help="prompts that change: lines of `frame: prompt`")
     add("--negative-prompt", default="", help="what is not, if --cfg is not 1")
     for name in ("width", "height"):
-        add(f"--{name}", type=int, help=_sizes(name))
-    add("--frames", type=int, default=0, help="frames to make (0: as many as the pose video has)")
+        add(f"--{name}", type=_pixels, help=_sizes(name))
+    add("--frames", type=_whole, default=0, help="frames to make (0: as many as the pose video has)")
     add(
         "--fps",
         type=_fps,
         help="frames per second, at which the pose is shown then: 25, 23.976, 30000/1001 (default: the pose video's)",
     )
-    add("--steps", type=int, help=_sizes("steps"))
-    add("--shift", type=float, default=5.0)
-    add("--cfg", type=float, default=1.0)
+    add("--steps", type=_steps, help=_sizes("steps"))
+    add("--shift", type=_real, default=5.0)
+    add("--cfg", type=_real, default=1.0)
     add("--seed", type=_seed, default=0)
     add("--seed-mode", choices=SEED_MODES, default=SEED_MODES[0])
-    add("--identity-latents", type=int, default=4)
-    add("--motion-latents", type=int, default=1)
-    add("--chunk-frames", type=int, help=_sizes("chunk_frames"))
-    add("--overlap", type=int, default=4)
+    add("--identity-latents", type=_whole, default=4)
+    add("--motion-latents", type=_whole, default=1)
+    add("--chunk-frames", type=_whole, help=_sizes("chunk_frames"))
+    add("--overlap", type=_whole, default=4)
     add("--continuation", choices=CONTINUATIONS, default=CONTINUATIONS[0])
     add("--keyframes", choices=KEYFRAMES, default=KEYFRAMES[0])
     add("--clip-source", choices=CLIP_SOURCES, default=CLIP_SOURCES[0])
     add("--fit", choices=FIT_POLICIES, default=FIT_POLICIES[0])
     add("--tiled", action="store_true", help="decode in tiles: less memory")
     add("--latent-context", action="store_true", help="decode every chunk behind the last latents of the one before")
-    add("--restore", type=float, default=0.0, metavar="STRENGTH", help="correct drift while sampling (0: off; up to 4)")
+    add("--restore", type=_real, default=0.0, metavar="STRENGTH", help="correct drift while sampling (0: off; up to 4)")
     add("--restore-schedule", choices=OFFERED_SCHEDULES, default=OFFERED_SCHEDULES[0], help="at which noise levels")
     add("--restore-target", choices=OFFERED_TARGETS, default=OFFERED_TARGETS[0], help="towards what")
     add("--device", help="where the network runs (default: the accelerator, if there is one)")
     add("--dtype", choices=("bfloat16", "float32"), help="of the network (default: float32 on a CPU, else bfloat16)")
     add("--run", type=Path, metavar="DIR", help="where finished chunks are kept (default: OUT without suffix + .run)")
-    add("--from-chunk", type=int, default=0, metavar="K", help="make chunk K and all after it again")
+    add("--from-chunk", type=_whole, default=0, metavar="K", help="make chunk K and all after it again")
     add(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -152,6 +155,28 @@ def _fps(text: str) -> Fraction:
     with suppress(ValueError, ZeroDivisionError):
         return file_rate(Fraction(text))
     raise argparse.ArgumentTypeError(f"must be above 0 and at most {MAX_FPS} (25, 30000/1001); got {text}.")
+
+
+def _real(text: str, above: float = -MAX_REAL) -> float:
+    """A finite number larger than `above`."""
+    with suppress(ValueError):
+        if isfinite(number := float(text)) and above < number < MAX_REAL:
+            return number
+    rule = f"a finite number above {above:g}" if above > -MAX_REAL else "a finite number"
+    raise argparse.ArgumentTypeError(f"must be {rule} (1.5); got {one_line(text, 40)}.")
+
+
+def _whole(text: str, most: int = MAX_COUNT) -> int:
+    """A whole number of at most `most` on either side of 0; what each may be is said where it is used."""
+    with suppress(ValueError):
+        if abs(int(text)) <= most:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number up to {most} (16); got {one_line(text, 40)}.")
+
+
+_positive = partial(_real, above=0)
+_pixels = partial(_whole, most=MAX_PIXELS)
+_steps = partial(_whole, most=MAX_STEPS)
 
 
 def _seed(text: str) -> int:
@@ -179,7 +204,7 @@ def _animate(options: argparse.Namespace) -> None:
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
-    command.add_argument("--seconds", type=float, default=60.0)
+    command.add_argument("--seconds", type=_real, default=60.0)
     command.add_argument("--seed", type=int, default=0, help="the world to animate")
     command.set_defaults(command=_demo)
 
@@ -205,19 +230,19 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="of the training: LoRA files, losses, samples, the state to go on from")
     add("--resume", action="store_true", help="go on with the training in --out")
     add("--lora", type=Path, metavar="FILE", help="the LoRA to begin with (stage 2: that of stage 1)")
-    add("--rank", type=int, default=32, help="of the LoRA, and its alpha")
-    add("--steps", type=int, default=4000)
-    add("--batch", type=int, default=8, help="samples a step, over all processes (default: 8)")
-    add("--accumulate", type=int, default=1, help="portions of it that a process takes one after another")
-    add("--rate", type=float, default=1e-4, help="learning rate")
+    add("--rank", type=_whole, default=32, help="of the LoRA, and its alpha")
+    add("--steps", type=_whole, default=4000)
+    add("--batch", type=_whole, default=8, help="samples a step, over all processes (default: 8)")
+    add("--accumulate", type=_whole, default=1, help="portions of it that a process takes one after another")
+    add("--rate", type=_positive, default=1e-4, help="learning rate")
     add("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="stage 2: weight of the restoration")
-    add("--augmented", type=float, default=0.5, metavar="SHARE", help="stage 2: share with moved anchors")
+    add("--augmented", type=_real, default=0.5, metavar="SHARE", help="stage 2: share with moved anchors")
     add("--perturbation", choices=RECIPES, default=RECIPES[0], help="stage 2: the drift simulator")
     add("--seed", type=_seed, default=0)
     add("--precision", choices=("no", "bf16"), help="of the network (default: what accelerate is configured for)")
     add("--checkpointing", action="store_true", help="less memory: activations are computed twice")
-    add("--save-every", type=int, default=250, metavar="STEPS")
-    add("--sample-every", type=int, default=0, metavar="STEPS", help="write a short clip (0: never)")
+    add("--save-every", type=_whole, default=250, metavar="STEPS")
+    add("--sample-every", type=_whole, default=0, metavar="STEPS", help="write a short clip (0: never)")
     command.set_defaults(command=_train)
     commands = command.add_subparsers(metavar="precompute")
     _add_precompute(commands.add_parser("precompute", help="make a training set from films"))
@@ -242,12 +267,12 @@ def _add_precompute(command: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="PATH", help=f"diffusers folder, transformer file, or {TOY!r}, embedded")
     add("--parts", type=Path, metavar="DIR", help="diffusers folder, if --model is a file")
     add("--out", required=True, type=Path, metavar="DIR", help="the training set; one that is there is completed")
-    add("--films", type=int, metavar="N", help=f"how many worlds --data {TOY} has")
+    add("--films", type=_whole, metavar="N", help=f"how many worlds --data {TOY} has")
     for name in ("width", "height", "chunk_frames"):
-        add(f"--{name.replace('_', '-')}", type=int, help=_sizes(name))
+        add(f"--{name.replace('_', '-')}", type=_pixels, help=_sizes(name))
     add("--fps", type=_fps, default=Fraction(25), help="films of another frame rate are left out (default: 25)")
     add("--fit", choices=FIT_POLICIES, default=FIT_POLICIES[0])
-    add("--candidates", type=int, default=16, help="frames a film that anchors are drawn from")
+    add("--candidates", type=_whole, default=16, help="frames a film that anchors are drawn from")
     command.set_defaults(command=_precompute, kept="finished records are kept")
 
 
@@ -262,7 +287,7 @@ def _precompute(options: argparse.Namespace) -> None:
 def _add_train_toy(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="of the run; one that is there goes on")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
+    command.add_argument("--minutes", type=_real, help="stop after so many; the same command goes on")
     command.add_argument("--compile", action="store_true", help="faster, where torch finds a C++ compiler")
     command.set_defaults(command=_train_toy)
 
@@ -279,8 +304,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--against", type=Path, metavar="VIDEO", help="the video as it should be, of the same size and length")
     add("--reference", type=Path, metavar="IMAGE", help="the person, as given to animate")
     add("--out", type=Path, metavar="DIR", help="where the report goes (default: VIDEO without suffix + .evaluation)")
-    add("--chunk-frames", type=int, default=77, help="of the run that made VIDEO, for its joins (0: one piece)")
-    add("--overlap", type=int, default=4)
+    add("--chunk-frames", type=_whole, default=77, help="of the run that made VIDEO, for its joins (0: one piece)")
+    add("--overlap", type=_whole, default=4)
     add("--face-boxes", type=Path, metavar="FILE", help="JSON: [left, top, right, bottom] or null for every frame")
     add("--person-boxes", type=Path, metavar="FILE", help="JSON: the same for the whole person, without null")
     add("--reference-box", type=int, nargs=4, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"), help="the person in IMAGE")
@@ -310,7 +335,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _add_ablate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, default=Path("ablation"), metavar="DIR")
-    command.add_argument("--seconds", type=float, default=60.0)
+    command.add_argument("--seconds", type=_real, default=60.0)
     command.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103], help="of the worlds to animate")
     command.add_argument("--lpips", type=Path, metavar="FILE", help="LPIPS weights (default: those of --fetch-lpips)")
     command.add_argument(

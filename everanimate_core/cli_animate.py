@@ -19,8 +19,9 @@ from .finite import WarnOfBlank, check_number
 from .flow import sigma_schedule
 from .frames import FittedFrames, fit_frames
 from .geometry import check_size
-from .lora import apply_lora, read_lora
+from .lora import apply_lora, check_strength, read_lora
 from .memory import build_memory
+from .messages import one_line
 from .plan import ChunkPlan
 from .prompts import chunk_prompts, read_prompts
 from .propagation import FACE_SIZE, Drivers
@@ -132,6 +133,9 @@ def _drivers(options: Namespace, report: Callable[[str], None]) -> Iterator[Driv
 
 def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
+    # Read first: a network takes minutes to load.
+    check_strength(options.lora_strength)
+    lora = None if options.lora is None else read_lora(options.lora)
     device = _device(options.device) if options.device else _accelerator()
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model in TOYS:
@@ -155,21 +159,28 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
             options.cfg,
             text[[different.index(options.negative_prompt)]],
         )
-    if options.lora is not None:
-        apply_lora(model.transformer, read_lora(options.lora), options.lora_strength)
+    if lora is not None:
+        apply_lora(model.transformer, lora, options.lora_strength)
     return model
 
 
 def wan_files(options: Namespace) -> WanFiles:
-    """The files that --model and --parts name; ValueError when they are not there."""
+    """The files that --model and --parts name; ValueError when they are not there, or cannot be Wan-Animate's."""
     path = Path(options.model)
     if not path.exists():
-        raise ValueError(f"--model: must be a folder or file that is there; got {path}.")
+        raise ValueError(f"--model: must be a folder or file that is there; got {one_line(path)}.")
+    if options.parts is not None and not options.parts.is_dir():
+        raise ValueError(f"--parts: must be a diffusers folder that is there; got {one_line(options.parts)}.")
     if path.is_dir():
-        return WanFiles.from_folder(path)
-    if options.parts is None:
-        raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
-    return WanFiles.from_folder(options.parts, path)
+        files = WanFiles.from_folder(path)
+    else:
+        if options.parts is None:
+            raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
+        if path.suffix != ".safetensors":
+            raise ValueError(f"--model: a transformer is read from a .safetensors file; got {one_line(path)}.")
+        files = WanFiles.from_folder(options.parts, path)
+    files.check()
+    return files
 
 
 def _device(name: str) -> torch.device:

@@ -8,21 +8,24 @@ Layers go by their target, see lora_names; a file that touches anything else is 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .lora_names import LoraError, normalise_key, parse_layer, place, to_diffusers
+from .files import part_file
+from .json_files import check_fields, is_kind, parse_json, read_text
+from .lora_names import LoraError, normalise_key, other_kind, parse_layer, place, to_diffusers
+from .messages import one_line, shown
+from .tensor_files import FLOATS, all_finite, is_pickle, open_tensors
 
 # What can be written: prefix, name of A, name of B, and whether an alpha tensor belongs to the format.
 _WRITTEN = {
@@ -38,19 +41,38 @@ FORMATS = tuple(_WRITTEN)
 _SETTINGS = "lora_adapter_metadata"
 _PEFT_WEIGHTS, _PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
-_PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
-_PICKLE_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x00-\x05]")
+# A file of whole weights is no LoRA at all, and needs no word on which kind.
+_LORA_LIKE = re.compile(r"\.lora_|\.diff(_b)?$|\.(hada_w|lokr_w|oft_|glora_)")
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_LARGEST = torch.finfo(torch.float32).max
+_FINITE = ("weights, alpha and what they add up to are finite numbers", "0.01")
 _EXAMPLE = "blocks.0.self_attn.q.lora_A.default.weight"
 
 
 @dataclass(frozen=True, eq=False)
 class LoraLayer:
-    """One changed linear layer: ``A: [rank, in]``, ``B: [out, rank]``, ``scale`` = alpha / rank."""
+    """One changed linear layer: ``A: [rank, in]``, ``B: [out, rank]``, ``scale`` = alpha / rank.
+
+    LoraError for weights or a scale that are not finite, or so large that what they change could not be.
+    """
 
     target: str
     A: Tensor
     B: Tensor
     scale: float = 1.0
+
+    def __post_init__(self):
+        for name, factor in (("A", self.A), ("B", self.B)):
+            if factor.dtype not in FLOATS:
+                got = f"{str(factor.dtype).removeprefix('torch.')} in {name} of {self.target}"
+                raise LoraError("A and B hold floating-point numbers", "bfloat16", got)
+            if not all_finite(factor):
+                raise LoraError(*_FINITE, f"NaN or infinity in {name} of {self.target}")
+        largest = abs(self.scale) * self.rank
+        for factor in (self.A, self.B):
+            largest *= float(factor.detach().float().abs().max())
+        if not largest <= _LARGEST:
+            raise LoraError(*_FINITE, f"A and B up to {largest:.0e} together, scale {self.scale:g}, at {self.target}")
 
     @property
     def rank(self) -> int:
@@ -88,7 +110,8 @@ class Coverage:
 
 
 def _examples(names: Sequence[str]) -> str:
-    return (", ".join(names[:3]) or "none") + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    found = ", ".join(one_line(name, 120) for name in names[:3]) or "none"
+    return found + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def read_lora(path: str | os.PathLike) -> Lora:
@@ -99,23 +122,16 @@ def read_lora(path: str | os.PathLike) -> Lora:
     Raises LoraError for a missing, damaged or pickled file, and for one that is not, wholly, a LoRA of Wan's blocks.
     """
     path = Path(path)
-    rule = ("a LoRA is read from a .safetensors file", "stage2_480p.safetensors")
-    if not path.is_file():
-        raise LoraError(*rule, f"{path}, which is not a file")
-    with path.open("rb") as file:
-        head = file.read(9)
-    # The length in front of a safetensors header can look like pickle's magic; byte 8 still opens the JSON then.
-    if path.suffix.lower() in _PICKLE_SUFFIXES or (_PICKLE_MAGIC.match(head) and head[8:] != b"{"):
+    if path.is_file() and is_pickle(path):
         raise LoraError("pickle files are not opened, as they can run code", "use the .safetensors file", path.name)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if path.name == _PEFT_WEIGHTS and path.with_name(_PEFT_SETTINGS).is_file():
-                metadata = {**metadata, _SETTINGS: path.with_name(_PEFT_SETTINGS).read_text(encoding="utf-8")}
-            # A tensor of safe_open is a view of the file: without a copy, writing the file anew would change the LoRA.
-            return _build(file.keys(), lambda name: file.get_tensor(name).clone(), metadata)
-    except SafetensorError as error:
-        raise LoraError(*rule, f"{path.name}, which is not a complete safetensors file: {error}") from error
+    rule = ("a LoRA is read from a .safetensors file", "stage2_480p.safetensors")
+    name = path.name if path.is_file() else path
+    with open_tensors(path, lambda wrong: LoraError(*rule, f"{name}, {wrong}")) as file:
+        metadata = dict(file.metadata)
+        if path.name == _PEFT_WEIGHTS and path.with_name(_PEFT_SETTINGS).is_file():
+            metadata[_SETTINGS] = read_text(path.with_name(_PEFT_SETTINGS), _refuse_settings)
+        # A tensor of the file is a view of it: without a copy, writing the file anew would change the LoRA.
+        return _build(file.names, lambda name: file.read(name).clone(), metadata)
 
 
 def lora_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Lora:
@@ -135,13 +151,15 @@ def _build(names: Iterable[str], load: Callable[[str], Tensor], metadata: Mappin
 
 def _group(names: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
     """{target: {part: tensor name}} and the formats met; LoraError if a name is foreign, doubled or unpaired."""
+    foreign = [name for name in names if normalise_key(name) is None]
+    kind = other_kind(foreign)
+    way_out = f"; this is {kind}" if kind and any(_LORA_LIKE.search(name) for name in names) else ""
     if not any(".lora_" in name for name in names):
-        got = f"{len(names)} tensors and not one of a LoRA: {_examples(names)}"
+        got = f"{len(names)} tensors and not one of a LoRA: {_examples(names)}{way_out}"
         raise LoraError("a LoRA holds pairs of A and B", _EXAMPLE, got)
     parts, formats = {}, set()
-    foreign = [name for name in names if normalise_key(name) is None]
     if foreign:
-        got = f"{len(foreign)} of {len(names)} that do not: {_examples(foreign)}"
+        got = f"{len(foreign)} of {len(names)} that do not: {_examples(foreign)}{way_out}"
         raise LoraError("every tensor must belong to a linear layer of a Wan block", _EXAMPLE, got)
     for name in names:
         target, part, format = normalise_key(name)
@@ -157,33 +175,44 @@ def _group(names: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
     return parts, formats
 
 
+def _refuse_settings(got: str) -> LoraError:
+    return LoraError("PEFT settings are JSON with one alpha for all layers", '{"lora_alpha": 32}', got)
+
+
 def _peft_alpha(metadata: Mapping[str, str]) -> tuple[float, bool] | None:
     """(alpha, whether rank-stabilised) by the PEFT settings; None where there are none."""
     if _SETTINGS not in metadata:
         return None
-    try:
-        settings = {name.removeprefix("transformer."): value for name, value in json.loads(metadata[_SETTINGS]).items()}
-    except json.JSONDecodeError as error:
-        raise LoraError("PEFT settings are JSON", '{"lora_alpha": 32}', f"text that is not: {error}") from error
-    if "lora_alpha" not in settings or settings.get("alpha_pattern"):
-        got = f"lora_alpha {settings.get('lora_alpha')} and alpha_pattern {settings.get('alpha_pattern')}"
-        raise LoraError("PEFT settings give all layers one alpha", '{"lora_alpha": 32}', got)
-    return settings["lora_alpha"], bool(settings.get("use_rslora"))
+    found = check_fields(parse_json(metadata[_SETTINGS], _refuse_settings), {}, _refuse_settings, others=True)
+    settings = {name.removeprefix("transformer."): value for name, value in found.items()}
+    alpha, stabilised = settings.get("lora_alpha"), settings.get("use_rslora")
+    if not is_kind(alpha, float) or settings.get("alpha_pattern"):
+        raise _refuse_settings(f"lora_alpha {shown(alpha)} and alpha_pattern {shown(settings.get('alpha_pattern'))}")
+    if not is_kind(stabilised, bool, type(None)):
+        raise _refuse_settings(f"use_rslora {shown(stabilised)}, which is not true or false")
+    return alpha, bool(stabilised)
 
 
 def _layer(target: str, found: Mapping[str, Tensor], settings: tuple[float, bool] | None) -> LoraLayer:
     a, b, alpha = found["A"], found["B"], found.get("alpha")
-    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
-        got = f"A {list(a.shape)} and B {list(b.shape)} at {target}"
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in (*a.shape, *b.shape):
+        got = f"A {shown(list(a.shape))} and B {shown(list(b.shape))} at {target}"
         raise LoraError("A is [rank, in] and B is [out, rank], rank at least 1", "[32, 5120] and [5120, 32]", got)
-    if alpha is not None and alpha.numel() != 1:
-        raise LoraError("alpha is one number", "32", f"a tensor {list(alpha.shape)} at {target}")
     rank, rank_stabilised = a.shape[0], False
     if alpha is not None:
-        alpha = alpha.item()
+        alpha = _alpha(alpha, target)
     else:
         alpha, rank_stabilised = settings or (rank, False)
     return LoraLayer(target, a, b, alpha / (rank**0.5 if rank_stabilised else rank))
+
+
+def _alpha(alpha: Tensor, target: str) -> float:
+    if alpha.numel() != 1 or alpha.dtype not in (*FLOATS, *_WHOLE):
+        got = f"a tensor {shown(list(alpha.shape))} at {target}, of {str(alpha.dtype).removeprefix('torch.')}"
+        raise LoraError("alpha is one number", "32", got)
+    if not isfinite(alpha.item()):
+        raise LoraError(*_FINITE, f"alpha {alpha.item()} at {target}")
+    return alpha.item()
 
 
 def _by_target(weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,13 +252,20 @@ def delta(layer: LoraLayer, strength: float = 1.0, device: torch.device | None =
     return strength * layer.scale * (b @ a)
 
 
+def check_strength(strength: float) -> None:
+    """LoraError unless the strength of a LoRA is a finite number."""
+    if not isfinite(strength):
+        raise LoraError("strength is a finite number", "1.0", str(strength))
+
+
 @torch.no_grad()
 def apply_lora(model: nn.Module | Mapping[str, Tensor], lora: Lora, strength: float = 1.0) -> Coverage:
     """Merges in place, ``W += strength * scale * B @ A``: summed in float32, then rounded to the weight's dtype.
 
-    ``model`` is a module or a state dict with original, ComfyUI or diffusers names. If check_coverage raises, nothing
-    has changed. Applied twice, it counts twice.
+    ``model`` is a module or a state dict with original, ComfyUI or diffusers names. If check_coverage or
+    check_strength raises, nothing has changed. Applied twice, it counts twice.
     """
+    check_strength(strength)
     weights = dict(model.named_parameters()) if isinstance(model, nn.Module) else model
     coverage = check_coverage(lora, weights)
     by_target = _by_target(weights)
@@ -255,8 +291,11 @@ def lora_state_dict(lora: Lora, format: str = "released", dtype: torch.dtype | N
         name = prefix + (name.replace(".", "_") if format == "kohya" else name)
         folds = not knows_alpha and layer.scale != 1
         b = layer.B.float() * layer.scale if folds else layer.B
-        tensors[f"{name}.{name_a}"] = layer.A.to(dtype or layer.A.dtype)
-        tensors[f"{name}.{name_b}"] = b.to(dtype or b.dtype)
+        factors = {name_a: layer.A.to(dtype or layer.A.dtype), name_b: b.to(dtype or b.dtype)}
+        if not all(all_finite(factor) for factor in factors.values()):
+            got = f"{layer.target}, which does not fit into {str(dtype or b.dtype).removeprefix('torch.')}"
+            raise LoraError("written weights are finite numbers", "--dtype bfloat16 holds what float16 does not", got)
+        tensors |= {f"{name}.{part}": factor for part, factor in factors.items()}
         if knows_alpha:
             tensors[f"{name}.alpha"] = torch.tensor(layer.scale * layer.rank, dtype=torch.float32)
     return tensors
@@ -273,12 +312,8 @@ def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released", dty
     tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format, dtype).items()}
     # PEFT settings in the metadata would scale a second time what is already in B or in the alpha tensors.
     metadata = {name: text for name, text in lora.metadata.items() if name != _SETTINGS}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with part_file(path) as part:
         save_file(tensors, part, metadata={"format": "pt", **metadata})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def convert(

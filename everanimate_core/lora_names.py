@@ -7,7 +7,10 @@ transformer blocks are known here.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from .messages import one_line
 
 # Linear layers of a block: name in the original code -> name in diffusers.
 _DIFFUSERS = {
@@ -34,16 +37,28 @@ _PREFIXES = {
     "base_model.model.": "peft",
     "diffusion_model.": "comfyui",
 }
-_LAYER = re.compile(f"({'|'.join(map(re.escape, _PREFIXES))})blocks\\.(\\d+)\\.(.+)")
-_KOHYA_LAYER = re.compile(r"lora_unet_blocks_(\d+)_(.+)")
+_LAYER = re.compile(f"({'|'.join(map(re.escape, _PREFIXES))})blocks\\.([0-9]{{1,4}})\\.(.+)")
+_KOHYA_LAYER = re.compile(r"lora_unet_blocks_([0-9]{1,4})_(.+)")
 _PART = re.compile(r"(.+)\.(?:lora_(A|B|down|up)(\.default)?\.weight|alpha)")
+
+# Tensors of files that our loader cannot follow: what they are, and who can. ComfyUI's own loader adds to ours.
+_HOSTS_LOADER = "load it with ComfyUI's own LoRA loader (LoraLoaderModelOnly) beside ours"
+_OTHER_KINDS = (
+    (r"lora_magnitude_vector", "a DoRA of PEFT: merge it into the model (merge_and_unload), no loader reads it here"),
+    (r"\.dora_scale$", f"a DoRA: {_HOSTS_LOADER}, or merge it into the model"),
+    (r"\.(hada_w|lokr_w|oft_|oft_blocks|glora_|[ab][12]\.weight$)", f"a LyCORIS file: {_HOSTS_LOADER}"),
+    (
+        r"\.diff(_b)?$|(text|time|patch)_embedding|time_projection|img_emb|head[._]head|[._]norm",
+        f"a LoRA that changes more than these layers, as those for distillation (few steps) do: {_HOSTS_LOADER}",
+    ),
+)
 
 
 class LoraError(ValueError):
     """A LoRA file, or its fit to a model, is not what it has to be."""
 
     def __init__(self, rule: str, example: str, got: str):
-        super().__init__(f"Load EverAnimate LoRA: {rule} ({example}); got {got}.")
+        super().__init__(one_line(f"Load EverAnimate LoRA: {rule} ({example}); got {got}."))
 
 
 class Key(NamedTuple):
@@ -97,6 +112,12 @@ def normalise_key(key: str) -> Key | None:
     if part[2] in ("down", "up") and format != "kohya":
         format += " down/up"
     return Key(target, {None: "alpha", "down": "A", "up": "B"}.get(part[2], part[2]), format)
+
+
+def other_kind(keys: Iterable[str]) -> str | None:
+    """What a file is in which these tensors stand, and how it can be used, where that is known of tensors like them."""
+    keys = list(keys)
+    return next((what for pattern, what in _OTHER_KINDS if any(re.search(pattern, key) for key in keys)), None)
 
 
 def place(target: str) -> tuple[int, int]:

@@ -3,29 +3,40 @@
 from os import PathLike
 from pathlib import Path
 
+from .json_files import read_text
+from .messages import one_line, shown
 from .plan import ChunkPlan
+
+# Of a frame's number: enough for a year of video.
+MOST_DIGITS = 9
 
 
 def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
     """The changes in the file, by frame; ValueError, naming the line, unless they rise from frame 0."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"prompts: the file must be UTF-8 text (save it as such); got {error} in {path}.") from error
+
+    def refuse(got: str) -> ValueError:
+        return ValueError(f"prompts: the file must be UTF-8 text (save it as such); got {got} in {one_line(path)}.")
+
+    if not Path(path).is_file():
+        raise ValueError(f"prompts: must be a file that is there (prompts.txt); got {one_line(path)}.")
+    text = read_text(path, refuse)
     changes: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         frame, colon, prompt = line.partition(":")
         after = changes[-1][0] + 1 if changes else 0
-        if not colon or not frame.strip().isdecimal() or int(frame) < after or (not changes and int(frame) != 0):
+        counts = colon and frame.strip().isdecimal() and len(frame.strip()) <= MOST_DIGITS
+        if not counts or int(frame) < after or (not changes and int(frame) != 0):
             raise ValueError(
                 f"prompts: every line must be `frame: prompt`, frames rising from 0 (0: a woman dances); "
-                f"got {line!r} in line {number} of {path}."
+                f"got {shown(line)} in line {number} of {one_line(path)}."
             )
         changes.append((int(frame), prompt.strip()))
     if not changes:
-        raise ValueError(f"prompts: the file must have a line for frame 0 (0: a woman dances); got none in {path}.")
+        raise ValueError(
+            f"prompts: the file must have a line for frame 0 (0: a woman dances); got none in {one_line(path)}."
+        )
     return changes
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 import av
 
+from .messages import one_line
+
 Source = str | os.PathLike | BinaryIO  # a path, or a seekable binary file object
 
 # Formats that hold no pictures but the names of other files or addresses, or that make up pictures.
@@ -94,7 +96,7 @@ def reason(error: Exception) -> str:
 def source_name(source: Source) -> str:
     """What to call a source in a message; control characters are shown as escapes."""
     name = getattr(source, "name", "a file object") if hasattr(source, "read") else Path(source).name
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
+    return one_line(name)
 
 
 def first_bytes(source: Source, count: int = 32) -> bytes:

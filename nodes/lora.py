@@ -6,8 +6,7 @@ from comfy.weight_adapter import LoRAAdapter
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.finite import check_number
-from ..everanimate_core.lora import LoraError, check_coverage, host_state_dict, read_lora
+from ..everanimate_core.lora import LoraError, check_coverage, check_strength, host_state_dict, read_lora
 from . import widgets
 from .alignment import align_model
 
@@ -44,7 +43,7 @@ class EverAnimateLoadLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
-        check_number("Load EverAnimate LoRA", "strength", strength, "1.0")
+        check_strength(strength)
         aligned = align_model(model)
         lora = read_lora(folder_paths.get_full_path_or_raise("loras", lora_name))
         # Of the parameters: the state dict of GGUF and other packed layers has the shapes of the packed values.

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -126,6 +127,27 @@ def command(capsys):
 
     yield call
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "demo --seconds inf",
+        "demo --seconds nan",
+        "ablate --seconds nan",
+        "train-toy --out none --minutes nan",
+        "train --stage 1 --data none --model toy --out none --rate inf",
+        "train --stage 1 --data none --model toy --out none --rate -1",
+        "train --stage 2 --data none --model toy --out none --augmented nan",
+    ],
+)
+def test_numbers_of_every_command_are_finite(arguments, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, complaints = command(arguments.split())
+    *_, option, value = arguments.split()
+    assert code == 2
+    assert re.search(rf"error: argument {option}: must be a finite number .*; got {value}\.$", complaints)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- the animation ---------------------------------------------------------------------------------------------------
@@ -659,7 +681,26 @@ def test_control_characters_of_names_are_shown_escaped(tmp_path, command):
         (["--out", "dance"], "--out: must be a video file that ends in .mp4, .mov, .mkv (dance.mp4); got dance."),
         (["--out", "dance.gif"], "--out: must be a video file that ends in"),
         (["--restore", "-1"], "Restoration: strength must be at least 0 and finite (1.0); got -1.0."),
-        (["--restore", "nan"], "Restoration: strength must be at least 0 and finite (1.0); got nan."),
+        (["--restore", "nan"], "argument --restore: must be a finite number (1.5); got nan."),
+        (["--shift", "nan"], "argument --shift: must be a finite number (1.5); got nan."),
+        (["--shift", "1e39"], "argument --shift: must be a finite number (1.5); got 1e39."),
+        (["--cfg", "inf"], "argument --cfg: must be a finite number (1.5); got inf."),
+        (["--lora-strength", "nan"], "argument --lora-strength: must be a finite number (1.5); got nan."),
+        (["--steps", "1000000000000"], "argument --steps: must be a whole number up to 10000 (16); got 1000000000000."),
+        (
+            ["--frames", "9" * 5000],
+            f"argument --frames: must be a whole number up to 100000000 (16); got {'9' * 40}...",
+        ),
+        (["--width", "4294967296"], "argument --width: must be a whole number up to 16384 (16); got 4294967296."),
+        (["--prompts", "none.txt"], "prompts: must be a file that is there (prompts.txt); got none.txt."),
+        (["--model", str(DATA), "--parts", "none"], "--parts: must be a diffusers folder that is there; got none."),
+        (
+            ["--model", str(DATA / "pose.mp4"), "--parts", str(DATA)],
+            "--model: a transformer is read from a .safetensors file; got",
+        ),
+        (["--model", str(DATA)], "which lacks transformer, vae, text_encoder, tokenizer, image_encoder."),
+        (["--lora", str(DATA)], "Load EverAnimate LoRA: a LoRA is read from a .safetensors file"),
+        (["--lora", "two\nlines"], r"got two\nlines, which is not a file."),
         (["--restore-schedule", "none"], "--restore-schedule: invalid choice: 'none'"),
         (["--restore-target", "none"], "--restore-target: invalid choice: 'none'"),
         (["--bogus"], "unrecognized arguments: --bogus"),

@@ -265,6 +265,15 @@ def test_settings_are_not_counted_twice_after_saving(tmp_path, format):
         ('{"lora_alpha": 8, "alpha_pattern": {"blocks.0.attn1.to_q": 4}}', r"one alpha .* got lora_alpha 8 and"),
         ('{"r": 8}', "got lora_alpha None"),
         ('{"r":', "PEFT settings are JSON"),
+        ("[]", "got a list instead of an object"),
+        ("[" * 100_000, "got JSON of more than 100 levels"),
+        ('{"lora_alpha": "8"}', "got lora_alpha '8' and"),
+        ('{"lora_alpha": true}', "got lora_alpha True and"),
+        ('{"lora_alpha": [8]}', r"got lora_alpha \[8\] and"),
+        ('{"lora_alpha": NaN}', r"got a number that is not finite \(NaN\)"),
+        ('{"lora_alpha": 1e39}', "weights, alpha and what they add up to are finite numbers"),
+        ('{"lora_alpha": ' + "9" * 5000 + "}", "got a number of 5000 digits"),
+        ('{"lora_alpha": 8, "use_rslora": "false"}', "got use_rslora 'false', which is not true or false"),
     ],
 )
 def test_settings_that_cannot_be_followed_are_refused(settings, message):
@@ -326,6 +335,58 @@ def test_nothing_is_merged_when_one_layer_does_not_fit():
     with pytest.raises(LoraError):
         apply_lora(weights, lora_of())
     assert all(torch.equal(weight, model_weights()[name]) for name, weight in weights.items())
+
+
+# --- what is not finite ---
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("lora_A.weight", r"got NaN or infinity in A of blocks\.1\.ffn\.0\.$"),
+        ("lora_B.weight", r"got NaN or infinity in B of blocks\.1\.ffn\.0\.$"),
+        ("alpha", r"got alpha (nan|inf|-inf) at blocks\.1\.ffn\.0\.$"),
+    ],
+)
+def test_a_layer_that_is_not_finite_is_refused_by_name(tmp_path, part, message, value):
+    tensors = named("comfyui", True)
+    tensors[f"diffusion_model.blocks.1.ffn.0.{part}"].view(-1)[-1] = value
+    save_file(tensors, tmp_path / "lora.safetensors")
+    refused(tmp_path / "lora.safetensors", message)
+    with pytest.raises(LoraError, match=message):
+        convert(tmp_path / "lora.safetensors", tmp_path / "other.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["lora.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "scale"),
+    [
+        (torch.full((1, 2), 1e30), torch.full((3, 1), 1e30), 1.0),
+        (torch.full((1, 2), 1e300, dtype=torch.float64), torch.ones(3, 1), 1.0),
+        (torch.ones(1, 2), torch.ones(3, 1), 1e39),
+        (torch.ones(1, 2), torch.ones(3, 1), float("nan")),
+        (torch.full((1, 2), float("inf")).to(torch.float8_e5m2), torch.ones(3, 1), 1.0),
+    ],
+)
+def test_no_layer_adds_what_float32_cannot_hold(a, b, scale):
+    with pytest.raises(LoraError, match=r"finite numbers .* blocks\.0\.ffn\.0"):
+        LoraLayer("blocks.0.ffn.0", a, b, scale)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_not_finite_changes_nothing(strength):
+    weights = model_weights()
+    with pytest.raises(LoraError, match=rf"strength is a finite number \(1\.0\); got {strength}\.$"):
+        apply_lora(weights, lora_of(), strength)
+    assert all(torch.equal(weight, model_weights()[name]) for name, weight in weights.items())
+
+
+def test_weights_that_a_short_type_cannot_hold_are_not_written(tmp_path):
+    lora = Lora((LoraLayer("blocks.0.ffn.0", torch.full((1, 2), 1e5), torch.ones(3, 1)),))
+    with pytest.raises(LoraError, match=r"got blocks\.0\.ffn\.0, which does not fit into float16\.$"):
+        save_lora(tmp_path / "lora.safetensors", lora, dtype=torch.float16)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- coverage ---
@@ -643,3 +704,58 @@ Q = "blocks.0.self_attn.q"
 def test_a_file_that_is_no_lora_of_this_family(tmp_path, tensors, message):
     save_file(tensors, tmp_path / "lora.safetensors")
     refused(tmp_path / "lora.safetensors", message)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64])
+def test_whole_numbers_are_no_weights(tmp_path, dtype):
+    save_file({f"{Q}.lora_A.weight": A.to(dtype), f"{Q}.lora_B.weight": B.to(dtype)}, tmp_path / "lora.safetensors")
+    refused(tmp_path / "lora.safetensors", f"floating-point numbers .*got {str(dtype)[6:]} in A of {Q}")
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        (f"diffusion_model.{Q}.diff_b", "as those for distillation"),
+        ("diffusion_model.blocks.0.norm3.diff", "as those for distillation"),
+        ("diffusion_model.img_emb.proj.1.lora_down.weight", "as those for distillation"),
+        ("diffusion_model.time_projection.1.lora_up.weight", "as those for distillation"),
+        ("diffusion_model.head.head.lora_down.weight", "as those for distillation"),
+        ("lora_unet_text_embedding_0.lora_down.weight", "as those for distillation"),
+        (f"diffusion_model.{Q}.dora_scale", "this is a DoRA"),
+        (f"lora_unet_{flat(Q)}.hada_w1_a", "this is a LyCORIS file"),
+    ],
+)
+def test_files_for_the_hosts_own_loader_are_sent_there(tmp_path, more, kind):
+    tensors = {f"diffusion_model.{Q}.lora_down.weight": A, f"diffusion_model.{Q}.lora_up.weight": B, more: A.clone()}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    refused(
+        tmp_path / "lora.safetensors", rf"got 1 of 3 that do not: {more}; this is .*LoraLoaderModelOnly\) beside ours"
+    )
+    refused(tmp_path / "lora.safetensors", kind)
+
+
+def test_a_file_of_differences_alone_is_sent_there_too(tmp_path):
+    save_file({"diffusion_model.blocks.0.norm3.diff": A}, tmp_path / "lora.safetensors")
+    refused(tmp_path / "lora.safetensors", r"not one of a LoRA: .*diff; this is .*LoraLoaderModelOnly")
+
+
+def test_a_dora_that_no_loader_reads_is_to_be_merged(tmp_path):
+    tensors = {
+        f"{Q}.lora_A.weight": A,
+        f"{Q}.lora_B.weight": B,
+        f"{Q}.lora_magnitude_vector.default.weight": A[0].clone(),
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    refused(tmp_path / "lora.safetensors", r"this is a DoRA of PEFT: merge it into the model \(merge_and_unload\)")
+
+
+def test_names_with_line_ends_and_numbers_without_end_stay_on_one_line(tmp_path):
+    save_file(
+        {f"{Q}.lora_A.weight": A, "a\n\x1b[31mb": B, f"blocks.{'9' * 5000}.ffn.0.lora_A.weight": A.clone()},
+        tmp_path / "x",
+    )
+    with pytest.raises(LoraError) as error:
+        read_lora(tmp_path / "x")
+    assert str(error.value).isprintable()
+    assert r"a\n\x1b[31mb" in str(error.value)
+    assert len(str(error.value)) < 500

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from everanimate_core.memory import (
     KEYFRAMES,
@@ -380,3 +380,59 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     assert str(path) in refusal(load_memory, path)
+
+
+@pytest.fixture
+def saved(pictures, latents, tmp_path):
+    """A function that writes a memory's file with other tensors or another header, and gives its path."""
+    memory = memory_from_latents(latents(4), latents(1), pictures(1))
+    save_memory(memory, tmp_path / "memory.safetensors")
+    right = load_file(tmp_path / "memory.safetensors")
+
+    def write(header='{"motion_count": 1, "frozen": true}', drop=None, **tensors):
+        path = tmp_path / "memory.safetensors"
+        state = {name: value for name, value in {**right, **tensors}.items() if name != drop}
+        save_file(state, path, metadata={"format": "everanimate-memory-1", "memory": header})
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("header", "got"),
+    [
+        ("", "no JSON ("),
+        ("[]", "a list instead of an object"),
+        ("{}", "no 'motion_count'"),
+        ('{"motion_count": "1", "frozen": true}', "'motion_count' '1', which is not a whole number"),
+        ('{"motion_count": 1, "frozen": 1}', "'frozen' 1, which is not true or false"),
+        ('{"motion_count": 1, "frozen": true, "identity": 1}', "the unknown 'identity'"),
+        ('{"motion_count": 0, "frozen": true}', "1 references, 4 identity latents, motion_count 0"),
+        ('{"motion_count": 2, "frozen": true}', "motion [1, 16, 1, 2, 4] of float32 instead of [1, 16, 2, 2, 4] of"),
+        ("[" * 100_000, "JSON of more than 100 levels"),
+    ],
+)
+def test_a_header_that_was_changed(saved, header, got):
+    assert f"; got {got}" in refusal(load_memory, saved(header))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "got"),
+    [
+        ({"drop": "identity"}, "no identity"),
+        ({"drop": "references"}, "no references"),
+        ({"identity": torch.zeros(16, 4, 2, 4)}, "no identity"),
+        ({"identity": torch.zeros(1, 16, 0, 2, 4)}, "1 references, 0 identity latents, motion_count 1"),
+        ({"identity": torch.zeros(1, 16, 4, 3, 4)}, "pictures of 32x24"),
+        ({"identity": torch.zeros(1, 8, 4, 2, 4)}, "identity [1, 8, 4, 2, 4] of float32 instead of [1, 16, 4, 2, 4]"),
+        ({"references": torch.zeros(1, 16, 16, 3)}, "references [1, 16, 16, 3] of float32 instead of [1, 16, 32, 3]"),
+        ({"references": torch.zeros(5, 16, 32, 3)}, "5 references, 4 identity latents"),
+        ({"last_frames": torch.zeros(0, 16, 32, 3)}, "last_frames [0, 16, 32, 3] of float32 instead of [1, 16, 32, 3]"),
+        ({"statistics": torch.zeros(2, 16).half()}, "statistics [2, 16] of float16 instead of [2, 16] of float32"),
+        ({"motion": torch.full((1, 16, 1, 2, 4), float("nan"))}, "NaN or infinity in motion"),
+        ({"statistics": torch.full((2, 16), float("inf"))}, "NaN or infinity in statistics"),
+        ({"we\nights": torch.zeros(1)}, r"the unknown 'we\nights'"),
+    ],
+)
+def test_tensors_that_were_changed(saved, tensors, got):
+    assert f"; got {got}" in refusal(load_memory, saved(**tensors))

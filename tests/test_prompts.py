@@ -38,6 +38,8 @@ def test_files_from_windows(write):
         ("0: a\n5: b\n4: c\n", "4: c", 3),
         ("0: a\n0: b\n", "0: b", 2),
         ("\n1: a\n", "1: a", 2),
+        ("0: a\n1000000000: b\n", "1000000000: b", 2),
+        ("0: a\n\x1b[31m: b\n", "\x1b[31m: b", 2),
     ],
 )
 def test_a_line_that_is_none_is_named(write, text, line, number):
@@ -64,8 +66,13 @@ def test_a_file_that_is_no_text(write):
     path = write("0: né", "latin-1")
     with pytest.raises(ValueError, match=r"prompts: the file must be UTF-8 text \(save it as such\); got .* in "):
         read_prompts(path)
-    with pytest.raises(FileNotFoundError):
-        read_prompts(path.with_name("none.txt"))
+
+
+def test_a_file_that_is_not_there_and_a_folder(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(ValueError) as caught:
+            read_prompts(path)
+        assert str(caught.value) == f"prompts: must be a file that is there (prompts.txt); got {path}."
 
 
 def test_every_chunk_has_the_prompt_of_its_first_new_frame():
@@ -78,3 +85,19 @@ def test_every_chunk_has_the_prompt_of_its_first_new_frame():
     # Beyond the end: for when the run is made longer.
     assert chunk_prompts([(0, "a"), (24, "b")], plan) == ["a"] * 4
     assert chunk_prompts([(0, "a"), (24, "b")], ChunkPlan(25, 9, 4))[4:] == ["b"]
+
+
+def test_a_number_without_end_is_a_line_of_ours(write):
+    with pytest.raises(
+        ValueError, match=r"^prompts: every line must be .* got '99+\.\.\.9+: b' in line 2 of"
+    ) as caught:
+        read_prompts(write("0: a\n" + "9" * 5000 + ": b\n"))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_text_of_another_encoding(write, encoding):
+    with pytest.raises(
+        ValueError, match=r"^prompts: the file must be UTF-8 text \(save it as such\); got no UTF-8 text"
+    ):
+        read_prompts(write("0: a", encoding))

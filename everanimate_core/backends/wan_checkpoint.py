@@ -1,22 +1,22 @@
 """Wan-Animate and Wan VAE checkpoints -> diffusers models: from a diffusers folder, or from one .safetensors file with
 the original key names (those of the Wan authors, which ComfyUI uses too)."""
 
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..geometry import LATENT_CHANNELS
+from ..messages import one_line, shown
+from ..tensor_files import FLOATS, open_tensors
+from .model_folders import check_counts, read_config, weight_files
 
 try:
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
-    from diffusers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFETENSORS_WEIGHTS_NAME
 except ImportError as error:
     raise ImportError(
         f"everanimate: running without ComfyUI needs diffusers (pip install 'everanimate[cli]'); got {error}."
@@ -29,6 +29,9 @@ PATCH_AREA = 4  # a patch is 1x2x2 latents
 # The modules that only a face video needs. A checkpoint may leave any of them out, each as a whole.
 FACE_PATH = ("motion_encoder", "face_encoder", "face_adapter")
 SCALED_FP8 = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
+# What diffusers calls the weights of a component's folder.
+WEIGHTS = "diffusion_pytorch_model"
+_BLOCK = re.compile(r"blocks\.([0-9]{1,4})\.")
 
 
 def load_transformer(path: str | Path, *, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
@@ -42,9 +45,9 @@ def load_transformer(path: str | Path, *, device: torch.device | str, dtype: tor
     """
     path = Path(path)
     if path.is_dir():
-        config, state = _read_folder(path, "transformer", WanAnimateTransformer3DModel)
-        return _build(config, state, path, device=device, dtype=dtype)
-    return transformer_from_state(_read_file(path, "model"), path, device=device, dtype=dtype)
+        config, files = _component(path, "transformer", WanAnimateTransformer3DModel)
+        return _build(config, _read_files(files, "model"), path, device=device, dtype=dtype)
+    return transformer_from_state(_read_files([path], "model"), path, device=device, dtype=dtype)
 
 
 def transformer_from_state(
@@ -56,14 +59,16 @@ def transformer_from_state(
     """
     original = _original_names(state)
     _check_animate(original, source)
-    config = _transformer_config(original)
-    return _build(config, convert_wan_transformer_to_diffusers(original), source, device=device, dtype=dtype)
+    config = _transformer_config(original, source)
+    converted = _foreign(lambda: convert_wan_transformer_to_diffusers(original), "model", source)
+    return _build(config, converted, source, device=device, dtype=dtype)
 
 
 def _build(
     config: dict, state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
-    model = empty_transformer(config)
+    check_counts(config, len(state), lambda got: ValueError(f"{_rule('model')}; got {one_line(source)} with {got}."))
+    model = _foreign(lambda: empty_transformer(config), "model", source)
     drop_face_path(model, kept={key.split(".")[0] for key in state})
     return place_weights(model, state, source, device=device, dtype=dtype)
 
@@ -78,17 +83,41 @@ def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype
     """
     path = Path(path)
     if path.is_dir():
-        config, state = _read_folder(path, "vae", AutoencoderKLWan)
+        config, files = _component(path, "vae", AutoencoderKLWan)
+        state = _read_files(files, "vae")
     else:
-        original = _read_file(path, "vae")
-        _require("decoder.head.2.weight", original, path, "vae: must be the Wan 2.1 VAE (wan_2.1_vae.safetensors)")
-        config, state = _vae_config(original), convert_wan_vae_to_diffusers(original)
-    if config["z_dim"] != LATENT_CHANNELS:
+        original = _read_files([path], "vae")
+        _check_vae(original, path)
+        config = _vae_config(original, path)
+        state = _foreign(lambda: convert_wan_vae_to_diffusers(original), "vae", path)
+    if config.get("z_dim", LATENT_CHANNELS) != LATENT_CHANNELS:
         raise ValueError(
             f"vae: must have {LATENT_CHANNELS} latent channels (wan_2.1_vae.safetensors, not the Wan 2.2 VAE); "
-            f"got {config['z_dim']} in {path}."
+            f"got {shown(config['z_dim'])} in {one_line(path)}."
         )
-    return place_weights(empty_vae(config), state, path, device=device, dtype=dtype)
+    check_counts(config, len(state), lambda got: ValueError(f"{_rule('vae')}; got {one_line(path)} with {got}."))
+    model = _foreign(lambda: empty_vae(config), "vae", path)
+    return place_weights(model, state, path, device=device, dtype=dtype)
+
+
+def check_transformer(path: str | Path) -> None:
+    """Raise ValueError, as `load_transformer` would, for what is seen without loading the weights."""
+    path = Path(path)
+    if path.is_dir():
+        _component(path, "transformer", WanAnimateTransformer3DModel)
+    else:
+        with open_tensors(path, _refusal(path, "model")) as file:
+            _check_animate(_original_names(dict.fromkeys(file.names)), path)
+
+
+def check_vae(path: str | Path) -> None:
+    """Raise ValueError, as `load_vae` would, for what is seen without loading the weights."""
+    path = Path(path)
+    if path.is_dir():
+        _component(path, "vae", AutoencoderKLWan)
+    else:
+        with open_tensors(path, _refusal(path, "vae")) as file:
+            _check_vae(file.names, path)
 
 
 def empty_transformer(config: dict) -> nn.Module:
@@ -122,6 +151,14 @@ def place_weights(
     dtype: of all weights but those that the model's class keeps in float32. Raises ValueError, which names `source`,
     for a partial fit.
     """
+    where, shapes = one_line(source), {name: value.shape for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        if value.dtype not in FLOATS:
+            got = f"{where}, where {one_line(name, 120)} is {str(value.dtype).removeprefix('torch.')}"
+            raise ValueError(f"model: the weights must be floating-point numbers (bfloat16); got {got}.")
+        if value.shape != shapes.get(name, value.shape):
+            got = f"{where}, where {one_line(name, 120)} is {shown(list(value.shape))} instead of {list(shapes[name])}"
+            raise ValueError(f"model: the weights must have the sizes of a {type(model).__name__}; got {got}.")
     float32 = set(model._keep_in_fp32_modules or ())
     weights = {
         key: value.to(device, torch.float32 if float32.intersection(key.split(".")) else dtype)
@@ -130,42 +167,57 @@ def place_weights(
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     if missing or unexpected:
         raise ValueError(
-            f"model: the weights must be all those of a {type(model).__name__}, and no others; got {source}, where "
+            f"model: the weights must be all those of a {type(model).__name__}, and no others; got {where}, where "
             f"{_examples(missing)} are missing and {_examples(unexpected)} are unknown."
         )
     return model.to(device).eval().requires_grad_(False)
 
 
 def _examples(keys: list[str]) -> str:
-    return f"{len(keys)} ({', '.join(keys[:3])})" if keys else "0"
+    return f"{len(keys)} ({', '.join(one_line(key, 120) for key in keys[:3])})" if keys else "0"
 
 
-def _read_folder(path: Path, component: str, model: type) -> tuple[dict, State]:
-    """Config and weights of one component of a diffusers folder."""
+def _component(path: Path, component: str, model: type) -> tuple[dict, list[Path]]:
+    """Config and weight files of one component of a diffusers folder."""
     folder = path if (path / "config.json").is_file() else path / component
     if not (folder / "config.json").is_file():
-        raise ValueError(f"model: a folder must hold {component}/config.json (a diffusers model); got {path}.")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("_class_name") != model.__name__:
         raise ValueError(
-            f"model: {component} must be a {model.__name__}; got a {config.get('_class_name')} in {folder}."
+            f"model: a folder must hold {component}/config.json (a diffusers model); got {one_line(path)}."
         )
-    index = folder / SAFE_WEIGHTS_INDEX_NAME
-    if not index.is_file():
-        return config, _read_file(folder / SAFETENSORS_WEIGHTS_NAME, "model")
+    config = read_config(folder, component)
+    if config.get("_class_name") != model.__name__:
+        found = one_line(config.get("_class_name"), 80)
+        raise ValueError(f"model: {component} must be a {model.__name__}; got a {found} in {one_line(folder)}.")
+    return config, weight_files(folder, WEIGHTS, component)
+
+
+def _read_files(paths: list[Path], name: str) -> State:
+    """All tensors of these files; views of them."""
     state: State = {}
-    for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
-        state.update(_read_file(folder / shard, "model"))
-    return config, state
+    for path in paths:
+        with open_tensors(path, _refusal(path, name)) as file:
+            state.update({key: file.read(key) for key in file.names})
+    return state
 
 
-def _read_file(path: Path, name: str) -> State:
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise ValueError(f"{name}: must be a diffusers folder or a .safetensors file that exists; got {path}.")
+def _refusal(path: Path, name: str) -> Callable[[str], ValueError]:
+    """The error of a file that is none, from what is wrong with it."""
+    return lambda wrong: ValueError(
+        f"{name}: must be a diffusers folder or a whole .safetensors file; got {one_line(path)}, {wrong}."
+    )
+
+
+def _rule(name: str) -> str:
+    return f"{name}: sizes and weights must be those of {'Wan2.2-Animate' if name == 'model' else 'the Wan 2.1 VAE'}"
+
+
+def _foreign(make: Callable, name: str, source: str | Path):
+    """What diffusers makes of sizes and names that a stranger wrote; ValueError for whatever it stumbles over."""
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{name}: must be a whole .safetensors file; got {path}: {error}.") from error
+        return make()
+    except Exception as error:
+        got = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise ValueError(f"{_rule(name)}; got {one_line(source)}, of which none can be made ({got}).") from error
 
 
 def _original_names(state: State) -> State:
@@ -175,45 +227,67 @@ def _original_names(state: State) -> State:
     return {key: value for key, value in bare.items() if not key.endswith(".kernel")}
 
 
-def _check_animate(state: State, path: str | Path) -> None:
+def _check_animate(state: Iterable[str], path: str | Path) -> None:
+    """state: a state dict, or its names."""
     scaled = [key for key in state if key.endswith(SCALED_FP8)]
     if scaled:
         raise ValueError(
             f"model: scaled fp8 weights work in ComfyUI only (here take wan2.2_animate_14B_bf16.safetensors); "
-            f"got {path} with {scaled[0]}."
+            f"got {one_line(path)} with {one_line(scaled[0], 120)}."
         )
     rule = "model: must be Wan2.2-Animate with its original key names (wan2.2_animate_14B_bf16.safetensors)"
     _require("pose_patch_embedding.weight", state, path, rule)
 
 
-def _require(key: str, state: State, path: str | Path, rule: str) -> None:
+def _check_vae(state: Iterable[str], path: str | Path) -> None:
+    """state: a state dict, or its names."""
+    _require("decoder.head.2.weight", state, path, "vae: must be the Wan 2.1 VAE (wan_2.1_vae.safetensors)")
+
+
+def _require(key: str, state: Iterable[str], path: str | Path, rule: str) -> None:
     if key not in state:
-        raise ValueError(f"{rule}; got {path}, which has no {key}.")
+        raise ValueError(f"{rule}; got {one_line(path)}, which has no {key}.")
 
 
-def _transformer_config(state: State) -> dict:
+def _size(state: State, key: str, axis: int, name: str, path: str | Path) -> int:
+    """The size of a weight along an axis; ValueError where there is no such weight or axis."""
+    _require(key, state, path, _rule(name))
+    if not -state[key].ndim <= axis < state[key].ndim:
+        raise ValueError(f"{_rule(name)}; got {one_line(path)} with {key} {list(state[key].shape)}.")
+    return state[key].shape[axis]
+
+
+def _transformer_config(state: State, path: str | Path) -> dict:
     """Sizes of the transformer, from the shapes of its original weights."""
-    dim = state["head.modulation"].shape[-1]
-    image = state.get("img_emb.proj.0.weight")
+
+    def size(key: str, axis: int) -> int:
+        return _size(state, key, axis, "model", path)
+
+    dim = size("head.modulation", -1)
+    clip = "img_emb.proj.0.weight" in state
     return {
         "num_attention_heads": dim // HEAD_DIM,
         "attention_head_dim": HEAD_DIM,
-        "in_channels": state["patch_embedding.weight"].shape[1],
-        "latent_channels": state["pose_patch_embedding.weight"].shape[1],
-        "out_channels": state["head.head.weight"].shape[0] // PATCH_AREA,
-        "text_dim": state["text_embedding.0.weight"].shape[1],
-        "freq_dim": state["time_embedding.0.weight"].shape[1],
-        "ffn_dim": state["blocks.0.ffn.0.weight"].shape[0],
-        "num_layers": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
-        "image_dim": None if image is None else image.shape[0],
-        "added_kv_proj_dim": None if image is None else dim,
+        "in_channels": size("patch_embedding.weight", 1),
+        "latent_channels": size("pose_patch_embedding.weight", 1),
+        "out_channels": size("head.head.weight", 0) // PATCH_AREA,
+        "text_dim": size("text_embedding.0.weight", 1),
+        "freq_dim": size("time_embedding.0.weight", 1),
+        "ffn_dim": size("blocks.0.ffn.0.weight", 0),
+        "num_layers": 1 + max(int(block[1]) for key in state if (block := _BLOCK.match(key))),
+        "image_dim": size("img_emb.proj.0.weight", 0) if clip else None,
+        "added_kv_proj_dim": dim if clip else None,
     }
 
 
-def _vae_config(state: State) -> dict:
+def _vae_config(state: State, path: str | Path) -> dict:
     """Widths of the VAE, from the shapes of its original weights."""
+
+    def size(key: str, axis: int) -> int:
+        return _size(state, key, axis, "vae", path)
+
     return {
-        "base_dim": state["encoder.conv1.weight"].shape[0],
-        "decoder_base_dim": state["decoder.head.2.weight"].shape[1],
-        "z_dim": state["conv2.weight"].shape[0],
+        "base_dim": size("encoder.conv1.weight", 0),
+        "decoder_base_dim": size("decoder.head.2.weight", 1),
+        "z_dim": size("conv2.weight", 0),
     }

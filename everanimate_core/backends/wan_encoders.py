@@ -15,11 +15,18 @@ except ImportError as error:
         f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
     ) from error
 
+from ..messages import one_line, shown
 from .diffusers_wan import TEXT_TOKENS
+from .model_folders import LOCAL, check_model, load_model, read_config
+from .wan_checkpoint import check_transformer, check_vae
 
 # OpenAI's CLIP normalisation, which Wan's image encoder was trained with.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# What `model_type` says of the encoders; CLIP may come with its text half.
+TEXT_MODELS, IMAGE_MODELS = ("umt5",), ("clip_vision_model", "clip")
+# umT5's tokenizer under the names that versions of transformers give it. Others could bring code of their own.
+TOKENIZERS = ("T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,39 @@ class WanFiles:
         if missing:
             raise ValueError(
                 f"model: a diffusers folder must have {', '.join(parts)} in it (Wan2.2-Animate-14B-Diffusers); "
-                f"got {root}, which lacks {', '.join(missing)}."
+                f"got {one_line(root)}, which lacks {', '.join(missing)}."
             )
         return cls(**parts)
+
+    def check(self) -> None:
+        """Raise ValueError for what can be seen to be wrong with the parts without loading them."""
+        check_transformer(self.transformer)
+        check_vae(self.vae)
+        check_model(self.text_encoder, TEXT_MODELS, "text_encoder")
+        check_model(self.image_encoder, IMAGE_MODELS, "image_encoder")
+        _check_tokenizer(self.tokenizer)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    found = read_config(folder, "tokenizer", "tokenizer_config.json").get("tokenizer_class")
+    if found not in TOKENIZERS:
+        raise ValueError(
+            f"tokenizer: must be umT5's ({', '.join(TOKENIZERS)}); got {shown(found)} in {one_line(folder)}."
+        )
+
+
+def _load_tokenizer(folder: Path):
+    _check_tokenizer(folder)
+    got = f"got {one_line(folder)}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except Exception as error:
+        # Its files are a stranger's, and it can stumble anywhere.
+        got += f", of which none can be made ({type(error).__name__}: {one_line(error, 200)})"
+        raise ValueError(f"tokenizer: must be a folder with umT5's tokenizer; {got}.") from error
+    if tokenizer.pad_token is None:
+        raise ValueError(f"tokenizer: must be a folder with umT5's tokenizer, which pads; {got} without a pad token.")
+    return tokenizer
 
 
 @torch.no_grad()
@@ -58,10 +95,11 @@ def encode_prompts(
     """umT5's last hidden states, [P, 512, 4096], float32, CPU, zero behind each prompt's own tokens.
 
     White space of any length counts as one blank. The encoder (11 GB in bfloat16) is loaded for this call and released
-    after it. Raises ValueError for a prompt of more than 512 tokens.
+    after it. Raises ValueError for a prompt of more than 512 tokens, and for folders that are not umT5's.
     """
-    tokenizer = AutoTokenizer.from_pretrained(files.tokenizer)
-    encoder = UMT5EncoderModel.from_pretrained(files.text_encoder, dtype=dtype).to(device).eval()
+    check_model(files.text_encoder, TEXT_MODELS, "text_encoder")
+    tokenizer = _load_tokenizer(files.tokenizer)
+    encoder = load_model(UMT5EncoderModel, files.text_encoder, "text_encoder", dtype=dtype).to(device).eval()
     return torch.cat([_encode_prompt(tokenizer, encoder, " ".join(prompt.split())) for prompt in prompts])
 
 
@@ -70,6 +108,11 @@ def _encode_prompt(tokenizer, encoder: nn.Module, prompt: str) -> Tensor:
     ids, known = tokens.input_ids, tokens.attention_mask
     if ids.shape[1] > TEXT_TOKENS:
         raise ValueError(f"prompt: must have at most {TEXT_TOKENS} tokens (about 350 words); got {ids.shape[1]}.")
+    if int(ids.max()) >= encoder.config.vocab_size:
+        raise ValueError(
+            f"tokenizer: must be the text encoder's, which knows {encoder.config.vocab_size} tokens; "
+            f"got one that makes token {int(ids.max())}."
+        )
     hidden = encoder(ids.to(encoder.device), known.to(encoder.device)).last_hidden_state
     return hidden.float().cpu() * known[..., None]
 
@@ -95,8 +138,12 @@ class ClipVision:
     def from_folder(
         cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32
     ) -> "ClipVision":
-        """The encoder in a folder of transformers' format (`image_encoder` of a diffusers folder)."""
-        return cls(CLIPVisionModel.from_pretrained(path, dtype=dtype).to(device).eval())
+        """The encoder in a folder of transformers' format (`image_encoder` of a diffusers folder).
+
+        Raises ValueError for another model, pickles and missing weights.
+        """
+        check_model(path, IMAGE_MODELS, "image_encoder")
+        return cls(load_model(CLIPVisionModel, path, "image_encoder", dtype=dtype).to(device).eval())
 
     @torch.no_grad()
     def __call__(self, image: Tensor | None) -> Tensor:

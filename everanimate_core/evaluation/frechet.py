@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from ..backends.model_folders import check_model, load_model
 from ..frames import fit_frames
+from ..messages import one_line
 
 # NVIDIA's TorchScript translation of the original network, which StyleGAN and clean-fid use too. It resizes inside.
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -68,7 +70,7 @@ class VideoMae:
     """Clip features by a transformers VideoMAE folder (config.json, model.safetensors), such as MCG-NJU/videomae-base.
 
     The number depends on the checkpoint. `frames`: how many make a clip.
-    Raises ValueError for a folder without the weights, ImportError without transformers.
+    Raises ValueError for a folder without the weights or of another model, ImportError without transformers.
     """
 
     def __init__(self, folder: str | Path, device: torch.device | str = "cpu"):
@@ -80,9 +82,10 @@ class VideoMae:
             ) from error
         if not (Path(folder) / VIDEOMAE_WEIGHTS).is_file():
             raise ValueError(
-                f"VideoMAE distance: the folder must hold {VIDEOMAE_WEIGHTS} and config.json; got {folder}."
+                f"VideoMAE distance: the folder must hold {VIDEOMAE_WEIGHTS} and config.json; got {one_line(folder)}."
             )
-        self._network = VideoMAEModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+        check_model(folder, ("videomae",), "VideoMAE distance")
+        self._network = load_model(VideoMAEModel, folder, "VideoMAE distance").to(device).eval()
         self._device = device
         config = self._network.config
         self.size, self.frames, self._side = config.hidden_size, config.num_frames, config.image_size

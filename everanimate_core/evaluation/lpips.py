@@ -7,12 +7,12 @@ torch (CPU, ROCm), and it downloads weights when it is made.
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from ..fingerprint import digest
+from ..messages import one_line
+from ..tensor_files import read_tensors
 
 CHANNELS = (64, 192, 384, 256, 256)
 # Of the five layers: kernel, stride, padding.
@@ -65,12 +65,10 @@ def load_lpips(path: str | Path) -> Lpips:
 
     Raises ValueError for any other weights: their distance would not be LPIPS.
     """
-    try:
-        state = load_file(path)
-    except SafetensorError:
-        state = {}
+    rule = f"LPIPS: weights must be the published ones of AlexNet v0.1 ({FETCH})"
+    state, _ = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {one_line(path)}, {wrong}."))
     if weights_digest(state) != WEIGHTS_DIGEST:
-        raise ValueError(f"LPIPS: weights must be the published ones of AlexNet v0.1 ({FETCH}); got others in {path}.")
+        raise ValueError(f"{rule}; got others in {one_line(path)}.")
     network = Lpips()
     network.load_state_dict(state)
     return network

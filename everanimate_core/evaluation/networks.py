@@ -42,8 +42,8 @@ def load_networks(
     """Load what there are weights for, onto `device`.
 
     lpips: a file of `--fetch-lpips`; None: the one in the user's cache, if it is there. inception: the file of FID.
-    videomae: a transformers folder. Raises ValueError for weights other than a metric's own, FileNotFoundError for a
-    path that is not there.
+    videomae: a transformers folder. Raises ValueError for weights other than a metric's own and for LPIPS' file
+    or VideoMAE's folder that is not there, FileNotFoundError for Inception's.
     """
     if lpips is None and default_path().is_file():
         lpips = default_path()

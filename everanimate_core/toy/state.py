@@ -9,8 +9,10 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
+
+from ..messages import one_line, shown
+from ..tensor_files import FLOATS, all_finite, read_tensors
 
 # What `--model` calls the embedded toy, and the network that it comes from, which LoRAs of its own are trained on.
 TOY, TOY_BASELINE = "toy", "toy-baseline"
@@ -27,8 +29,16 @@ DIM, HEADS, FFN, LAYERS, TEXT_DIM = 256, 2, 512, 5, 4096
 
 
 def read_state(path: str | PathLike = MEMORY) -> dict[str, Tensor]:
-    """All weights but those of CLIP and face, float32, under their original names."""
-    return complete({name: value.float() for name, value in load_file(path).items()})
+    """All weights but those of CLIP and face, float32, under their original names.
+
+    Raises ValueError for a file that is no such thing, and for weights that are no finite numbers.
+    """
+    rule = "Toy: weights must be a .safetensors file of the toy's transformer (memory.safetensors)"
+    state, _ = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {one_line(path)}, {wrong}."))
+    for name, value in state.items():
+        if value.dtype not in FLOATS or not all_finite(value):
+            raise ValueError(f"{rule}; got {one_line(path)}, where {shown(name)} holds no finite numbers.")
+    return complete({name: value.float() for name, value in state.items()})
 
 
 def complete(state: dict[str, Tensor]) -> dict[str, Tensor]:

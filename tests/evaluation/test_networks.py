@@ -24,7 +24,7 @@ def test_lpips_of_the_users_cache(lpips_file):
 
 @pytest.mark.parametrize("name", ["lpips", "inception"])
 def test_a_file_that_is_not_there(name, tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises((FileNotFoundError, ValueError), match="none"):
         load_networks(**{name: tmp_path / "none"})
 
 
