@@ -1,0 +1,88 @@
+"""Safetensors files of strangers: whatever is wrong with one is said in the words of whoever reads it.
+
+`refuse` makes the error from a clause like "which is not a file":
+`lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .json_files import Refuse
+from .messages import one_line
+
+# Types whose numbers are the weights themselves; whole numbers and packed types need a scale that is elsewhere.
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
+_PICKLE_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x00-\x05]")
+# All that safetensors and torch have been seen to raise for headers that parse, too large sizes for example.
+_FAULTS = (SafetensorError, OSError, TypeError, ValueError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """An open file: the names of its tensors, and its text metadata."""
+
+    names: tuple[str, ...]
+    metadata: Mapping[str, str]
+    _file: Any
+    _refuse: Refuse
+
+    def read(self, name: str) -> Tensor:
+        """A tensor on the CPU; a view of the file, which changes when the file is written anew."""
+        try:
+            return self._file.get_tensor(name)
+        except _FAULTS as error:
+            got = f"which has {one_line(name, 120)}, a tensor that cannot be read: {one_line(error, 200)}"
+            raise self._refuse(got) from error
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The sizes of a tensor, without reading it."""
+        return tuple(self._file.get_slice(name).get_shape())
+
+
+def is_pickle(path: str | PathLike) -> bool:
+    """Whether a file is a pickle by its name or its first bytes; it is not opened as one."""
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(9)
+    # The length in front of a safetensors header can look like pickle's magic; byte 8 still opens the JSON then.
+    return path.suffix.lower() in PICKLE_SUFFIXES or bool(_PICKLE_MAGIC.match(head) and head[8:] != b"{")
+
+
+@contextmanager
+def open_tensors(path: str | PathLike, refuse: Refuse) -> Iterator[TensorFile]:
+    """A safetensors file for reading; refuses whatever is none, pickles (unopened) among them.
+
+    refuse: makes the error from what is wrong with the file ("which is not a file").
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise refuse("which is not a file")
+    try:
+        if is_pickle(path):
+            raise refuse("which is a pickle file and is not opened, as it can run code")
+        opened = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise refuse(f"which is not a complete safetensors file: {one_line(error, 200)}") from error
+    with opened as file:
+        yield TensorFile(tuple(file.keys()), file.metadata() or {}, file, refuse)
+
+
+def read_tensors(path: str | PathLike, refuse: Refuse) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """All tensors of a file, in memory of their own, and its metadata; refuses as open_tensors does."""
+    with open_tensors(path, refuse) as file:
+        return {name: file.read(name).clone() for name in file.names}, file.metadata
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite, of a tensor of one of FLOATS, once it is float32."""
+    return bool(torch.isfinite(tensor.float()).all())
