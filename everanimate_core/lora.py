@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .files import part_file
 from .lora_names import LoraError, normalise_key, parse_layer, place, to_diffusers
 
 # What can be written: prefix, name of A, name of B, and whether an alpha tensor belongs to the format.
@@ -273,12 +274,8 @@ def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released", dty
     tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format, dtype).items()}
     # PEFT settings in the metadata would scale a second time what is already in B or in the alpha tensors.
     metadata = {name: text for name, text in lora.metadata.items() if name != _SETTINGS}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with part_file(path) as part:
         save_file(tensors, part, metadata={"format": "pt", **metadata})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def convert(
