@@ -62,7 +62,8 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, object]]:
                 raise _refuse(_ROW_RULE, path, reader.line_num)(got)
             yield reader.line_num, row
     except csv.Error as error:
-        raise _refuse(_CSV_RULE, path, reader.line_num)(str(error)) from error
+        # The inner reader's number: the outer one counts whole rows only.
+        raise _refuse(_CSV_RULE, path, reader.reader.line_num)(str(error)) from error
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, object]]:

@@ -179,7 +179,7 @@ def test_augmented_anchors_are_encoded_anew_and_are_their_own_target(films, sett
 
 
 def test_a_face_stands_in_minus_one_to_one_beside_the_target(films, tmp_path):
-    names = ("references", "motion", "singles", "target", "pose", "text")
+    names = ("references", "motion", "singles", "target", "pose", "text", "target_pixels", "single_pixels")
     face = torch.zeros(9, 512, 512, 3, dtype=torch.uint8)
     face[3, 2, 5] = torch.tensor([0, 51, 255])
     record = films.read(0, names) | {"face": face, "clip": torch.full((1, 257, 16), 0.5)}
