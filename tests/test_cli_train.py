@@ -184,7 +184,7 @@ REFUSED = [
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--lora", "OUT"], "a LoRA is read from"),
     *(
         (
-            ["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--rate", rate],
+            ["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", f"--rate={rate}"],
             "train: rate must be a fin",
         )
         for rate in ("nan", "inf", "-inf", "0", "1e-400", "-0.001")

@@ -52,7 +52,8 @@ def precompute(
         prompts = list(dict.fromkeys(entries[number].prompt for number in missing))
         texts = dict(zip(prompts, parts.texts(prompts).split(1), strict=True)) if prompts else {}
         for number in missing:
-            entry = entries[number]
+            # The name of a file may have bytes that no text has.
+            entry, name = entries[number], one_line(entries[number].name)
             paths[number].unlink(missing_ok=True)
             try:
                 with entry.open(settings.demands) as film:
@@ -60,10 +61,10 @@ def precompute(
                 record["text"] = texts[entry.prompt]
                 if encode_image is not None:
                     record["clip"] = encode_image(as_frames(record["target_pixels"][:1]))
-                write_record(paths[number], record, entry.stamp, one_line(entry.name))
+                write_record(paths[number], record, entry.stamp, name)
             except ValueError as error:
-                skipped[entry.name] = str(error).rstrip(".")
-                say(f"{one_line(entry.name)}: left out; {skipped[entry.name]}.")
+                skipped[name] = str(error).rstrip(".")
+                say(f"{name}: left out; {skipped[name]}.")
         say(f"{numbers.stop} of {len(entries)} films done, {len(skipped)} left out")
     films = FilmSet(folder, settings, tuple(path.name for path in paths if path.exists()), skipped)
     films.write()
@@ -71,7 +72,7 @@ def precompute(
         first = one_line(entries[0].name)
         raise ValueError(
             f"train precompute: at least one film must be usable; got {len(skipped)} that are not, "
-            f"the first {first}: {skipped[entries[0].name]}."
+            f"the first {first}: {skipped[first]}."
         )
     return films
 

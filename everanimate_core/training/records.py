@@ -167,8 +167,8 @@ def _read_file(path: Path, needed: Shapes, optional: set[str], names: Iterable[s
 
     def refuse(wrong: str) -> ValueError:
         return ValueError(
-            f"train: a file of a training set must be as precompute wrote it (run that again); got {one_line(path)}, "
-            f"{wrong}."
+            f"train: a file of a training set must be as precompute wrote it (delete it, and run that again); got "
+            f"{one_line(path)}, {wrong}."
         )
 
     with open_tensors(path, refuse) as file:

@@ -142,4 +142,4 @@ def test_a_name_that_no_terminal_shows_is_shown_escaped(folder, tmp_path, settin
     said = []
     films = precompute(entries, settings, toy, codec, tmp_path / "set", said.append)
     assert said[0].startswith("a\\udcff\\x1b.mp4: left out; the pose video must be there")
-    assert FilmSet.open(films.folder).skipped.keys() == {"a\udcff\x1b.mp4"}
+    assert FilmSet.open(films.folder).skipped.keys() == {"a\\udcff\\x1b.mp4"}

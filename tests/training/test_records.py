@@ -104,3 +104,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_settings_that_make_no_set_are_refused(settings, change, message):
     with pytest.raises(ValueError, match=message):
         SetSettings(**{**vars(settings), **change})
+
+
+def test_the_digest_of_the_vae_is_that_of_sets_that_0_1_0_made(settings):
+    """Or none of them could be trained on any more; states of trainings have such a digest of their network."""
+    assert settings.vae == "cd105d02218c8a76ad31bcb8b753190e"
