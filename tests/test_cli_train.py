@@ -1,6 +1,7 @@
 """`everanimate train` as its users start it: one process, two processes, killed and started again; and what it says."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from everanimate_core import cli
 
@@ -102,6 +103,56 @@ def test_two_processes_train_as_one_with_the_same_batch(data, tmp_path):
         assert float(row.split(",")[1]) == pytest.approx(float(other.split(",")[1]), abs=1e-4)
 
 
+def test_two_processes_stop_together_and_keep_the_state(data, tmp_path):
+    """The bad record comes to one of them; neither waits for the other, and both say the same."""
+    own, out = tmp_path / "set", tmp_path / "out"
+    shutil.copytree(data, own)
+    assert cli.main(train(own, out, "--stage", "1", "--batch", "2", "--steps", "1")) == cli.DONE
+    state = (out / "state.safetensors").read_bytes()
+    record = own / "000002.safetensors"
+    save_file({**load_file(record), "target": torch.full((1, 16, 3, 4, 4), 1e30)}, record, {"stamp": "s"})
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "everanimate_core"]
+    command = launch + train(own, out, "--stage", "1", "--batch", "2", "--steps", "9", "--resume")
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("train: stopped after ")]
+    assert len(said) == 2 and said[0] == said[1] and "a set without 000002.safetensors" in said[0]
+    assert (out / "state.safetensors").read_bytes() == state
+
+
+KILLED = """
+import os, signal, sys
+# The state is written every time under one name, a LoRA once under its own.
+replace, left = os.replace, [1 if sys.argv[1].startswith("lora") else 2]
+
+def stop(source, destination):
+    if str(destination).endswith(sys.argv[1]):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, destination)
+
+os.replace = stop
+from everanimate_core import cli
+cli.main(sys.argv[2:])
+"""
+
+
+@posix_only
+@pytest.mark.parametrize("file", ["state.safetensors", "lora-000004.safetensors"])
+def test_a_kill_in_the_middle_of_saving_leaves_the_last_good_state(data, tmp_path, file):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    arguments = ["--stage", "1", "--batch", "2", "--save-every", "2"]
+    command = [sys.executable, "-c", KILLED, file, *train(data, out, *arguments, "--steps", "6")]
+    assert subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True).returncode == -signal.SIGKILL
+    assert list(out.glob(".everanimate-*.part.safetensors"))
+    assert cli.main(train(data, out, *arguments, "--steps", "6", "--resume")) == cli.DONE
+    assert cli.main(train(data, whole, *arguments, "--steps", "6")) == cli.DONE
+    assert result(out)[0] == result(whole)[0] and furthest(result(out)[1], result(whole)[1]) == 0
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
 def test_both_stages_and_a_lora_for_comfyui(data, tmp_path, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
     assert cli.main(train(data, one, "--stage", "1", "--steps", "2", "--sample-every", "2")) == cli.DONE
@@ -131,6 +182,17 @@ REFUSED = [
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--batch", "0"], "train: batch must be at"),
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--steps", "0"], "train: steps must be at"),
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--lora", "OUT"], "a LoRA is read from"),
+    *(
+        (
+            ["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", f"--rate={rate}"],
+            "train: rate must be a fin",
+        )
+        for rate in ("nan", "inf", "-inf", "0", "1e-400", "-0.001")
+    ),
+    (
+        ["--stage", "2", "--data", "DATA", "--model", "toy", "--out", "OUT", "--augmented", "nan"],
+        "train: augmented must",
+    ),
     (["precompute", "--data", "toy", "--model", "toy", "--out", "OUT"], "--films: must be at least 1 with --data toy"),
     (
         ["precompute", "--data", "DATA", "--films", "2", "--model", "toy", "--out", "OUT"],

@@ -7,11 +7,12 @@ from pathlib import Path
 from random import Random
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..geometry import ChunkGeometry
 from ..memory import encode_singly
+from ..tensor_files import read_tensors
+from ..tensor_writing import write_tensors
 from .vae import ToyCodec
 from .world import World
 
@@ -65,13 +66,19 @@ def write_shard(folder: Path, shard: int, codec: ToyCodec) -> None:
     if path.exists():
         return
     films = [make_film(shard * SHARD + number, codec) for number in range(SHARD)]
-    new = path.with_suffix(".new")
-    stacks = {name: torch.stack([film[name] for film in films]) for name in films[0]}
-    save_file({name: stack.half().contiguous() for name, stack in stacks.items()}, new)
-    new.replace(path)
+    write_tensors(path, {name: torch.stack([film[name] for film in films]).half() for name in films[0]})
 
 
 def read_shards(folder: Path, shards: int) -> dict[str, Tensor]:
-    """The films of the first so many shards, one behind another."""
-    parts = [load_file(folder / f"films-{shard:04}.safetensors") for shard in range(shards)]
+    """The films of the first so many shards, one behind another; ValueError for a damaged one."""
+    parts = []
+    for shard in range(shards):
+        path = folder / f"films-{shard:04}.safetensors"
+
+        def refuse(wrong: str, path: Path = path) -> ValueError:
+            return ValueError(
+                f"train-toy: films must be whole (delete the file, and it is made again); got {path}, {wrong}."
+            )
+
+        parts.append(read_tensors(path, refuse)[0])
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

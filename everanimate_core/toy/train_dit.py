@@ -17,16 +17,17 @@ from statistics import mean
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..backends.wan_alignment import encode_driving, predict_velocity
 from ..context import METHOD, ContextPolicy
+from ..files import clear_parts, part_file
 from ..flow import interpolate, shifted, velocity
+from ..tensor_writing import write_tensors
 from .dit import load_dit, new_network, original_name
 from .engine import engine
 from .films import GEOMETRY, SHARD, grey_behind, read_shards, write_shard
-from .learner import Learner, Log
+from .learner import Learner, Log, check_limits
 from .material import BASELINE, Batch, baseline_batch, memory_batch
 from .scores import first_chunk_psnr
 from .vae import ToyCodec, load_vae
@@ -94,7 +95,13 @@ class Training:
         self.codec = ToyCodec(load_vae())
         transformer = new_network(seed)
         self.learner = Learner(
-            transformer, task.steps, task.rate, WARMUP, DECAY, {"task": task.name, "seed": seed, "steps": task.steps}
+            transformer,
+            task.steps,
+            task.rate,
+            WARMUP,
+            DECAY,
+            {"task": task.name, "seed": seed, "steps": task.steps},
+            partial(accelerator.reduce, reduction="mean"),
         )
         if self.state.exists():
             self.learner.resume(self.state)
@@ -172,8 +179,8 @@ class Training:
     def export(self, command: str) -> dict:
         """Write the weights in half precision, with a JSON about them; what the JSON says."""
         path = self.folder / f"{self.task.name}.safetensors"
-        weights = {original_name(name): value.half().contiguous() for name, value in self.learner.average.items()}
-        save_file(weights, path)
+        weights = {original_name(name): value.half() for name, value in self.learner.average.items()}
+        write_tensors(path, weights)
         # What the file holds is measured, not what was rounded to it.
         values = self.unseen(load_dit(path), UNSEEN)
         facts = {
@@ -188,14 +195,20 @@ class Training:
             "psnr_min": round(min(values), 3),
             "psnr": [round(value, 3) for value in values],
         }
-        path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        with part_file(path.with_suffix(".json")) as part:
+            part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
         return facts
 
 
 def train_toy(folder: Path, seed: int, minutes: float | None, compiled: bool) -> None:
-    """Train both networks in `folder`, going on from what is there, or for `minutes`."""
+    """Train both networks in `folder`, going on from what is there, or for `minutes`; ValueError as check_limits."""
+    check_limits(seed, minutes)
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    if accelerator.is_main_process:
+        clear_parts(folder)
+        clear_parts(folder / "films")
+    accelerator.wait_for_everyone()
     end = time.monotonic() + 60 * minutes if minutes is not None else None
     for task in TASKS:
         training = Training(task, folder, seed, accelerator, compiled)

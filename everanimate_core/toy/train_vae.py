@@ -14,10 +14,12 @@ from random import Random
 from statistics import mean
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .learner import Learner, Log
+from ..files import clear_parts, part_file
+from ..run import RunFailed
+from ..tensor_writing import write_tensors
+from .learner import Learner, Log, check_limits
 from .vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
 from .vae_statistics import fold_statistics, start_from_components
 from .world import World
@@ -125,7 +127,7 @@ def export(run: Training, folder: Path, command: str) -> dict:
     vae = run.averaged()
     fold_statistics(vae, run.clips.aside(STATISTICS))
     path = folder / "vae.safetensors"
-    save_file({name: value.half().contiguous() for name, value in vae.state_dict().items()}, path)
+    write_tensors(path, {name: value.half() for name, value in vae.state_dict().items()})
     # What the file holds is measured, not what was rounded to it.
     values = [psnr(load_vae(path), seed) for seed in UNSEEN]
     facts = {
@@ -140,13 +142,15 @@ def export(run: Training, folder: Path, command: str) -> dict:
         "psnr_min": round(min(values), 3),
         "psnr": [round(value, 3) for value in values],
     }
-    (folder / "vae.json").write_text(json.dumps(facts, indent=1) + "\n")
+    with part_file(folder / "vae.json") as part:
+        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
     return facts
 
 
 def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Training:
     """Train in `folder`, going on from what is there, until `steps` are done or `minutes` have passed."""
     folder.mkdir(parents=True, exist_ok=True)
+    clear_parts(folder)
     state = folder / "state.safetensors"
     run = Training.resume(state, seed, steps) if state.exists() else Training.start(seed, steps)
     learner, log = run.learner, Log(folder / "log.csv", run.learner.step)
@@ -175,9 +179,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     chosen = parser.parse_args(arguments)
-    if chosen.steps < 1 or (chosen.minutes is not None and chosen.minutes <= 0):
-        parser.error(f"--steps and --minutes must be positive; got {chosen.steps} and {chosen.minutes}.")
-    run = train(chosen.out, chosen.seed, chosen.steps, chosen.minutes)
+    if chosen.steps < 1:
+        parser.error(f"--steps must be at least 1; got {chosen.steps}.")
+    try:
+        check_limits(chosen.seed, chosen.minutes)
+        run = train(chosen.out, chosen.seed, chosen.steps, chosen.minutes)
+    except ValueError as error:
+        parser.error(str(error))
+    except RunFailed as error:
+        parser.exit(1, f"{error}\n")
     command = f"{parser.prog} --out DIR --seed {chosen.seed} --steps {chosen.steps}"
     print(json.dumps(export(run, chosen.out, command)))
 

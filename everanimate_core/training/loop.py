@@ -1,32 +1,39 @@
 """The training loop: `everanimate train --stage 1|2`, in one process or in many.
 
-OUT receives losses.csv, TensorBoard's files, and every `save_every` steps lora-STEP.safetensors (released names) and
-state.safetensors to go on from; every `sample_every` steps sample-STEP.mp4.
+OUT receives losses.csv, TensorBoard's files, and every `save_every` steps state.safetensors to go on from and
+lora-STEP.safetensors (released names); every `sample_every` steps sample-STEP.mp4. Nothing that is not a finite number
+is learnt or saved.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
+from math import isfinite
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from ..files import clear_parts
 from ..fingerprint import weights_digest
 from ..lora import Lora, lora_from_tensors, save_lora
 from ..memory import Codec
 from .journal import Journal
 from .network import Network, batch_loss
+from .pace import Pace
 from .parts import Parts
 from .preview import sample_clip, write_clip
 from .recipe import WEIGHT_DECAY, Recipe
 from .records import FilmSet
-from .samples import join, make_sample
-from .state import gather, read_state, weights_of, write_state
+from .samples import Batch, film_of, join, make_sample
+from .state import gather, read_state, saved_loras, weights_of, write_state
+from .together import Result, TrainingFailed, together
 
 try:
     import tensorboard  # noqa: F401  (what accelerate writes its log with)
     from accelerate import Accelerator
-    from accelerate.utils import DistributedType
+    from accelerate.utils import DistributedType, gather_object
 except ImportError as error:
     raise ImportError(
         f"everanimate: training needs accelerate and tensorboard (pip install 'everanimate[train]'); got {error}."
@@ -34,31 +41,6 @@ except ImportError as error:
 
 REPORT_EVERY = 50
 STATE = "state.safetensors"
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How far and in what portions; nothing of it changes what is learnt at a step.
-
-    steps: in all. accumulate: portions that every process takes of the recipe's batch, one after another. save_every,
-    sample_every: steps; 0 for no samples. checkpointing: compute activations twice rather than keep them.
-    """
-
-    steps: int
-    accumulate: int = 1
-    save_every: int = 250
-    sample_every: int = 0
-    checkpointing: bool = False
-
-    def __post_init__(self):
-        for name, least, example in (
-            ("steps", 1, 4000),
-            ("accumulate", 1, 4),
-            ("save_every", 1, 250),
-            ("sample_every", 0, 500),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"train: {name} must be at least {least} ({example}); got {getattr(self, name)}.")
 
 
 class Training:
@@ -95,8 +77,10 @@ class Training:
         optimiser = torch.optim.AdamW(network.trained().values(), lr=recipe.rate, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = accelerator.prepare(network, optimiser)
         self.step = 0
+        # The step of the state on disk; None before the first.
+        self.saved: int | None = None
         if (folder / STATE).exists():
-            self.step = read_state(folder / STATE, self.network, self.optimiser.optimizer, self.facts)
+            self.step = self.saved = read_state(folder / STATE, self.network, self.optimiser.optimizer, self.facts)
 
     def _network(self, start: Lora | None) -> Network:
         accelerator = self.accelerator
@@ -124,44 +108,69 @@ class Training:
         return codec
 
     def run(self) -> None:
-        """Train up to the last step."""
-        accelerator, main = self.accelerator, self.accelerator.is_main_process
-        journal = Journal(self.folder / "losses.csv", self.step) if main else None
+        """Train up to the last step; TrainingFailed, in all processes, when that cannot be done."""
+        accelerator = self.accelerator
+        self.journal = Journal(self.folder / "losses.csv", self.step) if accelerator.is_main_process else None
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step}})
+        if self.saved is not None:
+            # A kill behind the writing of the state leaves it without its LoRA.
+            self._save_lora(gather(self.network, self.optimiser.optimizer), again=False)
         while self.step < self.pace.steps:
             rate = self.recipe.learning_rate(self.step)
             loss = self.advance(rate)
-            if main:
-                journal.write(self.step, loss, rate)
-            accelerator.log({"loss": loss, "rate": rate}, step=self.step)
+            self._together(partial(self._log, loss, rate))
             self.step += 1
             if self._due(REPORT_EVERY):
                 self.say(f"step {self.step} of {self.pace.steps}: loss {loss:.6f}")
-            if self.pace.sample_every and self._due(self.pace.sample_every):
-                self._sample()
             if self._due(self.pace.save_every):
                 self._save()
+            if self.pace.sample_every and self._due(self.pace.sample_every):
+                self._sample()
         accelerator.end_training()
+
+    def _log(self, loss: float, rate: float) -> None:
+        if self.journal is not None:
+            self.journal.write(self.step, loss, rate)
+        self.accelerator.log({"loss": loss, "rate": rate}, step=self.step)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.pace.steps
 
     def advance(self, rate: float) -> float:
-        """Take one step; the loss of the whole batch."""
+        """Take one step; the loss of the whole batch. TrainingFailed, and the weights stay as they were, unless loss
+        and gradients are finite."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         losses: list[Tensor] = []
         for portion in range(self.pace.accumulate):
             with self.accelerator.accumulate(self.network):
-                samples = [
-                    make_sample(self.recipe, self.films, number, self.codec) for number in self._numbers(portion)
-                ]
-                loss = batch_loss(self.network, join(samples).to(self.accelerator.device), self.recipe.restoration)
+                loss = self._loss(self._numbers(portion))
                 self.accelerator.backward(loss)
+                losses.append(loss.detach())
+                if self.accelerator.sync_gradients:
+                    whole = self._finite_loss(torch.stack(losses).mean())
                 self.optimiser.step()
                 self.optimiser.zero_grad()
-            losses.append(loss.detach())
-        return float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
+        return whole
+
+    def _loss(self, numbers: range) -> Tensor:
+        """The mean loss of these samples."""
+
+        def samples() -> Batch:
+            return join([make_sample(self.recipe, self.films, number, self.codec) for number in numbers])
+
+        return batch_loss(self.network, self._together(samples).to(self.accelerator.device), self.recipe.restoration)
+
+    def _finite_loss(self, loss: Tensor) -> float:
+        """The mean of all processes' losses; TrainingFailed unless that and the gradients are finite."""
+        values = [loss]
+        # A scaler leaves out the steps whose gradients overflow, and lowers its scale.
+        if self.accelerator.scaler is None:
+            values.append(_norm(self.network))
+        whole, *norms = self.accelerator.reduce(torch.stack(values), "mean").tolist()
+        if not all(isfinite(value) for value in (whole, *norms)):
+            raise self._not_finite(whole, *norms)
+        return whole
 
     def _numbers(self, portion: int) -> range:
         """The samples of this process in a portion of the step."""
@@ -172,22 +181,102 @@ class Training:
     def _sample(self) -> None:
         # All processes: where the weights are shared out, none of them has them all.
         device = self.accelerator.device
-        latents = sample_clip(self.network, self.films, self.parts.steps, self.recipe.seed, device)
-        if self.accelerator.is_main_process:
-            write_clip(
-                self.folder / f"sample-{self.step:06}.mp4", latents, self.codec or self._load_codec(), self.films
-            )
+        latents = self._together(
+            lambda: sample_clip(self.network, self.films, self.parts.steps, self.recipe.seed, device)
+        )
+
+        def write() -> None:
+            if self.accelerator.is_main_process:
+                path = self.folder / f"sample-{self.step:06}.mp4"
+                write_clip(path, latents, self.codec or self._load_codec(), self.films)
+
+        self._together(write)
 
     def _save(self) -> None:
         tensors = gather(self.network, self.optimiser.optimizer)
-        if not self.accelerator.is_main_process:
-            return
-        facts = {"step": self.step, **self.facts, "training": "everanimate"}
-        metadata = {name: str(value) for name, value in facts.items()}
-        lora = lora_from_tensors(weights_of(tensors, "transformer"), metadata)
-        save_lora(self.folder / f"lora-{self.step:06}.safetensors", lora)
-        # Last: what this state has behind it is there.
-        write_state(self.folder / STATE, tensors, self.step, self.facts)
+
+        def write() -> None:
+            if self.accelerator.is_main_process:
+                self.journal.sync()
+                write_state(self.folder / STATE, tensors, self.step, self.facts)
+
+        self._together(write)
+        self.saved = self.step
+        self._save_lora(tensors)
+
+    def _save_lora(self, tensors: dict[str, Tensor], again: bool = True) -> None:
+        """Write the LoRA of the state on disk. again: also where there is one."""
+        path = self.folder / lora_name(self.step)
+
+        def write() -> None:
+            if self.accelerator.is_main_process and (again or not path.exists()):
+                facts = {"step": self.step, **self.facts, "training": "everanimate"}
+                metadata = {name: str(value) for name, value in facts.items()}
+                lora = lora_from_tensors(weights_of(tensors, "transformer"), metadata)
+                save_lora(path, lora)
+
+        self._together(write)
+
+    def _together(self, work: Callable[[], Result]) -> Result:
+        return together(self.accelerator, work, lambda reason: self._failed(f"{reason.rstrip('.')}. {self._way_on()}"))
+
+    def _failed(self, what: str) -> TrainingFailed:
+        return TrainingFailed(f"train: stopped after {self.step} of {self.pace.steps} steps: {what}")
+
+    def _way_on(self) -> str:
+        """What is kept, and how to go on from there when the cause is out of the way."""
+        if not self.folder.is_dir():
+            return (
+                f"The folder {self.folder} is gone, and with it what was saved: bring it back and add --resume, or "
+                f"give the command without --resume to begin anew."
+            )
+        if self.saved is None:
+            return "Nothing was saved yet: the same command begins anew."
+        if not (self.folder / STATE).exists():
+            return (
+                f"The {STATE} in {self.folder} is gone: bring it back and add --resume, or begin a new --out with "
+                f"--lora and the last LoRA there is."
+            )
+        return f"Step {self.saved} is kept in {self.folder}: add --resume to go on from there."
+
+    def _not_finite(self, loss: float, *norms: float) -> TrainingFailed:
+        """What to say of a step that was not taken; every process must ask."""
+        names = sorted({name for portion in range(self.pace.accumulate) for name in self._culprits(portion)})
+        tried = [f"a lower --rate (now {self.recipe.rate:g})"]
+        tried += ["--precision no"] if self.accelerator.mixed_precision != "no" else []
+        if names:
+            tried.append(f"a set without {', '.join(names[:3])}{' and others' * (len(names) > 3)}")
+        # With the same settings, and so with --resume, the same step would come to the same end.
+        start = "a new --out"
+        if self.saved is not None:
+            start += f" with --lora {self.folder / lora_name(self.saved)} (the last that was saved)"
+        norm = "".join(f", gradients of norm {value}" for value in norms)
+        return self._failed(
+            f"loss and gradients of the next one must be finite numbers; got loss {loss}{norm}. That step was not "
+            f"taken, and nothing of it is kept. Begin {start}, and try {' or '.join(tried)}."
+        )
+
+    @torch.no_grad()
+    def _culprits(self, portion: int) -> list[str]:
+        """The records whose samples alone have no finite loss, in that portion of the step in all processes."""
+        names = []
+        for number in self._numbers(portion):
+            if not self._loss(range(number, number + 1)).isfinite():
+                names.append(self.films.title(film_of(self.recipe.seed, number, len(self.films.records))))
+        return gather_object(names)
+
+
+def lora_name(step: int) -> str:
+    """The file of the LoRA after so many steps."""
+    return f"lora-{step:06}.safetensors"
+
+
+def _norm(network: nn.Module) -> Tensor:
+    """The norm of this process's gradients."""
+    gradients = [value.grad for value in network.parameters() if value.grad is not None]
+    # Of shared-out weights, each process has a part.
+    parts = [value.to_local() if isinstance(value, DTensor) else value for value in gradients]
+    return torch.stack([value.norm() for value in parts]).norm()
 
 
 def train(
@@ -202,9 +291,17 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Train in `folder`; ValueError when there is a training in it and it is not to be resumed."""
+    """Train in `folder`; ValueError when there is a training in it that is not to be resumed, or cannot be."""
+    films.check()
+    if not (folder / STATE).exists() and (loras := saved_loras(folder)):
+        raise ValueError(
+            f"train: --out must be a new folder, or have the {STATE} of its training (begin a new one with --lora "
+            f"{loras[-1]} to go on from the last LoRA there); got LoRAs without it in {folder}."
+        )
     if (folder / STATE).exists() and not resume:
         raise ValueError(f"train: --out must be a new folder (or --resume what is in it); got {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process:
+        clear_parts(folder)
     accelerator.wait_for_everyone()
     Training(recipe, pace, films, parts, accelerator, folder, start, say).run()

@@ -4,12 +4,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..files import clear_parts
 from ..memory import Codec
+from ..messages import one_line
+from ..tensor_writing import write_tensors
 from .parts import Parts
-from .records import MANIFEST, SHARED, FilmSet, SetSettings, as_frames, encode_film, read_stamp, write_record
+from .records import (
+    BLACK_POSE,
+    MANIFEST,
+    SHARED,
+    FilmSet,
+    SetSettings,
+    as_frames,
+    encode_film,
+    read_stamp,
+    write_record,
+)
 from .sources import Entry
 
 # Prompts encoded at a time, before their films: the text encoder is loaded for each group, and gone again after it.
@@ -30,7 +42,7 @@ def precompute(
     and when no film can serve.
     """
     _begin(settings, folder)
-    save_file({"black_pose": black_pose(settings, codec).contiguous()}, folder / SHARED)
+    write_tensors(folder / SHARED, {BLACK_POSE: black_pose(settings, codec)})
     encode_image = parts.image_encoder() if parts.image_encoder else None
     paths = [folder / f"{number:06}.safetensors" for number in range(len(entries))]
     skipped = {}
@@ -40,24 +52,24 @@ def precompute(
         prompts = list(dict.fromkeys(entries[number].prompt for number in missing))
         texts = dict(zip(prompts, parts.texts(prompts).split(1), strict=True)) if prompts else {}
         for number in missing:
-            entry = entries[number]
+            # The name of a file may have bytes that no text has.
+            entry, name = entries[number], one_line(entries[number].name)
             paths[number].unlink(missing_ok=True)
             try:
                 with entry.open(settings.demands) as film:
                     record = encode_film(film, settings, number, codec)
+                record["text"] = texts[entry.prompt]
+                if encode_image is not None:
+                    record["clip"] = encode_image(as_frames(record["target_pixels"][:1]))
+                write_record(paths[number], record, entry.stamp, name)
             except ValueError as error:
-                skipped[entry.name] = str(error).rstrip(".")
-                say(f"{entry.name}: left out; {skipped[entry.name]}.")
-                continue
-            record["text"] = texts[entry.prompt]
-            if encode_image is not None:
-                record["clip"] = encode_image(as_frames(record["target_pixels"][:1]))
-            write_record(paths[number], record, entry.stamp)
+                skipped[name] = str(error).rstrip(".")
+                say(f"{name}: left out; {skipped[name]}.")
         say(f"{numbers.stop} of {len(entries)} films done, {len(skipped)} left out")
     films = FilmSet(folder, settings, tuple(path.name for path in paths if path.exists()), skipped)
     films.write()
     if not films.records:
-        first = entries[0].name
+        first = one_line(entries[0].name)
         raise ValueError(
             f"train precompute: at least one film must be usable; got {len(skipped)} that are not, "
             f"the first {first}: {skipped[first]}."
@@ -68,6 +80,7 @@ def precompute(
 def _begin(settings: SetSettings, folder: Path) -> None:
     """Make the folder a set without records yet, unless it is a set of the same settings."""
     folder.mkdir(parents=True, exist_ok=True)
+    clear_parts(folder)
     if (folder / MANIFEST).exists():
         before = FilmSet.open(folder).settings
         if before != settings:

@@ -1,6 +1,7 @@
 """The numbers of the training, as released (arXiv 2605.15042, section 5 and the authors' code)."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
@@ -42,6 +43,8 @@ class Recipe:
                 raise ValueError(
                     f"train: {name} must be one of {', '.join(map(str, allowed))}; got {getattr(self, name)!r}."
                 )
+        if not 0 < self.rate < inf:
+            raise ValueError(f"train: rate must be a finite number above 0 (1e-4); got {self.rate}.")
         if not 0 <= self.augmented <= 1:
             raise ValueError(f"train: augmented must be between 0 and 1 (0.5); got {self.augmented}.")
         for name, example in (("rank", 32), ("batch", 8)):

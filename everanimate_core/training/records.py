@@ -16,63 +16,28 @@ Films are read as 8 bits a colour, so that the pixels kept are exactly those tha
 C = 16 a record is 140 MB without a face and 200 MB with it, 111 MB of it pixels; stage 1 does not read these.
 """
 
-import json
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..geometry import ChunkGeometry, check_size
+from ..geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..json_files import Refuse
 from ..memory import Codec, encode_singly
-from .layout import Layout
+from ..messages import one_line, shown
+from ..propagation import FACE_SIZE
+from ..tensor_files import FLOATS, TensorFile, all_finite, open_tensors
+from ..tensor_writing import write_tensors
+from .manifest import MANIFEST, SetSettings, read_manifest, write_manifest
 from .recipe import generator
-from .sources import Demands, Film
+from .sources import Film
 
-FORMAT = "everanimate-training-1"
-MANIFEST, SHARED = "set.json", "shared.safetensors"
-
-
-@dataclass(frozen=True)
-class SetSettings:
-    """What all records of a set have in common.
-
-    geometry: of a chunk. width, height: pixels. fps: frames a second, as a fraction in text. fit: how films of another
-    size were brought to it. candidates: C. faces: whether records hold face crops. vae: digest of the VAE's weights.
-    """
-
-    geometry: ChunkGeometry
-    width: int
-    height: int
-    fps: str
-    fit: str
-    candidates: int
-    faces: bool
-    vae: str
-
-    def __post_init__(self):
-        check_size(self.width, self.height)
-        longest = len(self.layout.first)
-        if not self.geometry.identity <= self.candidates <= longest:
-            raise ValueError(
-                f"train precompute: candidates must be between the {self.geometry.identity} anchors and the {longest} "
-                f"frames of a first chunk (16); got {self.candidates}."
-            )
-
-    @property
-    def layout(self) -> Layout:
-        return Layout(self.geometry)
-
-    @property
-    def demands(self) -> Demands:
-        """What they ask of a film."""
-        return Demands(self.layout.frames, Fraction(self.fps), self.width, self.height, self.fit, self.faces)
+SHARED = "shared.safetensors"
+BLACK_POSE = "black_pose"
+Shapes = dict[str, tuple[int | None, ...]]
 
 
 def as_pixels(frames: Tensor) -> Tensor:
@@ -111,21 +76,41 @@ def encode_film(film: Film, settings: SetSettings, number: int, codec: Codec) ->
     return record
 
 
-def write_record(path: Path, record: dict[str, Tensor], stamp: str) -> None:
-    """Write a record, at once or not at all; stamp: of the film that it was made from."""
-    new = path.with_suffix(".new")
-    save_file({name: value.contiguous() for name, value in record.items()}, new, metadata={"stamp": stamp})
-    os.replace(new, path)
+def shapes(settings: SetSettings) -> Shapes:
+    """What the tensors of a record measure, by name; None where that is the network's affair."""
+    geometry, layout = settings.geometry, settings.layout
+    height, width = settings.height // SPATIAL_FACTOR, settings.width // SPATIAL_FACTOR
+    slots = {
+        "references": len(layout.references),
+        "motion": geometry.motion,
+        "singles": settings.candidates,
+        "target": geometry.latents,
+        "pose": geometry.latents,
+    }
+    latents = {name: (1, LATENT_CHANNELS, count, height, width) for name, count in slots.items()}
+    return latents | {
+        "text": (1, None, None),
+        "clip": (1, None, None),
+        "face": (geometry.frames, FACE_SIZE, FACE_SIZE, 3),
+        "target_pixels": (geometry.frames, settings.height, settings.width, 3),
+        "single_pixels": (settings.candidates, settings.height, settings.width, 3),
+    }
+
+
+def write_record(path: Path, record: dict[str, Tensor], stamp: str, title: str) -> None:
+    """Write a record, at once or not at all. stamp: of the film that it was made from. title: the film's name.
+
+    ValueError, and an older record stays, where a value is not a finite number.
+    """
+    write_tensors(path, record, {"stamp": stamp, "film": title})
 
 
 def read_stamp(path: Path) -> str | None:
     """The stamp of the record at `path`; None where there is none, or a damaged one."""
-    if not path.exists():
-        return None
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata()["stamp"]
-    except SafetensorError:
+        with open_tensors(path, ValueError) as file:
+            return file.metadata.get("stamp")
+    except ValueError:
         return None
 
 
@@ -144,35 +129,67 @@ class FilmSet:
         path = folder / MANIFEST
         if not path.is_file():
             raise ValueError(f"train: data must be a folder that `everanimate train precompute` made; got {folder}.")
-        facts = json.loads(path.read_text())
-        if facts["format"] != FORMAT:
-            raise ValueError(f"train: {path} must be of format {FORMAT}; got {facts['format']}.")
-        settings = facts["settings"]
-        settings = SetSettings(**{**settings, "geometry": ChunkGeometry(**settings["geometry"])})
-        return cls(folder, settings, tuple(facts["records"]), facts["skipped"])
+        settings, records, skipped = read_manifest(path)
+        return cls(folder, settings, records, skipped)
 
     def write(self) -> None:
         """Write set.json."""
-        facts = {
-            "format": FORMAT,
-            "settings": asdict(self.settings),
-            "records": self.records,
-            "skipped": self.skipped,
-        }
-        new = self.folder / f"{MANIFEST}.new"
-        new.write_text(json.dumps(facts, indent=1) + "\n")
-        os.replace(new, self.folder / MANIFEST)
+        write_manifest(self.folder / MANIFEST, self.settings, self.records, self.skipped)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the file, unless every record is a whole one of this set. No values are read."""
+        for film in range(len(self.records)):
+            self.read(film, ())
+
+    def title(self, film: int) -> str:
+        """What messages call a film: the file of its record and, where that says so, its name."""
+        with open_tensors(self.folder / self.records[film], ValueError) as file:
+            name = file.metadata.get("film")
+        return self.records[film] if name is None else f"{self.records[film]} ({one_line(name, 100)})"
 
     def read(self, film: int, names: Iterable[str]) -> dict[str, Tensor]:
-        """These tensors of a film's record, as far as it has them; ValueError for a damaged file."""
-        path = self.folder / self.records[film]
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name).clone() for name in set(names).intersection(file.keys())}
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"train: {path} must be a whole record (run precompute again); got {error}.") from error
+        """These tensors of a film's record, as far as it may do without; ValueError, naming the file, for a damaged
+        one, one of another set, and values that are not finite numbers."""
+        needed = shapes(self.settings)
+        # Tokens of CLIP are there for networks that read them.
+        optional = {"clip"} if self.settings.faces else {"clip", "face"}
+        return _read_file(self.folder / self.records[film], needed, optional, names)
 
     @cached_property
     def black_pose(self) -> Tensor:
-        """The encoding of a black pose video, [1, 16, T, h, w]."""
-        return load_file(self.folder / SHARED)["black_pose"]
+        """The encoding of a black pose video, [1, 16, T, h, w]; ValueError for a damaged file."""
+        needed = {BLACK_POSE: shapes(self.settings)["pose"]}
+        return _read_file(self.folder / SHARED, needed, set(), [BLACK_POSE])[BLACK_POSE]
+
+
+def _read_file(path: Path, needed: Shapes, optional: set[str], names: Iterable[str]) -> dict[str, Tensor]:
+    """Copies of tensors of a file that has tensors of these shapes."""
+
+    def refuse(wrong: str) -> ValueError:
+        return ValueError(
+            f"train: a file of a training set must be as precompute wrote it (delete it, and run that again); got "
+            f"{one_line(path)}, {wrong}."
+        )
+
+    with open_tensors(path, refuse) as file:
+        _check_shapes(file, needed, optional, refuse)
+        tensors = {name: file.read(name).clone() for name in set(names).intersection(file.names)}
+    for name, value in tensors.items():
+        # Pixels alone have four axes, and are of 8 bits.
+        if value.dtype not in ((torch.uint8,) if len(needed[name]) == 4 else FLOATS):
+            raise refuse(f"where {name} is of type {str(value.dtype).removeprefix('torch.')}")
+        if value.is_floating_point() and not all_finite(value):
+            raise refuse(f"where {name} has values that are NaN or infinite")
+    return tensors
+
+
+def _check_shapes(file: TensorFile, needed: Shapes, optional: set[str], refuse: Refuse) -> None:
+    for name, shape in needed.items():
+        if name not in file.names:
+            if name not in optional:
+                raise refuse(f"which has no {name}")
+            continue
+        found = file.shape(name)
+        if len(found) != len(shape) or any(size not in (None, own) for size, own in zip(shape, found, strict=True)):
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise refuse(f"where {name} is {shown(list(found))} instead of [{wanted}]")

@@ -5,8 +5,6 @@ prompt). A list is CSV with the columns video, pose, face, prompt (the last two 
 keys; paths are relative to the list.
 """
 
-import csv
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,11 +15,12 @@ from typing import Protocol
 
 from ..fingerprint import digest
 from ..frames import FittedFrames
+from ..messages import one_line
 from ..propagation import FACE_SIZE, FrameSource
 from ..video import VideoFrames
+from .lists import is_list, read_caption, read_films
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-COLUMNS = ("video", "pose", "face", "prompt")
 # Frame rates differ when they do by more than a part of so many: 29.97 is 30, 24 is not 25.
 RATE_TOLERANCE = 100
 
@@ -84,7 +83,9 @@ class VideoEntry:
 
             def source(kind: str, path: Path | None) -> VideoFrames:
                 if path is None or not path.is_file():
-                    raise ValueError(f"the {kind} video must be there (NAME.{kind}.mp4); got {path or 'none'}")
+                    raise ValueError(
+                        f"the {kind} video must be there (NAME.{kind}.mp4); got {one_line(path or 'none')}"
+                    )
                 return files.enter_context(VideoFrames(path))
 
             film, pose = source("film", self.video), source("pose", self.pose)
@@ -145,11 +146,12 @@ class ToyEntry:
 
 
 def list_films(data: Path) -> list[VideoEntry]:
-    """The films of a folder or list, in a fixed order; ValueError when there are none."""
+    """The films of a folder or list, in a fixed order; ValueError when there are none, and for a list or caption that
+    is not what it must be, which names the line."""
     if data.is_dir():
         entries = _list_folder(data)
-    elif data.suffix in (".csv", ".jsonl") and data.is_file():
-        entries = _list_file(data)
+    elif is_list(data):
+        entries = [_entry(data.parent, row) for row in read_films(data)]
     else:
         raise ValueError(f"--data: must be a folder, a .csv or a .jsonl file that exists (films/); got {data}.")
     if not entries:
@@ -165,41 +167,20 @@ def _list_folder(folder: Path) -> list[VideoEntry]:
         return next((videos[name] for name in names if name in videos), None)
 
     films = [path for path in videos.values() if Path(path.stem).suffix not in (".pose", ".face")]
-    prompts = {path: path.with_suffix(".txt") for path in films}
+    captions = {path: path.with_suffix(".txt") for path in films}
     return [
         VideoEntry(
             path.name,
             path,
             beside(path, "pose"),
             beside(path, "face"),
-            prompts[path].read_text(encoding="utf-8-sig").strip() if prompts[path].is_file() else "",
+            read_caption(captions[path]) if captions[path].is_file() else "",
         )
         for path in films
     ]
 
 
-def _list_file(path: Path) -> list[VideoEntry]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(file))
-        else:
-            rows = [_json_row(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    return [_from_row(path, number, row) for number, row in enumerate(rows, start=1)]
-
-
-def _json_row(path: Path, number: int, line: str) -> dict:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--data: every line must be JSON; got line {number} of {path}: {error}.") from error
-
-
-def _from_row(path: Path, number: int, row: dict) -> VideoEntry:
-    texts = isinstance(row, dict) and all(isinstance(value, str | None) for value in row.values())
-    if not texts or not row.get("video") or not set(row) <= set(COLUMNS):
-        raise ValueError(
-            f"--data: a row must have a video, and may have {', '.join(COLUMNS[1:])} (video,pose,prompt); "
-            f"got {row} as row {number} of {path}."
-        )
-    pose, face = (path.parent / row[name] if row.get(name) else None for name in ("pose", "face"))
-    return VideoEntry(row["video"], path.parent / row["video"], pose, face, row.get("prompt") or "")
+def _entry(folder: Path, row: dict[str, str]) -> VideoEntry:
+    # Paths, whatever they look like: a URL is not fetched, it is a strange name of a file.
+    pose, face = (folder / row[name] if name in row else None for name in ("pose", "face"))
+    return VideoEntry(row["video"], folder / row["video"], pose, face, row.get("prompt", ""))

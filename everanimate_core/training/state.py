@@ -5,16 +5,26 @@ DDP and with FSDP. All processes call both functions; the first alone writes.
 """
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 from torch.optim import Optimizer
 
+from ..json_files import check_fields, parse_json
+from ..messages import one_line, shown
+from ..tensor_files import read_tensors
+from ..tensor_writing import write_tensors
+
 _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+# For the names of what is trained, in every process, and nothing gathered.
+_NAMES = StateDictOptions(ignore_frozen_params=True)
 _WEIGHT = "weight."
 # Of AdamW, for every parameter.
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -35,26 +45,39 @@ def weights_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-def write_state(path: Path, tensors: dict[str, Tensor], step: int, facts: dict) -> None:
-    """Write what `gather` gave, at once or not at all. facts: what a file of another training differs in (JSON)."""
-    new = path.with_suffix(".new")
-    header = {"training": json.dumps({"step": step, "facts": facts})}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, new, metadata=header)
-    os.replace(new, path)
+def saved_loras(folder: Path) -> list[Path]:
+    """The LoRAs of a training, in the order of their steps."""
+    return sorted(folder.glob("lora-*.safetensors"))
+
+
+def write_state(path: Path, tensors: Mapping[str, Tensor], step: int, facts: dict) -> None:
+    """Write what `gather` gave, at once or not at all. facts: what a file of another training differs in (JSON).
+
+    ValueError, and an older file stays, where a value is not a finite number.
+    """
+    write_tensors(path, tensors, {"training": json.dumps({"step": step, "facts": facts})})
 
 
 def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict) -> int:
-    """Restore network and optimiser; the step that comes next. ValueError when the file is of another training."""
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["training"])
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    before = header["facts"]
+    """Restore network and optimiser; the step that comes next. ValueError when the file is of another training, and
+    when it is none that write_state wrote."""
+    tensors, step, before = _read(path)
     if before != facts:
-        changed = [name for name in facts if before.get(name) != facts[name]]
-        was, now = (", ".join(f"{name} {found.get(name)}" for name in changed) for found in (before, facts))
+        changed = [name for name in {**facts, **before} if before.get(name) != facts.get(name)]
+        was, now = (
+            ", ".join(f"{one_line(name, 80)} {one_line(found.get(name), 80)}" for name in changed)
+            for found in (before, facts)
+        )
         raise ValueError(f"train: --resume goes on with the settings of the training in --out ({was}); got {now}.")
     weights = {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
-    moments = {name: {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS} for name in weights}
+    shapes = {name: value.shape for name, value in get_model_state_dict(network, options=_NAMES).items()}
+    moments = {name: {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS} for name in weights}
+    for name, shape in shapes.items():
+        found = [weights.get(name), *(moments.get(name, {}).get(moment) for moment in _MOMENTS[1:])]
+        if any(value is None or value.shape != shape for value in found) or moments[name]["step"] is None:
+            raise _damaged(path, f"weights or moments of {name} that do not fit the network")
+    if len(weights) > len(shapes):
+        raise _damaged(path, f"{len(weights)} weights for the {len(shapes)} of the network")
     # The settings, which torch wants as well, stay as they are.
     settings = {name: value for name, value in optimiser.param_groups[0].items() if name != "params"}
     set_state_dict(
@@ -64,4 +87,28 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
         optim_state_dict={"state": moments, "param_groups": [{"params": list(weights), **settings}]},
         options=_OPTIONS,
     )
-    return header["step"]
+    return step
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int, dict]:
+    """Tensors, step and facts of a file."""
+    tensors, metadata = read_tensors(path, lambda wrong: _damaged(path, f"one {wrong}"))
+
+    def refuse(got: str) -> ValueError:
+        return _damaged(path, f"{got} as what it says of its training")
+
+    header = parse_json(metadata.get("training", "null"), refuse)
+    check_fields(header, {"step": int, "facts": dict}, refuse)
+    if not 0 <= header["step"] < 2**63:
+        raise refuse(f"step {shown(header['step'])}")
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise _damaged(path, f"NaN or infinity in {one_line(name, 120)}")
+    return tensors, header["step"], header["facts"]
+
+
+def _damaged(path: Path, got: str) -> ValueError:
+    """What to say of a state that cannot be gone on from."""
+    loras = saved_loras(path.parent)
+    way = f"begin a new --out with --lora {loras[-1]}, the last LoRA there" if loras else "begin a new --out"
+    return ValueError(f"train: {path} must be a state as `everanimate train` writes it ({way}); got {got}.")

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from everanimate_core.toy.learner import Learner, Log
+from everanimate_core.run import RunFailed
+from everanimate_core.toy.learner import Learner, Log, check_limits
 
 
 def learner(seed=0, **changes):
@@ -77,3 +79,64 @@ def test_the_log_drops_rows_from_after_the_last_save(tmp_path, capsys):
     Log(tmp_path / "log.csv", 10).write(15, "0.7", "20.1")
     assert (tmp_path / "log.csv").read_text() == "step,loss,psnr_unseen\n5,0.5,\n10,0.10,\n15,0.7,20.1\n"
     assert capsys.readouterr().out.splitlines()[-1] == "15 0.7 20.1"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_changes_nothing(value):
+    run = learner()
+    run.update(loss(run))
+    before = [value.clone() for value in (*run.network.parameters(), *run.average.values())]
+    with pytest.raises(
+        RunFailed, match=rf"got loss {value}, gradients of norm .* in step 2 of 10\. The step was not taken"
+    ):
+        run.update(loss(run) * value)
+    after = (*run.network.parameters(), *run.average.values())
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert run.step == 1
+
+
+def test_a_bad_loss_of_another_process_stops_this_one_too():
+    run = learner(shared=lambda own: own * math.nan)
+    with pytest.raises(RunFailed, match="got loss nan"):
+        run.update(loss(run))
+
+
+@pytest.mark.parametrize("damage", ["cut", "no header", "deep", "no step", "missing", "shape", "nan"])
+def test_a_damaged_state_is_named_with_the_way_out(tmp_path, damage):
+    run, path = learner(), tmp_path / "state.safetensors"
+    run.update(loss(run))
+    run.save(path)
+    tensors, header = load_file(path), {"training": '{"step": 1, "seed": 0}'}
+    tensors = {name: value.clone() for name, value in tensors.items()}
+    if damage == "no header":
+        header = None
+    elif damage == "deep":
+        header = {"training": "[" * 100_000}
+    elif damage == "no step":
+        header = {"training": '{"step": "1"}'}
+    elif damage == "missing":
+        del tensors["exp_avg.bias"]
+    elif damage == "shape":
+        tensors["weight.bias"] = torch.zeros(3)
+    elif damage == "nan":
+        tensors["weight.bias"][0] = math.nan
+    save_file(tensors, path, header)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"^train-toy: a state must be .* \(delete it to begin anew\); got .*state"):
+        learner().resume(path)
+
+
+@pytest.mark.parametrize(
+    ("seed", "minutes"), [(-1, None), (2**32, None), (0, math.nan), (0, math.inf), (0, 0.0), (0, -1.0)]
+)
+def test_limits_that_make_no_sense_are_refused(seed, minutes):
+    with pytest.raises(ValueError, match=r"^train-toy: (seed|minutes) must be"):
+        check_limits(seed, minutes)
+
+
+def test_a_damaged_row_of_the_log_stops_nothing(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"step,loss,psnr_unseen\n5,0.5,\nx\xff,1,\n" + b"9" * 5000 + b",1,\n10,0.2\n")
+    Log(path, 10)
+    assert path.read_bytes() == b"step,loss,psnr_unseen\n5,0.5,\n"

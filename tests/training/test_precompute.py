@@ -111,3 +111,35 @@ def test_faces_are_kept_as_crops_of_the_target(folder, tmp_path, settings, toy, 
     assert face.shape == (9, 512, 512, 3) and face.dtype == torch.uint8
     shown = as_frames((faces[13:] * 255).round().byte())
     assert torch.equal(face, as_pixels(fit_frames(shown, 512, 512, "stretch")))
+
+
+def test_a_film_whose_latents_are_no_numbers_is_left_out(folder, tmp_path, settings, toy, codec):
+    """As a VAE in half precision gives them for some films."""
+
+    class Overflowing(type(codec)):
+        def encode(self, frames):
+            # Film a alone: its first frame, whatever it is encoded with.
+            return super().encode(frames) * (float("nan") if torch.equal(frames[0], first) else 1)
+
+    with list_films(folder)[0].open(settings.demands) as film:
+        first = as_frames(as_pixels(film.frames.read([13])))[0]
+    films = precompute(list_films(folder)[:2], settings, toy, Overflowing(codec.vae), tmp_path / "set", print)
+    assert films.records == ("000001.safetensors",)
+    assert films.skipped == {"a.mp4": "all values must be finite numbers; got NaN or infinity in target"}
+
+
+def test_what_a_killed_precompute_left_is_cleared_away(folder, tmp_path, settings, toy, codec):
+    left = tmp_path / "set" / ".everanimate-0123456789abcdef-01234567.part.safetensors"
+    left.parent.mkdir()
+    left.touch()
+    films = precompute(list_films(folder)[:1], settings, toy, codec, tmp_path / "set", print)
+    assert {path.name for path in films.folder.iterdir()} == {"set.json", "shared.safetensors", "000000.safetensors"}
+    assert films.title(0) == "000000.safetensors (a.mp4)"
+
+
+def test_a_name_that_no_terminal_shows_is_shown_escaped(folder, tmp_path, settings, toy, codec):
+    entries = [*list_films(folder)[:1], replace(list_films(folder)[0], name="a\udcff\x1b.mp4", pose=None)]
+    said = []
+    films = precompute(entries, settings, toy, codec, tmp_path / "set", said.append)
+    assert said[0].startswith("a\\udcff\\x1b.mp4: left out; the pose video must be there")
+    assert FilmSet.open(films.folder).skipped.keys() == {"a\\udcff\\x1b.mp4"}

@@ -3,6 +3,8 @@ import torch
 
 from everanimate_core.training.recipe import Recipe, generator
 
+BAD_RATES = (float("nan"), float("inf"), float("-inf"), 0.0, -1e-4)
+
 
 def test_the_rate_is_a_third_for_five_steps_and_constant_then():
     recipe = Recipe(1, rate=3e-4)
@@ -18,6 +20,7 @@ def test_the_rate_is_a_third_for_five_steps_and_constant_then():
         ({"perturbation": "mild"}, r"^train: perturbation must be one of released, paper; got 'mild'\.$"),
         ({"augmented": 1.5}, r"^train: augmented must be between 0 and 1 \(0\.5\); got 1\.5\.$"),
         ({"augmented": float("nan")}, r"got nan\.$"),
+        *(({"rate": rate}, r"^train: rate must be a finite number above 0 \(1e-4\); got") for rate in BAD_RATES),
         ({"rank": 0}, r"^train: rank must be at least 1 \(32\); got 0\.$"),
         ({"batch": 0}, r"^train: batch must be at least 1 \(8\); got 0\.$"),
     ],

@@ -61,7 +61,7 @@ def test_the_black_pose_is_an_encoded_black_video(films, codec):
 def test_a_stamp_of_no_file_and_of_a_damaged_one(tmp_path):
     path = tmp_path / "record.safetensors"
     assert read_stamp(path) is None
-    write_record(path, {"target": torch.zeros(2)}, "stamp")
+    write_record(path, {"target": torch.zeros(2)}, "stamp", "film")
     assert read_stamp(path) == "stamp"
     path.write_bytes(path.read_bytes()[:-4])
     assert read_stamp(path) is None
@@ -72,7 +72,9 @@ def test_a_damaged_record_and_a_missing_one_are_named(films, tmp_path):
     (tmp_path / "000000.safetensors").write_bytes(b"{")
     broken = FilmSet(tmp_path, films.settings, ("000000.safetensors", "000001.safetensors"))
     for film in range(2):
-        with pytest.raises(ValueError, match=rf"^train: .*00000{film}\.safetensors must be a whole record"):
+        with pytest.raises(
+            ValueError, match=rf"^train: a file of a training set .* got .*00000{film}\.safetensors, which"
+        ):
             broken.read(film, ["target"])
 
 
@@ -83,7 +85,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         FilmSet.open(tmp_path)
     save_file({}, tmp_path / "x.safetensors")
     (tmp_path / "set.json").write_text('{"format": "other"}')
-    with pytest.raises(ValueError, match=r"must be of format everanimate-training-1; got other\.$"):
+    with pytest.raises(ValueError, match=r"got format 'other' instead of everanimate-training-1 in .*set\.json\.$"):
         FilmSet.open(tmp_path)
 
 
@@ -102,3 +104,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_settings_that_make_no_set_are_refused(settings, change, message):
     with pytest.raises(ValueError, match=message):
         SetSettings(**{**vars(settings), **change})
+
+
+def test_the_digest_of_the_vae_is_that_of_sets_that_0_1_0_made(settings):
+    """Or none of them could be trained on any more; states of trainings have such a digest of their network."""
+    assert settings.vae == "cd105d02218c8a76ad31bcb8b753190e"

@@ -179,13 +179,13 @@ def test_augmented_anchors_are_encoded_anew_and_are_their_own_target(films, sett
 
 
 def test_a_face_stands_in_minus_one_to_one_beside_the_target(films, tmp_path):
-    names = ("references", "motion", "singles", "target", "pose", "text")
-    face = torch.zeros(9, 16, 16, 3, dtype=torch.uint8)
+    names = ("references", "motion", "singles", "target", "pose", "text", "target_pixels", "single_pixels")
+    face = torch.zeros(9, 512, 512, 3, dtype=torch.uint8)
     face[3, 2, 5] = torch.tensor([0, 51, 255])
     record = films.read(0, names) | {"face": face, "clip": torch.full((1, 257, 16), 0.5)}
-    write_record(tmp_path / "0.safetensors", record, "")
+    write_record(tmp_path / "0.safetensors", record, "", "")
     batch = assemble(PLAIN, FilmSet(tmp_path, films.settings, ("0.safetensors",)), 0, None, noise())
-    assert batch.face.shape == (1, 3, 9, 16, 16)
+    assert batch.face.shape == (1, 3, 9, 512, 512)
     assert batch.face[0, :, 3, 2, 5].tolist() == pytest.approx([-1, -0.6, 1])
     assert torch.equal(batch.clip, record["clip"])
 

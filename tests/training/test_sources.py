@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,16 +56,16 @@ def test_a_list(folder, suffix):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        (
-            "films.csv",
-            "pose\nx.mp4\n",
-            r"a row must have a video, .* got \{'pose': 'x.mp4'\} as row 1 of .*films.csv\.$",
-        ),
-        ("films.csv", "video,pose\na.mp4,b.mp4,c.mp4\n", "a row must have a video"),
-        ("films.csv", "video,poses\na.mp4,b.mp4\n", "a row must have a video"),
+        ("films.csv", "pose\nx.mp4\n", r"^--data: the columns must be .*; got pose in line 1 of .*films.csv\.$"),
+        ("films.csv", "video,pose\na.mp4,b.mp4,c.mp4\n", "got 3 values for 2 columns in line 2 of"),
+        ("films.csv", "video,poses\na.mp4,b.mp4\n", "the columns must be video and .* got video,poses in line 1"),
         ("films.csv", "video,pose\n", r"^--data: must hold films .* got none in .*films.csv\.$"),
-        ("films.jsonl", '{"video": "a.mp4"}\n{"video": \n', "every line must be JSON; got line 2 of .*films.jsonl"),
-        ("films.jsonl", '{"video": 5}\n', r"got \{'video': 5\} as row 1"),
+        (
+            "films.jsonl",
+            '{"video": "a.mp4"}\n{"video": \n',
+            r"every line must be .*; got no JSON .* in line 2 of .*films.jsonl",
+        ),
+        ("films.jsonl", '{"video": 5}\n', r"got 'video' 5, which is not text in line 1"),
         ("films.jsonl", '["a.mp4"]\n', "a row must have a video"),
         ("films.txt", "a.mp4\n", r"must be a folder, a .csv or a .jsonl file that exists"),
     ],
@@ -165,3 +166,42 @@ def test_a_film_of_the_toy_is_a_world_of_its_own_from_a_random_frame_on():
         assert torch.equal(pose, world.pose(range(start, start + 5)))
         starts.append(start)
     assert starts[0] != starts[1]
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "http://127.0.0.1:9/y.mp4", "concat:a.mp4", "-i.mp4", "file:a.mp4"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.xfail(strict=False, reason="names with a colon go to FFmpeg as addresses")
+def test_a_name_that_looks_like_an_address_is_a_file_beside_the_list(tmp_path, monkeypatch, name, suffix):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(tmp_path / "plain.mp4").rename(path)
+    write(tmp_path / "pose.mp4", seed=1)
+    row = {"video": name, "pose": "pose.mp4"}
+    text = "video,pose\n" + ",".join(row.values()) if suffix == ".csv" else json.dumps(row)
+    Path(f"films{suffix}").write_text(text, encoding="utf-8")
+    (entry,) = list_films(Path(f"films{suffix}"))
+    with entry.open(DEMANDS) as film:
+        exact = torch.rand(6, 16, 32, 3, generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(film.frames.read(range(6)), exact, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:9/y.mp4", "tcp://127.0.0.1:9", "/dev/stdin", "a\tb"])
+def test_an_address_is_not_opened(tmp_path, name):
+    """There is no such file: that is what is said, and no socket and no device was touched."""
+    (tmp_path / "films.jsonl").write_text(json.dumps({"video": name, "pose": name}), encoding="utf-8")
+    message = r"^the film video must be there|control character"
+    with pytest.raises(ValueError, match=message), list_films(tmp_path / "films.jsonl")[0].open(DEMANDS):
+        pass
+
+
+def test_a_caption_that_is_no_text_is_named(folder):
+    (folder / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"^--data: a caption must be UTF-8 text .* in .*a\.txt\.$"):
+        list_films(folder)
+
+
+def test_a_name_that_would_steer_a_terminal_is_shown_escaped(tmp_path):
+    entry = VideoEntry("x", tmp_path / "a\x1b[31m.mp4", None)
+    with pytest.raises(ValueError, match=r"got .*a\\x1b\[31m\.mp4$"), entry.open(DEMANDS):
+        pass

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -96,3 +99,65 @@ def test_a_sharded_network_goes_on_from_the_file_of_a_whole_one_and_back(tmp_pat
     assert tensors.keys() == expected.keys()
     assert all(torch.equal(tensors[name], expected[name]) for name in tensors)
     assert not any(isinstance(value, DTensor) for value in tensors.values())
+
+
+def damaged_states(tensors, header):
+    """{kind of damage: (tensors, metadata)} of a state that was whole."""
+    name = next(name for name in tensors if name.startswith("weight."))
+    others = {other: value for other, value in tensors.items() if other != name}
+    return {
+        "no header": (tensors, None),
+        "nested deeply": (tensors, {"training": "[" * 100_000}),
+        "a list as header": (tensors, {"training": "[]"}),
+        "no step": (tensors, {"training": '{"facts": {}}'}),
+        "a negative step": (tensors, {"training": '{"step": -1, "facts": {}}'}),
+        "text as step": (tensors, {"training": '{"step": "3", "facts": {}}'}),
+        "a long step": (tensors, {"training": '{"step": ' + "9" * 5000 + ', "facts": {}}'}),
+        "a list as facts": (tensors, {"training": '{"step": 3, "facts": []}'}),
+        "a weight less": (others, header),
+        "a weight more": ({**tensors, "weight.other": tensors[name].clone()}, header),
+        "a moment less": ({key: value for key, value in tensors.items() if key != f"exp_avg.{name[7:]}"}, header),
+        "another shape": ({**tensors, name: tensors[name].flatten()[:1].clone()}, header),
+        "NaN": ({**tensors, name: tensors[name] * float("nan")}, header),
+        "infinite moments": (
+            {key: value / 0 if "exp_avg_sq" in key else value for key, value in tensors.items()},
+            header,
+        ),
+    }
+
+
+KINDS = list(damaged_states({"weight.a": torch.zeros(1)}, None))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "cut", "empty", "something else"])
+def test_a_damaged_state_names_the_way_on(tmp_path, kind):
+    network, optimiser = learner(0)
+    path = tmp_path / "state.safetensors"
+    write_state(path, gather(network, optimiser), 3, FACTS)
+    if kind in KINDS:
+        tensors, header = damaged_states(
+            gather(network, optimiser), {"training": json.dumps({"step": 3, "facts": FACTS})}
+        )[kind]
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, header)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[:-1], "empty": b"", "something else": b"\x80\x04K\x01."}[kind])
+    (tmp_path / "lora-000003.safetensors").touch()
+    other, fresh = learner(1)
+    with pytest.raises(
+        ValueError, match=r"\(begin a new --out with --lora .*lora-000003\.safetensors.*\); got"
+    ) as refused:
+        read_state(path, other, fresh, FACTS)
+    assert type(refused.value) is ValueError and str(refused.value).isprintable()
+
+
+def test_a_state_that_is_not_finite_is_not_written(tmp_path):
+    network, optimiser = learner(0)
+    path = tmp_path / "state.safetensors"
+    write_state(path, gather(network, optimiser), 3, FACTS)
+    before = path.read_bytes()
+    with torch.no_grad():
+        network["trained"].bias[0] = float("nan")
+    with pytest.raises(ValueError, match=r"must be finite numbers; got NaN or infinity in weight\.trained\.bias"):
+        write_state(path, gather(network, optimiser), 4, FACTS)
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]

@@ -1,0 +1,105 @@
+"""set.json of a training set: what all its records have in common, which there are, and which films were left out."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ..files import part_file
+from ..frames import FIT_POLICIES
+from ..geometry import ChunkGeometry, check_size
+from ..json_files import check_fields, read_json
+from ..messages import one_line, shown
+from .layout import Layout
+from .sources import Demands
+
+FORMAT = "everanimate-training-1"
+MANIFEST = "set.json"
+_RATE = re.compile(r"[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?")
+# No path, and no name that leads anywhere else.
+_RECORD = re.compile(r"[0-9]{6,12}\.safetensors")
+_LARGEST = 1_000_000
+_GEOMETRY = dict.fromkeys(("frames", "identity", "motion", "overlap"), int)
+_SETTINGS = {"geometry": dict, "width": int, "height": int, "fps": str, "fit": str, "candidates": int} | {
+    "faces": bool,
+    "vae": str,
+}
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """What all records of a set have in common.
+
+    geometry: of a chunk. width, height: pixels. fps: frames a second, as a fraction in text. fit: how films of another
+    size were brought to it. candidates: C. faces: whether records hold face crops. vae: digest of the VAE's weights.
+    """
+
+    geometry: ChunkGeometry
+    width: int
+    height: int
+    fps: str
+    fit: str
+    candidates: int
+    faces: bool
+    vae: str
+
+    def __post_init__(self):
+        check_size(self.width, self.height)
+        if not _RATE.fullmatch(self.fps):
+            raise ValueError(f"train precompute: fps must be a fraction (25, 30000/1001); got {shown(self.fps)}.")
+        if self.fit not in FIT_POLICIES:
+            raise ValueError(f"train precompute: fit must be one of {', '.join(FIT_POLICIES)}; got {shown(self.fit)}.")
+        longest = len(self.layout.first)
+        if not self.geometry.identity <= self.candidates <= longest:
+            raise ValueError(
+                f"train precompute: candidates must be between the {self.geometry.identity} anchors and the {longest} "
+                f"frames of a first chunk (16); got {self.candidates}."
+            )
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.geometry)
+
+    @property
+    def demands(self) -> Demands:
+        """What they ask of a film."""
+        return Demands(self.layout.frames, Fraction(self.fps), self.width, self.height, self.fit, self.faces)
+
+
+def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], skipped: Mapping[str, str]) -> None:
+    """Write set.json, at once or not at all."""
+    facts = {"format": FORMAT, "settings": asdict(settings), "records": records, "skipped": dict(skipped)}
+    with part_file(path) as part:
+        part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, str]]:
+    """Settings, file names of the records, and {film: why it was left out}; ValueError, which names the file, for
+    anything that write_manifest does not write."""
+
+    def refuse(got: str) -> ValueError:
+        return ValueError(
+            f"train: a set must have the {MANIFEST} that `everanimate train precompute` wrote (run that again into a "
+            f"new folder); got {got.rstrip('.')} in {one_line(path)}."
+        )
+
+    facts = read_json(path, refuse)
+    if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
+        raise refuse(f"format {shown(facts['format'])} instead of {FORMAT}")
+    check_fields(facts, {"format": str, "settings": dict, "records": list, "skipped": dict}, refuse)
+    settings = check_fields(facts["settings"], _SETTINGS, refuse)
+    geometry = check_fields(settings["geometry"], _GEOMETRY, refuse)
+    for name, value in {**settings, **geometry}.items():
+        if type(value) is int and not 0 <= value <= _LARGEST:
+            raise refuse(f"{name} {shown(value)}")
+    for name in facts["records"]:
+        if not isinstance(name, str) or not _RECORD.fullmatch(name):
+            raise refuse(f"the record {shown(name)}, which is no file of the set (000000.safetensors),")
+    check_fields(facts["skipped"], dict.fromkeys(facts["skipped"], str), refuse)
+    try:
+        whole = SetSettings(**{**settings, "geometry": ChunkGeometry(**geometry)})
+    except ValueError as error:
+        raise refuse(f"settings that make no set ({error})") from error
+    return whole, tuple(facts["records"]), facts["skipped"]
