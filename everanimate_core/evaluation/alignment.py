@@ -27,6 +27,10 @@ WITNESS = 4
 LOUDEST = 1.5
 # Frames around a frame that tell how unlike the videos are there, and around a change that tell where it lies.
 AROUND, NEAR = 24, 8
+# Correlation of how both videos change: 0.7 in animations of the toy world, 0.1 in those of another motion.
+ALIVE = 0.4
+# Frames of a stretch that need no more than that.
+LONG = 24
 # Places of a change that explain almost as much as the best one.
 ALIKE = 1.25
 # Mean squared difference that no one sees, a fortieth of an 8-bit step.
@@ -62,10 +66,10 @@ def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
     score, repeats, found = _evidence(mine, true), find_repeats(mine, true), []
     for change, stop in _changes_of(_likeliest(score, len(true))):
         before = found[-1] if found else Shift(-1, 0)
-        # What the last frames of the true video gave alone is no evidence.
-        inside = np.arange(change.frame, min(stop, len(true) - max(change.ahead, before.ahead)))
-        columns = score[inside][:, [MAX_SHIFT + change.ahead, MAX_SHIFT + before.ahead]]
-        if change.ahead != before.ahead and columns[:, 0].sum() - columns[:, 1].sum() > CHANGE:
+        # Where one of the two leads out of the true video, there is nothing to compare.
+        low, high = sorted((change.ahead, before.ahead))
+        inside = torch.arange(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
+        if low < high and _believed(mine, true, score, inside, change.ahead, before.ahead):
             found.append(_placed(mine, true, before.ahead, change, range(before.frame + 1, stop), repeats))
     return found
 
@@ -173,6 +177,19 @@ def _around(curves: Tensor, reach: int) -> Tensor:
     padded = torch.stack([curves.nan_to_num() * known, known.float()]).movedim(1, 2)
     total, count = avg_pool1d(padded, 2 * reach + 1, stride=1, padding=reach).movedim(2, 1)
     return torch.where(count > 0, total / count, torch.inf)
+
+
+def _believed(mine: Tensor, true: Tensor, score: np.ndarray, rows: Tensor, shift: int, other: int) -> bool:
+    """Whether the frames of these numbers show that a shift is right and not the other one: there is evidence, the
+    changes of both videos are alike at all, and in a short stretch they are much more alike than with the other."""
+    evidence = score[rows, MAX_SHIFT + shift].sum() - score[rows, MAX_SHIFT + other].sum()
+    mine, true, other_true = (
+        _changes(video, LAGS[0], numbers)
+        for video, numbers in ((mine, rows), (true, rows + shift), (true, rows + other))
+    )
+    alike = (mine * true).sum() > ALIVE * mine.norm() * true.norm()
+    plain = (mine - true).square().sum() < (mine - other_true).square().sum() / 2
+    return bool(evidence > CHANGE and alike and (plain or len(rows) >= LONG))
 
 
 def _beyond_the_ends(score: np.ndarray, length: int, lag: int) -> None:
