@@ -1,19 +1,21 @@
 """`everanimate evaluate`: a video file in, report.json and report.png out."""
 
-import json
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .evaluation.alignment import describe
+from .evaluation.boxes import read_boxes
 from .evaluation.evaluate import evaluate
-from .evaluation.frame_metrics import Box
 from .evaluation.lpips_weights import default_path, fetch_lpips
 from .evaluation.networks import load_networks
 from .evaluation.plot import save_plot
-from .evaluation.report import Report
+from .evaluation.report import Report, shown
+from .files import atomic_write
 from .plan import ChunkPlan
 from .video import VideoFrames
 
@@ -40,8 +42,8 @@ def evaluate_files(options: Namespace, say: Say) -> Path:
         options.against and VideoFrames(options.against),
         options.reference and _picture(options.reference),
         _joins(video.frame_count, options),
-        options.face_boxes and _boxes("--face-boxes", options.face_boxes, " or null"),
-        options.person_boxes and _boxes("--person-boxes", options.person_boxes),
+        options.face_boxes and read_boxes("--face-boxes", options.face_boxes, gaps=True),
+        options.person_boxes and read_boxes("--person-boxes", options.person_boxes),
         options.reference_box,
         load_networks(options.lpips, options.inception, options.videomae, _device()),
         _every_tenth(say),
@@ -49,8 +51,8 @@ def evaluate_files(options: Namespace, say: Say) -> Path:
     for line in summary(report):
         say(line)
     out.mkdir(parents=True, exist_ok=True)
-    (out / REPORT).write_text(report.to_json(), encoding="utf-8")
-    save_plot(report, out / PLOT)
+    atomic_write(out / REPORT, lambda part: part.write_text(report.to_json(), encoding="utf-8"))
+    atomic_write(out / PLOT, partial(save_plot, report))
     return out
 
 
@@ -60,13 +62,20 @@ def summary(report: Report) -> list[str]:
     lasting = [name for name in ("colour", "sharpness", "identity") if found[name] is not None]
     single = [f"{name} at {', '.join(map(str, found[name]))}" for name in ("flashes", "seams") if found[name]]
     return [
-        *(f"{name} {value:.4f}" for name, value in report.numbers.items()),
+        *(f"{name} {shown(value)}{_left_out(report, name)}" for name, value in report.numbers.items()),
         *(f"{name} {how}" for name, how in report.missing.items()),
         *(
-            [f"{name} departs at frame {found[name]}" for name in lasting] + single
+            [f"{name} departs at frame {found[name]}" for name in lasting]
+            + single
+            + describe(report.findings.shifts, report.findings.repeats)
             or ["no departure, no flash, no visible seam"]
         ),
     ]
+
+
+def _left_out(report: Report, name: str) -> str:
+    count = report.equal.get(name)
+    return f" ({count} of {report.frames} frames equal the true ones and have none)" if count else ""
 
 
 def _picture(path: Path) -> Tensor:
@@ -76,28 +85,6 @@ def _picture(path: Path) -> Tensor:
 
 def _joins(frames: int, options: Namespace) -> list[int]:
     return ChunkPlan(frames, options.chunk_frames, options.overlap).joins if options.chunk_frames else []
-
-
-def _boxes(name: str, path: Path, gaps: str = "") -> list[Box | None]:
-    """[[left, top, right, bottom], ...] as JSON, with null where `gaps` (what to say of it) allows it."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = "no JSON"
-    odd = (
-        [box for box in found if not _is_box(box) and not (gaps and box is None)]
-        if isinstance(found, list)
-        else [found]
-    )
-    if odd:
-        raise ValueError(
-            f"{name}: must be a JSON list of boxes{gaps}, one a frame ([[10, 5, 30, 25], ...]); got {odd[0]} in {path}."
-        )
-    return found
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(side, int) for side in box)
 
 
 def _device() -> torch.device:

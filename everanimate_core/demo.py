@@ -1,6 +1,5 @@
 """The demo: the embedded toy animates a world for a minute, beside the pose and the truth, with a plot of its drift."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from .evaluation.evaluate import evaluate
 from .evaluation.plot import save_plot
+from .evaluation.report import as_json
 from .fingerprint import digest, weights_digest
 from .flow import sigma_schedule
 from .memory import build_memory
@@ -47,7 +47,7 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
         report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
     (folder / "drift.json").write_text(report.to_json())
     save_plot(report, folder / "drift.png")
-    say(json.dumps({name: round(value, 3) for name, value in report.numbers.items()}))
+    say(as_json({name: round(value, 3) for name, value in report.numbers.items()}, indent=None))
     say(f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}")
     return report.numbers
 

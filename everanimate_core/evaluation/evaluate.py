@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..propagation import FrameSource
+from .alignment import MAX_SHIFT, Shift, describe, find_repeats, find_shifts, signatures
 from .drift import seam_index, slope
 from .frame_metrics import (
     Box,
@@ -24,9 +25,10 @@ from .frame_metrics import (
 from .frechet import FrechetDistance
 from .identity import PersonColours, identity_distance, person_colours
 from .networks import Networks
-from .report import AGAINST_TRUTH, Curves, Report, Seam, find, mean
+from .report import AGAINST_TRUTH, PSNRS, Curves, Report, Seam, equal_frames, find, mean
 
 BLOCK = 8  # frames in memory at a time
+RATE_TOLERANCE = 1e-4  # 30000/1001 is also written 2997/100; 30 is another rate
 MIN_SIZE = 32  # pixels: five layers of AlexNet, and the window of SSIM
 Progress = Callable[[int, int], None]
 
@@ -44,20 +46,24 @@ def evaluate(
 ) -> Report:
     """Evaluate a video, streamed in blocks of 8 frames.
 
-    truth: the video as it should be, of the same size and length; without it the colour cast and the sharpness are
-    compared with the first frame (for a camera that stands still) and full-reference metrics are absent. reference:
-    [H, W, 3] in 0..1, who is animated. joins: ChunkPlan.joins. face_boxes: a box a frame
+    truth: the video as it should be, of the same size, length and frame rate (where both have one); without it the
+    colour cast and the sharpness are compared with the first frame (for a camera that stands still) and full-reference
+    metrics are absent. reference: [H, W, 3] in 0..1, who is animated. joins: ChunkPlan.joins. face_boxes: a box a frame
     for face_psnr, None where there is no face. person_boxes, reference_box: where the identity measure looks in every
     frame and in the reference; None: at the whole picture. networks: for metrics with weights. on_frames(done, total)
     is called after each block, and may raise to cancel. Raises ValueError for videos that cannot be compared.
     """
     _check(video, truth, joins)
     _check_boxes(video, face_boxes, person_boxes)
+    if reference is not None and reference_box is not None:
+        _check_box("reference_box", reference_box, reference.shape[1], reference.shape[0])
+    if truth is not None and truth.frame_count != video.frame_count:
+        raise ValueError(_other_length(video, truth, on_frames))
     count, (width, height) = video.frame_count, _size(video)
     networks = networks or Networks()
     person = None if reference is None else person_colours(reference, reference_box), person_boxes or [None] * count
     mine, true, between = _Curves(*person), _Curves(*person), defaultdict(list)
-    distances = _Distances(networks)
+    distances, signs = _Distances(networks), ([], [])
     for rows in _blocks(count, networks):
         pictures = video.read(rows)
         mine.add(rows, pictures)
@@ -70,6 +76,8 @@ def evaluate(
             for name, values in _against(pictures, true_pictures, *boxes, networks).items():
                 between[name] += values.tolist()
             distances.add(pictures, true_pictures)
+            for found, frames in zip(signs, (pictures, true_pictures), strict=True):
+                found.append(signatures(frames))
         between["colour_cast"] += colour_cast(mine.lab, lab).tolist()
         between["sharpness_ratio"] += sharpness_ratio(mine.edges, edges).tolist()
         if on_frames is not None:
@@ -79,6 +87,7 @@ def evaluate(
     numbers = {name: mean(curves[name]) for name in AGAINST_TRUTH if name in curves}
     if truth is not None:
         numbers |= distances.values()
+    shifts, repeats = _steps_of(*signs) if truth is not None else ([], [])
     if seams:
         numbers["seam_index"] = mean([seam.relative for seam in seams])
     return Report(
@@ -92,8 +101,9 @@ def evaluate(
         truth=dict(true.curves),
         slopes={name: slope(values) for name, values in curves.items()},
         numbers=numbers,
+        equal={name: equal_frames(curves[name]) for name in PSNRS if name in curves},
         seams=seams,
-        findings=find(curves, true.curves, seams),
+        findings=find(curves, true.curves, seams, shifts, repeats),
         missing={} if truth is None else networks.missing,
         sha256=networks.sha256,
     )
@@ -169,6 +179,28 @@ def _against(
     return found
 
 
+def _steps_of(mine: Sequence[Tensor], true: Sequence[Tensor]) -> tuple[list[Shift], list[int]]:
+    """The shifts and the repeats in two videos, from blocks of their signatures."""
+    pair = torch.cat(list(mine)), torch.cat(list(true))
+    return find_shifts(*pair), find_repeats(*pair)
+
+
+def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | None) -> str:
+    """What is said of videos of unlike lengths: both, and where frames seem to be missing, if that can be told."""
+    count, true_count = video.frame_count, truth.frame_count
+    error = f"Drift Report: the true video must have as many frames as the video ({count}); got {true_count}."
+    if abs(count - true_count) > MAX_SHIFT:
+        return error
+    signs = ([], [])
+    for start in range(0, max(count, true_count), BLOCK):
+        for found, source in zip(signs, (video, truth), strict=True):
+            if rows := range(start, min(start + BLOCK, source.frame_count)):
+                found.append(signatures(source.read(rows)))
+        if on_frames is not None:
+            on_frames(min(start + BLOCK, count), count)
+    return " ".join([error, *(f"{line[0].upper()}{line[1:]}." for line in describe(*_steps_of(*signs)))])
+
+
 def _seam(join: int, curves: Curves, truth: Curves) -> Seam:
     index = seam_index(torch.tensor(curves["step"]), join)
     return Seam(join, index, seam_index(torch.tensor(truth["step"]), join) if truth else None)
@@ -193,9 +225,10 @@ def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) 
             f"Drift Report: the true video must be of the video's size ({width}x{height}); "
             f"got {'x'.join(map(str, _size(truth)))}."
         )
-    if truth is not None and truth.frame_count != count:
+    if truth is not None and _rates_differ(video, truth):
         raise ValueError(
-            f"Drift Report: the true video must have as many frames as the video ({count}); got {truth.frame_count}."
+            f"Drift Report: the true video must have the video's frame rate ({float(video.fps):.6g} a second); "
+            f"got {float(truth.fps):.6g}."
         )
     for join in joins:
         if not 0 < join < count:
@@ -213,9 +246,21 @@ def _check_boxes(
             raise ValueError(
                 f"Drift Report: {name} must have an entry for every frame ({video.frame_count}); got {len(boxes)}."
             )
-        for left, top, right, bottom in filter(None, boxes):
-            if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-                raise ValueError(
-                    f"Drift Report: {name} must be left, top, right, bottom inside {width}x{height} (10, 5, 30, 25); "
-                    f"got {left}, {top}, {right}, {bottom}."
-                )
+        for box in filter(None, boxes):
+            _check_box(name, box, width, height)
+
+
+def _check_box(name: str, box: Box, width: int, height: int) -> None:
+    left, top, right, bottom = box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"Drift Report: {name} must be left, top, right, bottom inside {width}x{height} (10, 5, 30, 25); "
+            f"got {left}, {top}, {right}, {bottom}."
+        )
+
+
+def _rates_differ(video: FrameSource, truth: FrameSource) -> bool:
+    """Whether two videos have frame rates, and others; loose images and single frames have none."""
+    if not video.fps or not truth.fps or min(video.frame_count, truth.frame_count) == 1:
+        return False
+    return abs(video.fps / truth.fps - 1) > RATE_TOLERANCE

@@ -1,6 +1,7 @@
 """The drift plot: curves over time, one above the other, with the chunk joins and what was found marked."""
 
 import io
+from math import isfinite, nan
 from pathlib import Path
 
 import matplotlib.image
@@ -9,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .report import Report
+from .alignment import describe
+from .report import Report, shown
 
 WIDTH, PANEL_HEIGHT, DPI = 11.0, 1.7, 100  # inches, pixels an inch
 # Panels from above: label, curves, the range that is always shown, and the finding that belongs to it. What little a
@@ -22,6 +24,7 @@ PANELS = (
     ("identity (ΔE)", ("identity", "identity_from_truth"), (0, 10), "identity"),
     ("contrast (L)", ("contrast",), (5, 15), None),
 )
+STEPS_SHOWN = 3  # lines of the title
 JOIN, SEAM, FLASH, TRUTH = "0.8", "tab:orange", "tab:red", "0.5"
 
 
@@ -29,7 +32,8 @@ def plot(report: Report) -> Figure:
     """The report's curves as a figure of its own, which no other matplotlib state knows.
 
     Thin grey lines are chunk joins, orange ones visible seams; red triangles are flashes; a red dashed line is where a
-    curve departs for good. Grey curves are the true video's.
+    curve departs for good. Grey curves are the true video's. A curve has a gap where a frame has no value. Below the
+    numbers stands where the video falls out of step with the true one.
     """
     panels = [panel for panel in PANELS if _shown(report, panel[1])]
     figure = Figure(figsize=(WIDTH, 0.8 + PANEL_HEIGHT * len(panels)), dpi=DPI, layout="constrained")
@@ -68,7 +72,8 @@ def _draw(axes: Axes, report: Report, names: list[str], departed: int | None) ->
         if name in report.truth:
             axes.plot(report.truth[name], color=TRUTH, linewidth=0.8, label=f"{name}, true video")
         slope = report.slopes[name]
-        axes.plot(report.curves[name], linewidth=1.2, label=f"{name} ({slope:+.3g} per 100 frames)")
+        curve = [value if isfinite(value) else nan for value in report.curves[name]]
+        axes.plot(curve, linewidth=1.2, label=f"{name} ({shown(slope, '+.3g')} per 100 frames)")
     for number, flash in enumerate(report.findings.flashes):
         # On the axis, whatever the curve does there; one entry in the legend.
         axes.plot(flash, 0, "^", color=FLASH, transform=axes.get_xaxis_transform(), label=None if number else "flash")
@@ -79,6 +84,9 @@ def _draw(axes: Axes, report: Report, names: list[str], departed: int | None) ->
 
 
 def _title(report: Report) -> str:
-    numbers = [f"{name} {value:.3f}" for name, value in report.numbers.items()]
+    numbers = [f"{name} {shown(value, '.3f')}" for name, value in report.numbers.items()]
     size = f"{report.frames} frames of {report.width}x{report.height}, compared with the {report.compared_with}"
-    return "\n".join([size, "   ".join(numbers)]).strip()
+    steps = describe(report.findings.shifts, report.findings.repeats)
+    if len(steps) > STEPS_SHOWN:
+        steps[STEPS_SHOWN - 1 :] = [f"and {len(steps) - STEPS_SHOWN + 1} more changes of step"]
+    return "\n".join([size, "   ".join(numbers), *steps]).strip()

@@ -4,11 +4,11 @@ Every row animates the same unseen worlds. Rows differ in the network, in what i
 whether the sampler corrects drift.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite, nan
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import stdev
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from ..backends.diffusers_wan import DiffusersWan
 from ..context import METHOD, ContextPolicy
 from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
-from ..evaluation.report import Report
+from ..evaluation.report import Report, as_json, mean, shown
+from ..files import atomic_write
 from ..frames import TensorFrames
 from ..lora import apply_lora, read_lora
 from ..memory import Codec
@@ -91,7 +92,7 @@ def measure(model: DiffusersWan, row: Row, seed: int, frames: int, networks: Net
 
 def summary(reports: Sequence[Report]) -> dict[str, list[float]]:
     """Mean and spread over the seeds of the metrics over the first 10, 30, 60 s, of the seam index, and of the slope of
-    PSNR in dB per 100 frames."""
+    PSNR in dB per 100 frames; NaN for what too few seeds have."""
     found = []
     for report in reports:
         values = {
@@ -102,9 +103,12 @@ def summary(reports: Sequence[Report]) -> dict[str, list[float]]:
         if "seam_index" in report.numbers:
             values["seam index"] = report.numbers["seam_index"]
         found.append(values | {"PSNR slope": report.slopes["psnr"]})
-    return {
-        name: [mean(values[name] for values in found), stdev(values[name] for values in found)] for name in found[0]
-    }
+    return {name: _mean_and_spread([values[name] for values in found]) for name in found[0]}
+
+
+def _mean_and_spread(values: Sequence[float]) -> list[float]:
+    known = [value for value in values if isfinite(value)]
+    return [mean(known), stdev(known) if len(known) > 1 else nan]
 
 
 @torch.no_grad()
@@ -173,11 +177,12 @@ def ablate(
         reports = []
         for seed in seeds:
             reports.append(measure(model, row, seed, frames, networks))
-            say(f"{row.name}, seed {seed}: PSNR {reports[-1].numbers['psnr']:.2f} dB")
+            say(f"{row.name}, seed {seed}: PSNR {shown(reports[-1].numbers['psnr'], '.2f')} dB")
         table[row.name] = summary(reports)
         curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]
         facts = {"seconds": seconds, "seeds": list(seeds), "rows": table, "psnr": curves, "finding 1": trips}
-        (folder / "ablation.json").write_text(json.dumps(facts, indent=1) + "\n")
+        content = as_json(facts) + "\n"
+        atomic_write(folder / "ablation.json", lambda part, content=content: part.write_text(content, encoding="utf-8"))
     save_ablation_plot(curves, trips, folder / "ablation.png")
     for name, how in networks.missing.items():
         if name == "lpips":
@@ -190,5 +195,8 @@ def as_table(table: dict[str, dict[str, list[float]]]) -> str:
     """The table in Markdown, mean ± spread."""
     columns = list(next(iter(table.values())))
     lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[name, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in row.values())] for name, row in table.items()]
+    lines += [
+        [name, *(f"{shown(middle, '.3f')} ± {shown(spread, '.3f')}" for middle, spread in row.values())]
+        for name, row in table.items()
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,6 @@
 """How well the toy's networks do on worlds that they have not seen, against the truth."""
 
-from math import log10
+from math import inf, log10
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ JOINT_REACH = 4.0
 
 
 def psnr(frames: Tensor, truth: Tensor) -> float:
-    """PSNR in dB over all of the frames [n, 64, 64, 3] in 0..1."""
-    return -10 * log10((frames - truth).square().mean())
+    """PSNR in dB over all of the frames [n, 64, 64, 3] in 0..1, infinite for equal ones."""
+    error = (frames - truth).square().mean().item()
+    return -10 * log10(error) if error else inf
 
 
 def first_chunk(

@@ -1,8 +1,10 @@
 """The one pass: that it streams, that blocks leave no trace, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from fractions import Fraction
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -155,10 +157,57 @@ def test_frechet_distances(videos):
 
 def test_equal_videos(videos):
     report = evaluate(*[TensorFrames(videos[1])] * 2, joins=[9], networks=Networks(fid=Means()))
-    assert report.numbers["psnr"] == float("inf")
+    assert isnan(report.numbers["psnr"]) and isnan(report.slopes["psnr"])
+    assert report.equal == {"psnr": COUNT}
+    found = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(name))
+    assert found["numbers"]["psnr"] is None and found["curves"]["psnr"] == [None] * COUNT
     assert report.numbers["ssim"] == pytest.approx(1)
     assert report.numbers["fid"] == pytest.approx(0, abs=1e-6)
     assert report.numbers["seam_index"] == 1
+
+
+def test_equal_frames_are_counted_and_left_out_of_the_mean(videos, boxes):
+    """Every second frame is the true one; one more has a true face."""
+    video, truth = (pictures.clone() for pictures in videos)
+    video[::2] = truth[::2]
+    left, top, right, bottom = boxes[1]
+    video[1, top:bottom, left:right] = truth[1, top:bottom, left:right]
+    report = evaluate(TensorFrames(video), TensorFrames(truth), face_boxes=[None, *boxes[1:]])
+    assert report.equal == {"psnr": (COUNT + 1) // 2, "face_psnr": (COUNT + 1) // 2}
+    assert report.numbers["psnr"] == pytest.approx(float(psnr(video[1::2], truth[1::2]).mean()))
+    faces = region_psnr(video[3::2], truth[3::2], boxes[3::2])
+    assert report.numbers["face_psnr"] == pytest.approx(float(faces.mean()))
+
+
+RATES = {"25": 25, "30": 30, "29.97": Fraction(2997, 100), "ntsc": Fraction(30000, 1001), "none": None}
+
+
+@pytest.mark.parametrize(("mine", "true"), [("25", "30"), ("30", "29.97"), ("ntsc", "30"), ("29.97", "25")])
+def test_other_frame_rates_are_refused(videos, mine, true):
+    pair = (TensorFrames(video, RATES[rate]) for video, rate in zip(videos, (mine, true), strict=True))
+    rates = [f"{float(RATES[rate]):.6g}" for rate in (mine, true)]
+    with pytest.raises(ValueError) as refused:
+        evaluate(*pair)
+    assert str(refused.value) == (
+        f"Drift Report: the true video must have the video's frame rate ({rates[0]} a second); got {rates[1]}."
+    )
+
+
+@pytest.mark.parametrize(("mine", "true"), [("25", "25"), ("ntsc", "29.97"), ("none", "30"), ("25", "none")])
+def test_frame_rates_that_agree_or_are_not_known(videos, mine, true):
+    report = evaluate(*(TensorFrames(video[:2], RATES[rate]) for video, rate in zip(videos, (mine, true), strict=True)))
+    assert report.frames == 2
+
+
+def test_a_single_picture_has_no_frame_rate(videos):
+    assert evaluate(TensorFrames(videos[0][:1], 25), TensorFrames(videos[1][:1], 30)).frames == 1
+
+
+def test_a_reference_box_is_inside_the_reference(videos):
+    with pytest.raises(
+        ValueError, match=r"reference_box must be left, top, right, bottom inside 56x40 .* got 0, 0, 57,"
+    ):
+        evaluate(TensorFrames(videos[0]), reference=videos[1][0], reference_box=(0, 0, 57, 9))
 
 
 def test_one_frame(videos):

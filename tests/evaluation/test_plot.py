@@ -1,5 +1,7 @@
 """The plot shows what the report says."""
 
+from math import isnan
+
 import pytest
 import torch
 from matplotlib import pyplot
@@ -8,6 +10,7 @@ from matplotlib.colors import same_color
 from everanimate_core.evaluation.evaluate import evaluate
 from everanimate_core.evaluation.plot import FLASH, JOIN, SEAM, TRUTH, plot, save_plot, to_image
 from everanimate_core.frames import TensorFrames
+from everanimate_core.toy.world import World
 from everanimate_core.video import VideoFrames
 
 
@@ -69,6 +72,25 @@ def test_image_and_file_are_the_same_picture(report, tmp_path):
     save_plot(report, tmp_path / "plot.png")
     with VideoFrames(tmp_path / "plot.png") as file:
         assert torch.allclose(file.read([0]), image, atol=1e-6)
+
+
+def test_equal_frames_are_gaps(noise):
+    truth = noise(4)
+    video = truth.clone()
+    video[2] += 0.1
+    figure = plot(evaluate(TensorFrames(video.clamp(0, 1)), TensorFrames(truth)))
+    (curve,) = (line for line in figure.axes[0].get_lines() if line.get_label().startswith("psnr"))
+    assert [isnan(value) for value in curve.get_ydata()] == [True, True, False, True]
+    assert curve.get_label() == "psnr (none per 100 frames)"
+    assert to_image(figure).shape[0] == 1
+    everything_equal = plot(evaluate(TensorFrames(truth), TensorFrames(truth)))
+    assert "psnr none" in everything_equal.get_suptitle()
+
+
+def test_lost_steps_are_in_the_title():
+    frames = World(1).frames(range(60))
+    title = plot(evaluate(TensorFrames(frames[2:]), TensorFrames(frames[:-2]))).get_suptitle()
+    assert title.endswith("\nthe video runs 2 frames ahead from its start on")
 
 
 def test_no_global_state(report):

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from everanimate_core.evaluation.report import Findings, Report, Seam, mean
+from everanimate_core.evaluation.alignment import Shift
+from everanimate_core.evaluation.report import Findings, Report, Seam, as_json, equal_frames, mean, shown
 
 INF, NAN = float("inf"), float("nan")
 REPORT = Report(
@@ -20,7 +21,7 @@ REPORT = Report(
     slopes={"psnr": -1000.0, "face_psnr": NAN, "lightness": 100.0},
     numbers={"psnr": INF},
     seams=[Seam(2, 3.0, 1.5)],
-    findings=Findings(None, 3, None, [1], []),
+    findings=Findings(None, 3, None, [1], [], [Shift(2, -1)], [2]),
     missing={"fid": "n/a"},
     sha256={},
 )
@@ -33,7 +34,15 @@ def test_json_has_no_infinities():
     assert found["numbers"] == {"psnr": None}
     assert found["slopes"]["face_psnr"] is None
     assert found["seams"] == [{"join": 2, "index": 3, "truth": 1.5}]
-    assert found["findings"] == {"colour": None, "sharpness": 3, "identity": None, "flashes": [1], "seams": []}
+    assert found["findings"] == {
+        "colour": None,
+        "sharpness": 3,
+        "identity": None,
+        "flashes": [1],
+        "seams": [],
+        "shifts": [{"frame": 2, "ahead": -1, "within": 0}],
+        "repeats": [2],
+    }
     assert set(found) == set(vars(REPORT))
 
 
@@ -56,7 +65,19 @@ def test_seams_are_judged_by_the_true_video():
     assert Seam(77, 3.1, None).visible
 
 
+def test_json_of_anything():
+    assert as_json({"a": (INF, [NAN, 1]), "b": "NaN"}, indent=None) == '{"a": [null, [null, 1]], "b": "NaN"}'
+
+
+def test_numbers_for_people():
+    assert [shown(1.5), shown(NAN), shown(-INF), shown(0.25, "+.3g")] == ["1.5000", "none", "none", "+0.25"]
+
+
+def test_equal_frames():
+    assert equal_frames([INF, 30.0, NAN, INF]) == 2
+
+
 def test_mean():
     assert mean([1.0, NAN, 3.0]) == 2
-    assert mean([1.0, INF]) == INF
+    assert mean([1.0, INF]) == 1
     assert mean([NAN]) != mean([NAN])

@@ -16,6 +16,7 @@ from everanimate_core.lora import apply_lora, read_lora
 from everanimate_core.restoration import OFF
 from everanimate_core.toy import ablation
 from everanimate_core.toy.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
+from everanimate_core.toy.ablation_plot import save_ablation_plot
 from everanimate_core.toy.engine import FPS, load_toy, roll_out
 from everanimate_core.toy.material import BASELINE as BASELINE_POLICY
 from everanimate_core.toy.scores import psnr
@@ -87,6 +88,31 @@ def test_the_summary_is_mean_and_spread_over_the_worlds():
     assert found["psnr 10 s"] == pytest.approx([mean(values), stdev(values)], abs=1e-3)
     assert found["seam index"] == pytest.approx([1, 0], abs=1e-3)
     assert found["PSNR slope"] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_worlds_that_equal_the_truth_are_left_out():
+    truth = TensorFrames(torch.rand(260, 32, 32, 3, generator=torch.Generator().manual_seed(0)), FPS)
+    reports = [ablation.evaluate(TensorFrames(truth.read(range(260)) + off, FPS), truth) for off in (0.1, 0, 0.2)]
+    values = [20, 20 * (1 - torch.log10(torch.tensor(2.0)).item())]
+    assert summary(reports)["psnr 10 s"] == pytest.approx([mean(values), stdev(values)], abs=1e-3)
+    found = summary(reports[:2])["psnr 10 s"]
+    assert found == pytest.approx([20, float("nan")], abs=1e-3, nan_ok=True)
+    assert as_table({"one": {"psnr": found}}).endswith("| one | 20.000 ± none |")
+
+
+def test_trips_that_lose_nothing(tmp_path):
+    class Lossless:
+        def encode(self, frames):
+            return frames
+
+        def decode(self, latents):
+            return latents
+
+    picture = World(1).reference()[None]
+    trips = round_trips(Lossless(), picture, 2)
+    assert trips == [float("inf")] * 2
+    save_ablation_plot({"row": [float("inf"), float("nan")] * 30}, {"trips": trips}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def test_table():

@@ -21,6 +21,10 @@ def toy():
     return load_toy()
 
 
+def test_equal_frames_have_an_infinite_psnr():
+    assert psnr(torch.ones(2, 4, 4, 3), torch.ones(2, 4, 4, 3)) == float("inf")
+
+
 def test_psnr_by_hand():
     frames = torch.full((2, 64, 64, 3), 0.5)
     assert psnr(frames, frames + 0.1) == pytest.approx(20, abs=1e-4)
