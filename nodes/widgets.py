@@ -227,7 +227,8 @@ def optional_drivers() -> list:
             "face_video",
             [io.Image, io.Video],
             optional=True,
-            tooltip="The whole video of the driving face, cropped to the face; used at 512x512.",
+            tooltip="The whole video of the driving face, cropped to the face; used at 512x512. A VIDEO goes by the "
+            "time of a pose VIDEO, images frame by frame.",
         ),
         io.MultiType.Input(
             "background_video",
