@@ -2,11 +2,11 @@
 
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from .evaluation.alignment import describe
 from .evaluation.boxes import read_boxes
@@ -17,7 +17,7 @@ from .evaluation.plot import save_plot
 from .evaluation.report import Report, shown
 from .files import atomic_write
 from .plan import ChunkPlan
-from .video import VideoFrames
+from .video import VideoFrames, telling_video
 
 REPORT, PLOT = "report.json", "report.png"
 Say = Callable[[str], None]
@@ -36,18 +36,23 @@ def evaluate_files(options: Namespace, say: Say) -> Path:
     out = options.out or options.video.with_suffix(".evaluation")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: must be a folder or a new name (report); got the file {out}.")
-    video = VideoFrames(options.video)
-    report = evaluate(
-        video,
-        options.against and VideoFrames(options.against),
-        options.reference and _picture(options.reference),
-        _joins(video.frame_count, options),
-        options.face_boxes and read_boxes("--face-boxes", options.face_boxes, gaps=True),
-        options.person_boxes and read_boxes("--person-boxes", options.person_boxes),
-        options.reference_box,
-        load_networks(options.lpips, options.inception, options.videomae, _device()),
-        _every_tenth(say),
-    )
+    with ExitStack() as files:
+
+        def read(path: Path) -> VideoFrames:
+            return files.enter_context(telling_video(say, path))
+
+        video = read(options.video)
+        report = evaluate(
+            video,
+            options.against and read(options.against),
+            options.reference and read(options.reference).read([0])[0],
+            _joins(video.frame_count, options),
+            options.face_boxes and read_boxes("--face-boxes", options.face_boxes, gaps=True),
+            options.person_boxes and read_boxes("--person-boxes", options.person_boxes),
+            options.reference_box,
+            load_networks(options.lpips, options.inception, options.videomae, _device()),
+            _every_tenth(say),
+        )
     for line in summary(report):
         say(line)
     out.mkdir(parents=True, exist_ok=True)
@@ -76,11 +81,6 @@ def summary(report: Report) -> list[str]:
 def _left_out(report: Report, name: str) -> str:
     count = report.equal.get(name)
     return f" ({count} of {report.frames} frames equal the true ones and have none)" if count else ""
-
-
-def _picture(path: Path) -> Tensor:
-    with VideoFrames(path) as image:
-        return image.read([0])[0]
 
 
 def _joins(frames: int, options: Namespace) -> list[int]:

@@ -135,8 +135,8 @@ class EverAnimateAnimate(io.ComfyNode):
                     min=0.0,
                     max=240.0,
                     step=0.01,
-                    tooltip="Frames per second of the result, at which a pose VIDEO is then shown, in time. 0: those of "
-                    "the pose VIDEO, 25 for images.",
+                    tooltip="Frames per second of the result, at which a pose VIDEO is then shown, in time. 0: those "
+                    "of the pose VIDEO, 25 for images.",
                 ),
                 *widgets.restoration("restore_", strength=0.0, optional=True),
             ],
