@@ -1,5 +1,6 @@
 """`everanimate animate`: files in, a resumable run, a video out."""
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -167,9 +168,9 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
 def wan_files(options: Namespace) -> WanFiles:
     """The files that --model and --parts name; ValueError when they are not there, or cannot be Wan-Animate's."""
     path = Path(options.model)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ValueError(f"--model: must be a folder or file that is there; got {one_line(path)}.")
-    if options.parts is not None and not options.parts.is_dir():
+    if options.parts is not None and not os.path.isdir(options.parts):
         raise ValueError(f"--parts: must be a diffusers folder that is there; got {one_line(options.parts)}.")
     if path.is_dir():
         files = WanFiles.from_folder(path)

@@ -122,10 +122,10 @@ def read_lora(path: str | os.PathLike) -> Lora:
     Raises LoraError for a missing, damaged or pickled file, and for one that is not, wholly, a LoRA of Wan's blocks.
     """
     path = Path(path)
-    if path.is_file() and is_pickle(path):
+    if os.path.isfile(path) and is_pickle(path):
         raise LoraError("pickle files are not opened, as they can run code", "use the .safetensors file", path.name)
     rule = ("a LoRA is read from a .safetensors file", "stage2_480p.safetensors")
-    name = path.name if path.is_file() else path
+    name = path.name if os.path.isfile(path) else path
     with open_tensors(path, lambda wrong: LoraError(*rule, f"{name}, {wrong}")) as file:
         metadata = dict(file.metadata)
         if path.name == _PEFT_WEIGHTS and path.with_name(_PEFT_SETTINGS).is_file():

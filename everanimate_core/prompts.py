@@ -1,7 +1,7 @@
 """Prompts that change along the animation: a text file with a line `frame: prompt` for each change."""
 
+import os
 from os import PathLike
-from pathlib import Path
 
 from .json_files import read_text
 from .messages import one_line, shown
@@ -17,7 +17,7 @@ def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
     def refuse(got: str) -> ValueError:
         return ValueError(f"prompts: the file must be UTF-8 text (save it as such); got {got} in {one_line(path)}.")
 
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"prompts: must be a file that is there (prompts.txt); got {one_line(path)}.")
     text = read_text(path, refuse)
     changes: list[tuple[int, str]] = []

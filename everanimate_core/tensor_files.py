@@ -4,6 +4,7 @@
 `lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ def open_tensors(path: str | PathLike, refuse: Refuse) -> Iterator[TensorFile]:
     refuse: makes the error from what is wrong with the file ("which is not a file").
     """
     path = Path(path)
-    if not path.is_file():
+    # os.path: a name that is too long for a file is none, instead of an error of the system.
+    if not os.path.isfile(path):
         raise refuse("which is not a file")
     try:
         if is_pickle(path):

@@ -3,6 +3,7 @@
 Weights are safetensors files inside the folder. No pickle is opened, no code of the folder runs, no hub is asked.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
         shards = sorted(set(found.values()))
         if not shards:
             raise refuse("no file")
-    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    # os.path: names that are too long for a file are missing ones too.
+    missing = [shard for shard in shards if not os.path.isfile(folder / shard)]
     if missing:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
         got = f"no {one_line(missing[0], 120)} in {one_line(folder)}"

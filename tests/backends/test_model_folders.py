@@ -296,6 +296,13 @@ def test_a_class_of_the_folders_own_is_refused(vae_folder):
     assert not (vae_folder / "ran").exists()
 
 
+def test_an_index_that_names_no_file(vae_folder):
+    for shard in ("none.safetensors", "x" * 5000 + ".safetensors"):
+        index = vae_folder / "diffusion_pytorch_model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {"a": shard}}))
+        assert f"got no {shard[:120]}" in refusal(read_vae, vae_folder)
+
+
 @pytest.mark.parametrize("shard", ["../vae.safetensors", "/vae.safetensors", {}, "x.bin"])
 def test_an_index_of_diffusers_names_files_of_its_folder_only(vae_folder, shard):
     shutil.copy(vae_folder / "diffusion_pytorch_model.safetensors", vae_folder.parent / "vae.safetensors")

@@ -57,6 +57,11 @@ def test_ours_equals_the_stock_loader_on_a_converted_file_before_and_after_align
     assert (latents(comfy, aligned(comfy)) - ours).std() > 0.02 * ours.std()
 
 
+def test_a_strength_that_is_no_number_is_refused(comfy, released):
+    with pytest.raises(ValueError, match=r"^Load EverAnimate LoRA: strength is a finite number \(1\.0\); got nan\.$"):
+        load(comfy, released[0], float("nan"))
+
+
 @pytest.fixture(scope="module")
 def halves(comfy, released):
     """Two LoRAs on the same layers that add up to the first: the names of their files."""
