@@ -82,8 +82,6 @@ def parse_json(text: str, refuse: Refuse) -> Any:
 def _check_inside(value: Any, refuse: Refuse) -> None:
     level, depth = [value], 0
     while level:
-        if depth > MOST_NESTED:
-            raise refuse(f"JSON of more than {MOST_NESTED} levels")
         texts = [part for part in level if isinstance(part, str)]
         texts += [name for part in level if isinstance(part, dict) for name in part]
         try:
@@ -91,6 +89,8 @@ def _check_inside(value: Any, refuse: Refuse) -> None:
         except UnicodeEncodeError as error:
             raise refuse(f"text with half a character ({shown(error.object[error.start])})") from error
         inside = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        if inside and depth == MOST_NESTED:
+            raise refuse(f"JSON of more than {MOST_NESTED} levels")
         level, depth = [part for parts in inside for part in parts], depth + 1
 
 
