@@ -7,7 +7,6 @@ of the video shows frame i + shift of the true one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -60,8 +59,8 @@ def signatures(frames: Tensor) -> Tensor:
 def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
     """Where a video changes its shift to the true one, from their signatures [F, 768] and [F', 768].
 
-    In order, only what is clear: nothing where nothing moves. Shifts up to 16 frames are found that hold for one or
-    two seconds; in a copy of the true video those of single frames too.
+    In order, only what is clear: nothing where nothing moves. Shifts up to 16 frames are found, in an animation
+    those that hold for two or three seconds, in a copy of the true video those of some frames too.
     """
     score, repeats, found = _evidence(mine, true), find_repeats(mine, true), []
     for change, stop in _changes_of(_likeliest(score, len(true))):
@@ -152,22 +151,26 @@ def _block_evidence(mine: Tensor, true: Tensor, lag: int, numbers: Tensor) -> tu
     """For the frames of a block and every shift: by how much the squared distance is smaller than that to no shift,
     and the squared error in the direction in which frames move, NaN where nothing moves; both [n, 2 MAX_SHIFT + 1]."""
     last = len(true) - 1
-    change, every = _changes(mine, lag, numbers), partial(_changes, true, lag)
-    unshifted = every(numbers.clamp(max=last))
+    change = _changes(mine, lag, numbers)
+    # The true video's changes around the block, of which every shift is a part, and the ways from the one before each
+    # to the one behind it.
+    first, stop = int(numbers[0]) - MAX_SHIFT - 1, int(numbers[-1]) + MAX_SHIFT + 2
+    every = _changes(true, lag, torch.arange(first, stop).clamp(0, last))
+    ways = every[2:] - every[:-2]
+    every, lengths = every[1:-1], ways.square().sum(dim=1)
+    unshifted = every[MAX_SHIFT : MAX_SHIFT + len(numbers)]
     off = change - unshifted
     frozen = change.square().sum(dim=1) < FROZEN * unshifted.square().sum(dim=1)
     gains, errors = [], []
     for shift in range(-MAX_SHIFT, MAX_SHIFT + 1):
-        at = (numbers + shift).clamp(0, last)
+        rows = slice(MAX_SHIFT + shift, MAX_SHIFT + shift + len(numbers))
         known = (numbers >= lag) & (numbers + shift >= lag) & (numbers + shift <= last) & ~frozen
-        apart = every(at) - unshifted
+        apart = every[rows] - unshifted
         squares = apart.square().sum(dim=1)
         gain = (2 * (off * apart).sum(dim=1) - squares).clamp(-2 * LOUDEST * squares, 2 * LOUDEST * squares)
         gains.append(torch.where(known, gain, 0.0))
-        way = every((at + 1).clamp(max=last)) - every((at - 1).clamp(min=0))
-        length = way.square().sum(dim=1)
-        error = ((change - every(at)) * way).sum(dim=1).square() / length
-        errors.append(torch.where(known & (length > STILL * mine.shape[1]), error, torch.nan))
+        error = ((change - every[rows]) * ways[rows]).sum(dim=1).square() / lengths[rows]
+        errors.append(torch.where(known & (lengths[rows] > STILL * mine.shape[1]), error, torch.nan))
     return torch.stack(gains, dim=1), torch.stack(errors, dim=1)
 
 
@@ -193,11 +196,9 @@ def _believed(mine: Tensor, true: Tensor, score: np.ndarray, rows: Tensor, shift
 
 
 def _beyond_the_ends(score: np.ndarray, length: int, lag: int) -> None:
-    """Where a shift leads out of the true video, of `length`, nothing speaks against it: before its start it counts as
-    the last one that does not, behind its end as the best one."""
+    """Where a shift leads out of the true video, of `length`, nothing speaks against it: it counts as the best one."""
     for frame in range(lag, min(lag + MAX_SHIFT, len(score))):
-        low = max(0, MAX_SHIFT + lag - frame)
-        score[frame, :low] = max(0.0, score[frame, low])
+        score[frame, : max(0, MAX_SHIFT + lag - frame)] = max(0.0, score[frame].max())
     for frame in range(max(0, length - MAX_SHIFT), len(score)):
         score[frame, max(0, MAX_SHIFT + length - frame) :] = max(0.0, score[frame].max())
 

@@ -51,8 +51,9 @@ def test_boxes(read, encoding):
         (f'["{"x" * 100_000}"]', "'xxxxxxxxxxxx...xxxxxxxxxxxxx' in FILE, frame 0."),
         ('{"0": [1, 2, 3, 4]}', "{'0': [1, 2, 3, 4]} in FILE."),
         ("null", "None in FILE."),
-        ("[" * 40 + "1" + "]" * 40, "[[[[[[...]]]]]] in FILE, frame 0."),
+        ("[" * 40 + "1" + "]" * 40, "[[[[[[[...]]]]]]] in FILE, frame 0."),
     ],
+    ids=lambda text: repr(text)[:24],
 )
 def test_what_is_wrong_is_said(read, content, got):
     assert read(content) == RULE + got
