@@ -170,7 +170,6 @@ def test_a_film_of_the_toy_is_a_world_of_its_own_from_a_random_frame_on():
 
 @pytest.mark.parametrize("name", ["12:30.mp4", "http://127.0.0.1:9/y.mp4", "concat:a.mp4", "-i.mp4", "file:a.mp4"])
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-@pytest.mark.xfail(strict=False, reason="names with a colon go to FFmpeg as addresses")
 def test_a_name_that_looks_like_an_address_is_a_file_beside_the_list(tmp_path, monkeypatch, name, suffix):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
