@@ -47,6 +47,7 @@ class AnimatedWebp:
     """The frames of an animated WebP picture, with the times at which they are shown; as `video.StoredFrames`."""
 
     rate = Fraction(25)
+    damage: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def __init__(self, source: Source):

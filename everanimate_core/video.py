@@ -87,9 +87,14 @@ class VideoFrames:
         self._stored.close()
 
     @property
+    def damage(self) -> list[str]:
+        """What is known by now to be missing of the video, a line each."""
+        return list(self._stored.damage)
+
+    @property
     def notes(self) -> list[str]:
         """What whoever uses the video should know of it, a line each: what is missing, what is shown otherwise."""
-        notes = list(self._stored.notes)
+        notes = self.damage + list(self._stored.notes)
         if self.varies:
             notes.append(f"{self._stored.name}: its frame rate varies; it is shown at {float(self.fps):g} a second.")
         return notes
@@ -143,8 +148,8 @@ class StoredFrames:
         self._container.close()
 
     @property
-    def notes(self) -> list[str]:
-        """What is missing or shown otherwise than other programs show it, a line each."""
+    def damage(self) -> list[str]:
+        """What is known by now to be missing, a line each."""
         notes = []
         if self._lost:
             notes.append(f"{self.name}: the file ends early; {self._lost} frames are missing.")
@@ -158,6 +163,12 @@ class StoredFrames:
                 f"{self.name}: {len(numbers)} frames are damaged, from frame {numbers[0]} on; the frames before them "
                 "are shown in their place."
             )
+        return notes
+
+    @property
+    def notes(self) -> list[str]:
+        """What is shown otherwise than other programs show it, a line each."""
+        notes = []
         if self._sizes:
             others = ", ".join(f"{width}x{height}" for width, height in sorted(self._sizes))
             notes.append(f"{self.name}: the picture changes its size ({others}); shown at {self.width}x{self.height}.")

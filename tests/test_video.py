@@ -116,7 +116,7 @@ def test_any_reading_order_gives_the_frames_of_a_full_decode(tmp_path, name):
             assert (video.width, video.height) == (WIDTH, HEIGHT)
             for request in requests:
                 assert torch.equal(video.read(request), truth[request]), request
-            assert video.notes == []
+            assert video.notes == video.damage == []
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("variable")])
@@ -414,7 +414,7 @@ def test_where_a_frame_is_damaged_the_one_before_is_shown(tmp_path, suffix, pack
             for request in requests:
                 assert torch.equal(video.read(request), expected[request]), request
             video.read(range(COUNT))
-            assert video.notes == [
+            assert video.damage == [
                 f"damaged{suffix}: {len(missing)} frames are damaged, from frame {missing[0]} on; the frames before "
                 "them are shown in their place."
             ]

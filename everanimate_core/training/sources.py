@@ -110,6 +110,10 @@ class VideoEntry:
                 FittedFrames(pose, *size, demands.fit),
                 None if face is None else FittedFrames(face, FACE_SIZE, FACE_SIZE, demands.fit),
             )
+            # Some damage shows only as the frames are decoded. A network must not learn from repeated frames.
+            for kind, video in (("film", film), ("pose", pose), ("face", face)):
+                if video is not None and video.damage:
+                    raise ValueError(f"the {kind} video must be whole; got {' '.join(video.damage)}")
 
 
 @dataclass(frozen=True)

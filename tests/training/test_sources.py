@@ -113,7 +113,7 @@ BAD = {
         r"^the pose video must be of the film's size \(32x16\); got 16x16$",
     ),
     "no video": ({"video": b"not a video"}, r"must be a readable video; got"),
-    "cut film": ({"video": "cut"}, r"^Video: "),
+    "cut film": ({"video": "cut"}, r"^the film video must be whole; got video\.mp4: the file ends early; "),
 }
 
 
