@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d
 
+from .drift import running_median
+
 # Cells of a small picture, across and down; the numbers of frames over which its change is looked at.
 SIDE, LAGS = 16, (4, 8)
 # Larger shifts are not looked for.
@@ -32,6 +34,8 @@ ALIVE = 0.4
 LONG = 24
 # Places of a change that explain almost as much as the best one.
 ALIKE = 1.25
+# Frames to each side that make a short stretch; the best error of all shifts there is less than half of the right one's.
+BRIEF, TOO_GOOD = 3, 5.0
 # Mean squared difference that no one sees, a fortieth of an 8-bit step.
 STILL = 1e-8
 # A frame shows the one before again if it changes a thirtieth as much as the true video, and as the frames around it.
@@ -140,11 +144,22 @@ def _evidence(mine: Tensor, true: Tensor) -> np.ndarray:
 def _evidence_over(mine: Tensor, true: Tensor, lag: int) -> np.ndarray:
     blocks = torch.arange(len(mine)).split(_BLOCK)
     gains, errors = zip(*(_block_evidence(mine, true, lag, rows) for rows in blocks), strict=True)
-    # The error of the likeliest shift of that stretch.
-    error = _around(torch.cat(errors), AROUND).min(dim=1, keepdim=True).values + STILL * mine.shape[1]
+    error = _usual_error(torch.cat(errors)) + STILL * mine.shape[1]
     score = (torch.cat(gains) / (2 * WITNESS * error)).numpy()
     _beyond_the_ends(score, len(true), lag)
     return score
+
+
+def _usual_error(errors: Tensor) -> Tensor:
+    """Of the errors [F, n] of every shift that of the right one, around each frame: [F, 1].
+
+    The smallest over a long stretch. Where the shift changes within it, that of the best shifts of short ones is
+    smaller; but the best of so many is too good.
+    """
+    whole = _around(errors, AROUND).min(dim=1, keepdim=True).values
+    # The middle one, which frames beside a change, whose differences reach across it, do not move.
+    parts = running_median(_around(errors, BRIEF).min(dim=1).values, 2 * AROUND + 1)
+    return torch.minimum(whole, TOO_GOOD * parts[:, None])
 
 
 def _block_evidence(mine: Tensor, true: Tensor, lag: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
