@@ -34,7 +34,7 @@ ALIVE = 0.4
 LONG = 24
 # Places of a change that explain almost as much as the best one.
 ALIKE = 1.25
-# Frames to each side that make a short stretch; the best error of all shifts there is less than half of the right one's.
+# Frames to each side that make a short stretch; the best error of all shifts there is not half of the right one's.
 BRIEF, TOO_GOOD = 3, 5.0
 # Mean squared difference that no one sees, a fortieth of an 8-bit step.
 STILL = 1e-8
@@ -72,7 +72,9 @@ def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
         # Where one of the two leads out of the true video, there is nothing to compare.
         low, high = sorted((change.ahead, before.ahead))
         inside = torch.arange(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
-        if low < high and _believed(mine, true, score, inside, change.ahead, before.ahead):
+        # In a stretch that the differences reach across, shifts between those before and behind it look right.
+        long = stop - change.frame >= max(LAGS)
+        if long and low < high and _believed(mine, true, score, inside, change.ahead, before.ahead):
             found.append(_placed(mine, true, before.ahead, change, range(before.frame + 1, stop), repeats))
     return found
 
