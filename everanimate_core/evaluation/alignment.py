@@ -71,18 +71,24 @@ def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
         before = found[-1] if found else Shift(-1, 0)
         # Where one of the two leads out of the true video, there is nothing to compare.
         low, high = sorted((change.ahead, before.ahead))
-        inside = torch.arange(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
+        inside = range(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
         # In a stretch that the differences reach across, shifts between those before and behind it look right.
         long = stop - change.frame >= max(LAGS)
-        if long and low < high and _believed(mine, true, score, inside, change.ahead, before.ahead):
+        if (
+            long
+            and low < high
+            and _believed(mine, true, score, torch.tensor(inside, dtype=torch.long), change.ahead, before.ahead)
+        ):
             found.append(_placed(mine, true, before.ahead, change, range(before.frame + 1, stop), repeats))
     return found
 
 
 def find_repeats(mine: Tensor, true: Tensor) -> list[int]:
     """Frames that show the one before again while the true video goes on; from signatures as above."""
-    numbers = torch.arange(min(len(mine), len(true)))
-    steps = torch.stack([_changes(video, 1, numbers).square().mean(dim=1) for video in (mine, true)], dim=1)
+    blocks = torch.arange(min(len(mine), len(true))).split(_BLOCK)
+    steps = torch.stack(
+        [torch.cat([_changes(video, 1, rows).square().mean(dim=1) for rows in blocks]) for video in (mine, true)], dim=1
+    )
     still, moving = steps.unbind(dim=1)
     usual, usual_true = _around(steps, NEAR).unbind(dim=1)
     # Where the true video hardly moves either, no one sees a frame twice, and a codec may well leave one out.
