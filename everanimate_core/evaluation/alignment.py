@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d
 
+from .drift import running_median
+
 # Cells of a small picture, across and down; the numbers of frames over which its change is looked at.
 SIDE, LAGS = 16, (4, 8)
 # Larger shifts are not looked for.
@@ -32,6 +34,8 @@ ALIVE = 0.4
 LONG = 24
 # Places of a change that explain almost as much as the best one.
 ALIKE = 1.25
+# Frames to each side that make a short stretch; the best error of all shifts there is not half of the right one's.
+BRIEF, TOO_GOOD = 3, 5.0
 # Mean squared difference that no one sees, a fortieth of an 8-bit step.
 STILL = 1e-8
 # A frame shows the one before again if it changes a thirtieth as much as the true video, and as the frames around it.
@@ -67,16 +71,24 @@ def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
         before = found[-1] if found else Shift(-1, 0)
         # Where one of the two leads out of the true video, there is nothing to compare.
         low, high = sorted((change.ahead, before.ahead))
-        inside = torch.arange(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
-        if low < high and _believed(mine, true, score, inside, change.ahead, before.ahead):
+        inside = range(max(change.frame, LAGS[0], LAGS[0] - low), min(stop, len(true) - high))
+        # In a stretch that the differences reach across, shifts between those before and behind it look right.
+        long = stop - change.frame >= max(LAGS)
+        if (
+            long
+            and low < high
+            and _believed(mine, true, score, torch.tensor(inside, dtype=torch.long), change.ahead, before.ahead)
+        ):
             found.append(_placed(mine, true, before.ahead, change, range(before.frame + 1, stop), repeats))
     return found
 
 
 def find_repeats(mine: Tensor, true: Tensor) -> list[int]:
     """Frames that show the one before again while the true video goes on; from signatures as above."""
-    numbers = torch.arange(min(len(mine), len(true)))
-    steps = torch.stack([_changes(video, 1, numbers).square().mean(dim=1) for video in (mine, true)], dim=1)
+    blocks = torch.arange(min(len(mine), len(true))).split(_BLOCK)
+    steps = torch.stack(
+        [torch.cat([_changes(video, 1, rows).square().mean(dim=1) for rows in blocks]) for video in (mine, true)], dim=1
+    )
     still, moving = steps.unbind(dim=1)
     usual, usual_true = _around(steps, NEAR).unbind(dim=1)
     # Where the true video hardly moves either, no one sees a frame twice, and a codec may well leave one out.
@@ -140,11 +152,22 @@ def _evidence(mine: Tensor, true: Tensor) -> np.ndarray:
 def _evidence_over(mine: Tensor, true: Tensor, lag: int) -> np.ndarray:
     blocks = torch.arange(len(mine)).split(_BLOCK)
     gains, errors = zip(*(_block_evidence(mine, true, lag, rows) for rows in blocks), strict=True)
-    # The error of the likeliest shift of that stretch.
-    error = _around(torch.cat(errors), AROUND).min(dim=1, keepdim=True).values + STILL * mine.shape[1]
+    error = _usual_error(torch.cat(errors)) + STILL * mine.shape[1]
     score = (torch.cat(gains) / (2 * WITNESS * error)).numpy()
     _beyond_the_ends(score, len(true), lag)
     return score
+
+
+def _usual_error(errors: Tensor) -> Tensor:
+    """Of the errors [F, n] of every shift that of the right one, around each frame: [F, 1].
+
+    The smallest over a long stretch. Where the shift changes within it, that of the best shifts of short ones is
+    smaller; but the best of so many is too good.
+    """
+    whole = _around(errors, AROUND).min(dim=1, keepdim=True).values
+    # The middle one, which frames beside a change, whose differences reach across it, do not move.
+    parts = running_median(_around(errors, BRIEF).min(dim=1).values, 2 * AROUND + 1)
+    return torch.minimum(whole, TOO_GOOD * parts[:, None])
 
 
 def _block_evidence(mine: Tensor, true: Tensor, lag: int, numbers: Tensor) -> tuple[Tensor, Tensor]:

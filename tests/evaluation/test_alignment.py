@@ -114,6 +114,18 @@ def test_frames_without_numbers_are_no_witnesses(film):
     assert found(signatures(pictures), film.truth) == []
 
 
+def test_videos_of_any_length():
+    """Cut and put together at random: an answer, in order and within the video."""
+    generator = torch.Generator().manual_seed(0)
+    truth = signatures(World(3).frames(range(64)))
+    for _ in range(60):
+        length, true_length, start, cut = (int(n) for n in torch.randint(1, 32, (4,), generator=generator))
+        mine = torch.cat([truth[start : start + cut], truth[cut : cut + length]])
+        shifts = find_shifts(mine, truth[:true_length])
+        assert all(0 <= shift.frame < len(mine) and abs(shift.ahead) <= MAX_SHIFT for shift in shifts)
+        assert [shift.frame for shift in shifts] == sorted({shift.frame for shift in shifts})
+
+
 def test_sentences():
     shifts = [Shift(0, -3), Shift(58, -4), Shift(121, -3, 5), Shift(130, 0), Shift(140, 2), Shift(150, 0, 3)]
     assert describe(shifts, [58, 70]) == [
