@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from .evaluation.evaluate import evaluate
 from .evaluation.plot import save_plot
 from .evaluation.report import as_json
+from .files import atomic_write
 from .fingerprint import digest, weights_digest
 from .flow import sigma_schedule
 from .memory import build_memory
@@ -45,8 +46,8 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
         _compare(folder / "comparison.mp4", [pose, video, truth])
         boxes = [world.face_box(index) for index in range(frames)]
         report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
-    (folder / "drift.json").write_text(report.to_json())
-    save_plot(report, folder / "drift.png")
+    atomic_write(folder / "drift.json", lambda part: part.write_text(report.to_json(), encoding="utf-8"))
+    atomic_write(folder / "drift.png", partial(save_plot, report))
     say(as_json({name: round(value, 3) for name, value in report.numbers.items()}, indent=None))
     say(f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}")
     return report.numbers

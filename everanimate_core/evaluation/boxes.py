@@ -4,6 +4,7 @@ import json
 import reprlib
 from pathlib import Path
 
+from ..messages import one_line
 from .frame_metrics import Box
 
 # No picture has a side that long.
@@ -44,8 +45,7 @@ def _no_json(error: Exception) -> str:
 
 
 def _refusal(option: str, path: Path, gaps: bool, got: str, where: str = "") -> str:
-    name = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(path))
     return (
         f"{option}: must be a JSON list of boxes{' or null' if gaps else ''}, one a frame, in whole pixels "
-        f"([[10, 5, 30, 25], ...]); got {got} in {name}{where}."
+        f"([[10, 5, 30, 25], ...]); got {got} in {one_line(path)}{where}."
     )
