@@ -18,6 +18,7 @@ from safetensors.torch import load
 from everanimate_core.backends.wan_codec import WanCodec
 from everanimate_core.fingerprint import digest
 from everanimate_core.flow import draw_noise
+from everanimate_core.frames import FittedFrames
 from everanimate_core.memory import build_memory
 from everanimate_core.plan import ChunkPlan
 from everanimate_core.propagation import Drivers, animate
@@ -240,6 +241,23 @@ def test_a_run_is_the_loop_and_its_work(place, job, counting):
     assert outcome.last.index == 5
     assert torch.equal(outcome.last.frames, loop[5].frames)
     assert torch.equal(outcome.last.memory.identity, loop[5].memory.identity)
+
+
+def test_a_driving_video_is_read_once_a_chunk(place, job, pictures):
+    """Fingerprint, conditioning and keyframes all ask for the same frames."""
+    reads = []
+
+    class Counted(Frames):
+        width, height = 32, 16
+
+        def read(self, indices):
+            reads.append(list(indices))
+            return super().read(indices)
+
+    task = job(keyframes="pose")
+    pose = FittedFrames(Counted(pictures(60, seed=1)), 32, 16, "error")
+    place.start(replace(task, drivers=Drivers(pose=pose)))
+    assert reads == [task.plan.source_indices(index, 60) for index in range(CHUNKS)]
 
 
 def test_the_video_has_the_exact_frames_rate_and_sound(place, job):
