@@ -26,6 +26,18 @@ class ExactCodec:
         return large.repeat_interleave(TEMPORAL_FACTOR, 0)[TEMPORAL_FACTOR - 1 :].contiguous()
 
 
+class Frames:
+    """A driving video in memory."""
+
+    fps = None
+
+    def __init__(self, frames):
+        self.frames, self.frame_count = frames, len(frames)
+
+    def read(self, indices):
+        return self.frames[list(indices)]
+
+
 def exact_sampler(request, seed):
     """A sample_chunk that mixes noise, context and pose, element by element."""
     noise = draw_noise(request.latents_shape, seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exact_parts import ExactCodec, exact_pictures, exact_sampler
+from exact_parts import ExactCodec, Frames, exact_pictures, exact_sampler
 from safetensors.torch import load
 
 from everanimate_core import cli
@@ -26,16 +26,6 @@ OLD = Path(__file__).parent / "data" / "old_runs"
 # What 0.1.0 took for the network and the prompt of the run in `core`.
 SETTINGS = {"network": "ea7b9e304d97bffeb34ab2c7f4575889", "sigmas": [1.0, 0.5, 0.0]}
 PROMPTS = [digest("")]
-
-
-class Frames:
-    fps = None
-
-    def __init__(self, frames):
-        self.frames, self.frame_count = frames, len(frames)
-
-    def read(self, indices):
-        return self.frames[list(indices)]
 
 
 class Sampler:

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from exact_parts import Frames
 from safetensors.torch import load
 
 from everanimate_core.backends.wan_codec import WanCodec
@@ -31,18 +32,6 @@ DATA = Path(__file__).parent / "data"
 TOTAL, CHUNKS = 32, 6
 FPS = Fraction(24000, 1001)
 posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
-
-
-class Frames:
-    """A driving video in memory."""
-
-    fps = None
-
-    def __init__(self, frames):
-        self.frames, self.frame_count = frames, len(frames)
-
-    def read(self, indices):
-        return self.frames[list(indices)]
 
 
 class Sampler:

@@ -18,7 +18,7 @@ import av
 import pytest
 import torch
 import windows_rules
-from exact_parts import ExactCodec, exact_pictures, exact_sampler
+from exact_parts import ExactCodec, Frames, exact_pictures, exact_sampler
 from safetensors.torch import load, save_file
 
 from everanimate_core import ownership, preflight, run_store
@@ -37,16 +37,6 @@ DATA = Path(__file__).parent / "data"
 TOTAL, CHUNKS = 24, 4
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
-
-
-class Frames:
-    fps = None
-
-    def __init__(self, frames):
-        self.frames, self.frame_count = frames, len(frames)
-
-    def read(self, indices):
-        return self.frames[list(indices)]
 
 
 def job(total=TOTAL, **changes):
