@@ -810,7 +810,7 @@ def test_lora_files_that_cannot_be_read(tmp_path, command, name, file):
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("out", "code"), [("none/out.safetensors", 1), ("file/out.safetensors", 1), ("folder", 2)])
+@pytest.mark.parametrize(("out", "code"), [("none/out.safetensors", 2), ("file/out.safetensors", 1), ("folder", 2)])
 def test_lora_files_that_cannot_be_written(lora, tmp_path, command, out, code):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").mkdir()

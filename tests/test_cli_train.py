@@ -182,15 +182,8 @@ REFUSED = [
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--batch", "0"], "train: batch must be at"),
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--steps", "0"], "train: steps must be at"),
     (["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", "--lora", "OUT"], "a LoRA is read from"),
-    *(
-        (
-            ["--stage", "1", "--data", "DATA", "--model", "toy", "--out", "OUT", f"--rate={rate}"],
-            "train: rate must be a fin",
-        )
-        for rate in ("nan", "inf", "-inf", "0", "1e-400", "-0.001")
-    ),
     (
-        ["--stage", "2", "--data", "DATA", "--model", "toy", "--out", "OUT", "--augmented", "nan"],
+        ["--stage", "2", "--data", "DATA", "--model", "toy", "--out", "OUT", "--augmented", "1.5"],
         "train: augmented must",
     ),
     (["precompute", "--data", "toy", "--model", "toy", "--out", "OUT"], "--films: must be at least 1 with --data toy"),
@@ -210,6 +203,20 @@ def test_what_cannot_serve_is_refused_and_nothing_is_written(data, tmp_path, arg
     complaint = capsys.readouterr().err
     assert message in complaint and complaint.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [(f"--rate={rate}", "a finite number above 0") for rate in ("nan", "inf", "-inf", "0", "1e-400", "-0.001")]
+    + [("--augmented=nan", "a finite number")],
+)
+def test_options_that_are_no_numbers_are_refused(data, tmp_path, option, rule, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(train(data, tmp_path / "out", "--stage", "1", option))
+    assert ended.value.code == cli.REFUSED
+    name, _, value = option.partition("=")
+    assert f"argument {name}: must be {rule} (1.5); got {value}.\n" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("package", ["accelerate", "tensorboard"])
