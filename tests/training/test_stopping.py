@@ -78,8 +78,8 @@ def test_a_loss_that_is_not_finite_stops_before_its_step_and_the_good_state_stay
 
 
 def test_a_rate_that_blows_up_leaves_the_last_finite_state(films, toy, tmp_path):
-    with pytest.raises(RunFailed, match=r"got loss (nan|inf), .*\(now 1e\+30\)"):
-        run(films, toy, tmp_path, 9, replace(RECIPE, rate=1e30), save_every=1)
+    with pytest.raises(RunFailed, match=r"got loss (nan|inf), .*\(now 1e\+12\)"):
+        run(films, toy, tmp_path, 9, replace(RECIPE, rate=1e12), save_every=1)
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "state.safetensors").values())
 
 
