@@ -48,12 +48,13 @@ def open_input(source: Source) -> av.container.InputContainer:
     A path is a path: `12:30.mp4` and `http:` are names of files. Playlists are refused.
     """
     _refuse_heic(source)
-    # Only these formats are tried, what they open must be a file, and `%d` in the name of a picture is no counter.
+    # Only these formats are tried, what they open must be a file, and `%d` in the name of a picture is no counter. For
+    # the container alone: older PyAV crashes on options for streams that turn up late, as in MPEG-2.
     options = {"format_whitelist": _formats(), "protocol_whitelist": "file", "pattern_type": "none"}
     place = source if hasattr(source, "read") else file_url(source)
     with readable(source):
         try:
-            return av.open(place, metadata_errors="replace", options=options)
+            return av.open(place, metadata_errors="replace", container_options=options)
         except av.FFmpegError as error:
             if error.errno != errno.EINVAL:  # what FFmpeg says of a format that is not among ours
                 raise
