@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
 
@@ -167,6 +167,10 @@ def concat_segments(
         output = files.enter_context(_replacing(out, metadata))
         template = files.enter_context(open_video(paths[0])).streams.video[0]
         stream = output.add_stream_from_template(template, opaque=True)
+        # Newer PyAV takes the rate over from the template; PyAV 16 must be told, and 14 cannot be: there mp4 counts in
+        # 1/90000 s, and 23.976 frames a second are off by some millionths.
+        with suppress(RuntimeError):
+            stream.time_base = 1 / template.average_rate
         mux_audio = files.enter_context(sound_into(audio_from, output, audio_start))
         rate, written = template.average_rate, 0
         for path, order in zip(paths, orders, strict=True):

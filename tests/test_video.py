@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from exact_parts import is_rate
 
 from everanimate_core.frames import FIT_POLICIES, TensorFrames, fit_frames
 from everanimate_core.video import StoredFrames, VideoFrames, telling_video
@@ -824,7 +825,8 @@ def test_joined_segments_hold_the_frames_of_the_parts(tmp_path, suffix, lengths)
     out = tmp_path / f"joined{suffix}"
     concat_segments(paths, out)
     with VideoFrames(out) as video:
-        assert (video.frame_count, video.fps) == (sum(lengths), Fraction(30000, 1001))
+        assert video.frame_count == sum(lengths)
+        assert is_rate(video.fps, Fraction(30000, 1001))
         assert torch.equal(video.read(range(video.frame_count)), torch.cat([all_frames(path) for path in paths]))
     joined = packets_of(out)
     assert [data for _, _, data, _ in joined] == [data for path in paths for _, _, data, _ in packets_of(path)]
