@@ -10,7 +10,7 @@ from math import isfinite
 from os import PathLike
 from typing import Any
 
-from .messages import one_line, shown
+from .errors import one_line, shown
 
 Refuse = Callable[[str], Exception]
 # Far beyond what honest files have, and within what Python reads without an error of its own.

@@ -5,10 +5,38 @@ dropped (they repeat the end of the one before); the last chunk keeps the model'
 """
 
 from dataclasses import dataclass
-
-from .geometry import ChunkGeometry, check_chunk
+from fractions import Fraction
 
 CONTINUATIONS = ("pingpong", "loop", "hold", "error")
+
+
+# Frames that share a latent frame, but for the first, which has one of its own: the VAEs are causal in time.
+TEMPORAL_FACTOR = 4
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames T of a clip of `frames` RGB frames; frames beyond the last full group of four are not counted."""
+    return (frames - 1) // TEMPORAL_FACTOR + 1
+
+
+def pixel_frames(latents: int) -> int:
+    """RGB frames F = 4(T - 1) + 1 that `latents` latent frames decode to."""
+    return TEMPORAL_FACTOR * (latents - 1) + 1
+
+
+def check_chunk(frames: int, overlap: int) -> None:
+    """Raise ValueError unless `frames` is 4n + 1 (5 or more) and `overlap` lies in 0..frames - 2."""
+    if frames < 5 or pixel_frames(latent_frames(frames)) != frames:
+        raise ValueError(f"Plan Chunks: chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got {frames}.")
+    if not 0 <= overlap <= frames - 2:
+        raise ValueError(
+            f"Plan Chunks: overlap must lie between 0 and chunk_frames - 2 (0..{frames - 2}); got {overlap}."
+        )
+
+
+def shown_at(seconds: Fraction, rate: Fraction) -> int:
+    """The number of the frame that a video of constant `rate` shows at `seconds`."""
+    return int(seconds * rate)
 
 
 def continued_index(index: int, length: int, continuation: str) -> int:
@@ -63,10 +91,6 @@ class ChunkPlan:
     def joins(self) -> list[int]:
         """The first frame of the animation that each chunk after the first supplies."""
         return [self.output_range(index).start for index in range(1, self.chunk_count)]
-
-    def geometry(self, identity: int, motion: int) -> ChunkGeometry:
-        """Geometry of this plan's chunks for a memory of `identity` anchors and `motion` carried latents."""
-        return ChunkGeometry(self.chunk_frames, identity, motion, self.overlap)
 
     def check_index(self, index: int, who: str = "Condition Chunk") -> None:
         """Raise ValueError, in the name of `who`, unless `index` is a chunk of this plan."""

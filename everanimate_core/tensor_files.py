@@ -1,5 +1,6 @@
-"""Safetensors files of strangers: whatever is wrong with one is said in the words of whoever reads it.
+"""Safetensors files: those of strangers read with care, our own written whole or not at all.
 
+Whatever is wrong with one is said in the words of whoever reads it:
 `refuse` makes the error from a clause like "which is not a file":
 `lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
 """
@@ -15,10 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from .errors import one_line
+from .files import part_file
 from .json_files import Refuse
-from .messages import one_line
 
 # Types whose numbers are the weights themselves; whole numbers and packed types need a scale that is elsewhere.
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -88,3 +91,19 @@ def read_tensors(path: str | PathLike, refuse: Refuse) -> tuple[dict[str, Tensor
 def all_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite, of a tensor of one of FLOATS, once it is float32."""
     return bool(torch.isfinite(tensor.float()).all())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written.
+
+    Raises ValueError, naming the tensor, where a value is infinite or not a number, and OSError for a full disk.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"all values must be finite numbers; got NaN or infinity in {name}")
+    with part_file(path) as part:
+        try:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, part, dict(metadata or {}))
+        except SafetensorError as error:
+            # safetensors reports a full disk as an error of its own.
+            raise OSError(f"{path} could not be written: {error}") from error

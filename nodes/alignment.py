@@ -10,7 +10,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..everanimate_core.context import check_alignment, prepend_null
+from ..everanimate_core.everanimate.context import check_alignment, prepend_null
 
 WRAPPER_KEY = "everanimate"
 CONDITION_KEY = "everanimate_identity"

@@ -8,18 +8,20 @@ import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
-from ..everanimate_core.finite import WarnOfBlank, check_number
-from ..everanimate_core.flow import SEED_MODES, check_sigmas, sigma_schedule
-from ..everanimate_core.frames import fit_frames
-from ..everanimate_core.geometry import check_size
-from ..everanimate_core.memory import build_memory
+from ..everanimate_core.errors import check_number
+from ..everanimate_core.everanimate.flow import SEED_MODES, check_sigmas, sigma_schedule
+from ..everanimate_core.everanimate.geometry import check_size, chunk_geometry
+from ..everanimate_core.everanimate.memory import build_memory
+from ..everanimate_core.everanimate.restoration import Restoration, check_strength
+from ..everanimate_core.media.blank import WarnOfBlank
+from ..everanimate_core.media.frames import fit_frames
+from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.plan import ChunkPlan
-from ..everanimate_core.rates import file_rate
-from ..everanimate_core.restoration import Restoration, check_strength
-from ..everanimate_core.run import Job, run
-from ..everanimate_core.run_store import RunStore, run_folder
-from . import identity_0_1_0, widgets
+from ..everanimate_core.runs.run import Job, run
+from ..everanimate_core.runs.store import RunStore, run_folder
+from . import fingerprint_0_1_0, widgets
 from .checks import check_images
+from .fingerprint import conditioning_digest, run_settings
 from .host import (
     HostCodec,
     RunProgress,
@@ -33,7 +35,6 @@ from .host import (
     to_network,
     trim_window,
 )
-from .identity import conditioning_digest, run_settings
 from .sampling import restored_sampler, restores
 
 DEFAULT_FPS = Fraction(25)
@@ -224,7 +225,7 @@ class EverAnimateAnimate(io.ComfyNode):
         made_with = model, sampler, sigmas, cfg, negative, clip_vision
         with drivers(width, height, fit, *inputs, fps=rate) as driving, sound_of(pose_video) as sound:
             plan = ChunkPlan(total_frames or driving.pose.frame_count, chunk_frames, overlap, continuation)
-            plan.geometry(identity_latents, motion_latents)
+            chunk_geometry(plan, identity_latents, motion_latents)
             driving.check(plan)
             job = Job(
                 plan,
@@ -242,7 +243,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 audio_from=sound,
                 audio_start=trim_window(pose_video)[0],
                 metadata=graph_metadata(cls.hidden),
-                earlier=identity_0_1_0.earlier(*made_with, tiled, prompts),
+                earlier=fingerprint_0_1_0.earlier(*made_with, tiled, prompts),
             )
             progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
 

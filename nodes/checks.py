@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..everanimate_core.finite import check_finite
+from ..everanimate_core.errors import check_finite
 
 
 def check_images(node: str, **images) -> None:

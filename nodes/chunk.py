@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
+from ..everanimate_core.everanimate.propagation import request_chunk
 from ..everanimate_core.plan import ChunkPlan
-from ..everanimate_core.propagation import request_chunk
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, condition, drivers, empty_latent, frame_source

@@ -22,16 +22,18 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..everanimate_core.finite import check_finite
-from ..everanimate_core.frames import FittedFrames, ResampledFrames, TensorFrames
-from ..everanimate_core.geometry import LATENT_CHANNELS
-from ..everanimate_core.memory import ContextMemory
+from ..everanimate_core.errors import check_finite
+from ..everanimate_core.everanimate.drivers import FACE_SIZE, Drivers
+from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, chunk_geometry
+from ..everanimate_core.everanimate.memory import ContextMemory
+from ..everanimate_core.everanimate.propagation import ChunkRequest
+from ..everanimate_core.media.frames import FittedFrames, ResampledFrames, TensorFrames
+from ..everanimate_core.media.rates import file_rate
+from ..everanimate_core.media.reader import telling_video
+from ..everanimate_core.media.sound import FileSound, SampledSound, Sound
 from ..everanimate_core.plan import ChunkPlan
-from ..everanimate_core.propagation import FACE_SIZE, ChunkRequest, Drivers, FrameSource
-from ..everanimate_core.rates import file_rate
-from ..everanimate_core.run import Progress, RemainingTime
-from ..everanimate_core.sound import FileSound, SampledSound, Sound
-from ..everanimate_core.video import telling_video
+from ..everanimate_core.ports import FrameSource
+from ..everanimate_core.runs.run import Progress, RemainingTime
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -219,7 +221,7 @@ def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tens
     Raises ValueError when the LATENT is not of the plan's and the memory's geometry, or holds NaN or infinity.
     """
     raw = samples["samples"]
-    geometry = plan.geometry(memory.identity_count, memory.motion_count)
+    geometry = chunk_geometry(plan, memory.identity_count, memory.motion_count)
     expected = [1, LATENT_CHANNELS, geometry.input_latents, *memory.identity.shape[3:]]
     if list(raw.shape) != expected:
         raise ValueError(

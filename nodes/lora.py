@@ -6,7 +6,8 @@ from comfy.weight_adapter import LoRAAdapter
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.lora import LoraError, check_coverage, check_strength, host_state_dict, read_lora
+from ..everanimate_core.lora.files import LoraError, host_state_dict, read_lora
+from ..everanimate_core.lora.fit import check_coverage, check_strength
 from . import widgets
 from .alignment import align_model
 

@@ -4,11 +4,12 @@ import logging
 
 from comfy_api.latest import io
 
-from ..everanimate_core.finite import WarnOfBlank, check_finite
-from ..everanimate_core.frames import fit_frames
-from ..everanimate_core.geometry import check_size
-from ..everanimate_core.memory import build_memory, memory_from_latents
-from ..everanimate_core.propagation import hand_over
+from ..everanimate_core.errors import check_finite
+from ..everanimate_core.everanimate.geometry import check_size
+from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
+from ..everanimate_core.everanimate.propagation import hand_over
+from ..everanimate_core.media.blank import WarnOfBlank
+from ..everanimate_core.media.frames import fit_frames
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw

@@ -10,9 +10,9 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.flow import sigma_schedule
-from ..everanimate_core.memory import ContextMemory
-from ..everanimate_core.restoration import Correction, Restoration, check_strength, correction
+from ..everanimate_core.everanimate.flow import sigma_schedule
+from ..everanimate_core.everanimate.memory import ContextMemory
+from ..everanimate_core.everanimate.restoration import Correction, Restoration, check_strength, correction
 from . import widgets
 from .alignment import CONDITION_KEY
 from .checks import check_images

@@ -10,10 +10,11 @@ from comfy.taesd.taesd import TAESD
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.geometry import LATENT_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, latent_frames, pixel_frames
-from ..everanimate_core.toy.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, read_state
-from ..everanimate_core.toy.vae import load_vae
-from ..everanimate_core.toy.world import World
+from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..everanimate_core.plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
+from ..everanimate_core.toy.network.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, read_state
+from ..everanimate_core.toy.network.vae import load_vae
+from ..everanimate_core.toy.world.world import World
 from . import widgets
 from .alignment import align_model
 

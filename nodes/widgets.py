@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..everanimate_core.frames import FIT_POLICIES
-from ..everanimate_core.memory import KEYFRAMES
+from ..everanimate_core.everanimate.memory import KEYFRAMES
+from ..everanimate_core.everanimate.propagation import CLIP_SOURCES
+from ..everanimate_core.everanimate.restoration import OFFERED_SCHEDULES, OFFERED_TARGETS
+from ..everanimate_core.media.frames import FIT_POLICIES
 from ..everanimate_core.plan import CONTINUATIONS
-from ..everanimate_core.propagation import CLIP_SOURCES
-from ..everanimate_core.restoration import OFFERED_SCHEDULES, OFFERED_TARGETS
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from everanimate_core.errors import one_line, shown
 from everanimate_core.json_files import MOST_DIGITS, MOST_NESTED, check_fields, parse_json, read_json, read_text
-from everanimate_core.messages import one_line, shown
 
 
 def refuse(got):

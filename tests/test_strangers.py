@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save
 
 from everanimate_core.backends.model_folders import check_model, weight_files
-from everanimate_core.lora import lora_from_tensors, read_lora
-from everanimate_core.memory import ContextMemory, channel_statistics, load_memory, save_memory
-from everanimate_core.prompts import read_prompts
-from everanimate_core.toy.state import read_state
+from everanimate_core.everanimate.memory import ContextMemory, channel_statistics, load_memory, save_memory
+from everanimate_core.lora.files import lora_from_tensors, read_lora
+from everanimate_core.runs.prompts import read_prompts
+from everanimate_core.toy.network.state import read_state
 
 ROUNDS = 60
 ODD = [

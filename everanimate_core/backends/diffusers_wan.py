@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..context import Context
-from ..flow import draw_noise
-from ..propagation import ChunkRequest
-from ..restoration import restored
-from ..sampling import StepCallback, Velocity, euler
+from ..everanimate.context import Context
+from ..everanimate.flow import draw_noise
+from ..everanimate.propagation import ChunkRequest
+from ..everanimate.restoration import restored
+from ..everanimate.sampling import euler
+from ..ports import StepCallback, Velocity
 from .wan_alignment import Driving, encode_driving, predict_velocity
 from .wan_codec import WanCodec
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..errors import one_line, shown
 from ..json_files import Refuse, check_fields, read_json
-from ..messages import one_line, shown
 from ..tensor_files import PICKLE_SUFFIXES, open_tensors
 
 # For every loader of transformers. A config can name attention code on the hub too, see _check_own_code.

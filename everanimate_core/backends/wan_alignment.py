@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..context import prepend_null
-from ..geometry import pixel_frames
+from ..everanimate.context import prepend_null
+from ..plan import pixel_frames
 from .wan_checkpoint import has_face_path
 
 

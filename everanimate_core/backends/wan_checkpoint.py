@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..geometry import LATENT_CHANNELS
-from ..messages import one_line, shown
+from ..errors import one_line, shown
+from ..everanimate.geometry import LATENT_CHANNELS
 from ..tensor_files import FLOATS, open_tensors
 from .model_folders import check_counts, read_config, weight_files
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..geometry import SPATIAL_FACTOR, latent_frames, pixel_frames
+from ..everanimate.geometry import SPATIAL_FACTOR
+from ..plan import latent_frames, pixel_frames
 
 
 class WanCodec:

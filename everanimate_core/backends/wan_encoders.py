@@ -15,7 +15,7 @@ except ImportError as error:
         f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
     ) from error
 
-from ..messages import one_line, shown
+from ..errors import one_line, shown
 from .diffusers_wan import TEXT_TOKENS
 from .model_folders import LOCAL, check_model, load_model, read_config
 from .wan_checkpoint import check_transformer, check_vae

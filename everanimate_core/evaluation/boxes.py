@@ -4,7 +4,7 @@ import json
 import reprlib
 from pathlib import Path
 
-from ..messages import one_line
+from ..errors import one_line
 from .frame_metrics import Box
 
 # No picture has a side that long.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..propagation import FrameSource
+from ..ports import FrameSource
 from .alignment import MAX_SHIFT, Shift, describe, find_repeats, find_shifts, signatures
 from .drift import seam_index, slope
 from .frame_metrics import (

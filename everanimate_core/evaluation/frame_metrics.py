@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ..packages import needed
+from ..errors import needed
 
 cv2 = needed("cv2", "Drift Report")
 

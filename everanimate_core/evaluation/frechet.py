@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ..backends.model_folders import check_model, load_model
-from ..frames import fit_frames
-from ..messages import one_line
+from ..errors import one_line
+from ..media.frames import fit_frames
 
 # NVIDIA's TorchScript translation of the original network, which StyleGAN and clean-fid use too. It resizes inside.
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from ..fingerprint import digest
-from ..messages import one_line
+from ..errors import one_line
+from ..runs.fingerprint import digest
 from ..tensor_files import read_tensors
 
 CHANNELS = (64, 192, 384, 256, 256)

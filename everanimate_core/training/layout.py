@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..geometry import TEMPORAL_FACTOR, ChunkGeometry
+from ..everanimate.geometry import ChunkGeometry
+from ..plan import TEMPORAL_FACTOR
 
 
 @dataclass(frozen=True)

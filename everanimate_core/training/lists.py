@@ -5,8 +5,8 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..errors import one_line, shown
 from ..json_files import Refuse, check_fields, parse_json, read_text
-from ..messages import one_line, shown
 
 COLUMNS = ("video", "pose", "face", "prompt")
 _COLUMNS_RULE = f"the columns must be video and any of {', '.join(COLUMNS[1:])}, each once (video,pose,prompt)"

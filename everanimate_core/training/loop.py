@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ..files import clear_parts
-from ..fingerprint import weights_digest
-from ..lora import Lora, lora_from_tensors, save_lora
-from ..memory import Codec
-from .journal import Journal
+from ..lora.files import Lora, lora_from_tensors, save_lora
+from ..ports import Codec
+from ..runs.fingerprint import weights_digest
+from ..runs.journal import Journal
 from .network import Network, batch_loss
 from .pace import Pace
 from .parts import Parts

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from ..errors import one_line, shown
+from ..everanimate.geometry import ChunkGeometry, check_size
 from ..files import part_file
-from ..frames import FIT_POLICIES
-from ..geometry import ChunkGeometry, check_size
 from ..json_files import check_fields, read_json
-from ..messages import one_line, shown
+from ..media.frames import FIT_POLICIES
 from .layout import Layout
 from .sources import Demands
 

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from ..backends.diffusers_wan import MAX_TIMESTEP
 from ..backends.wan_alignment import encode_driving, predict_velocity
-from ..lora import Lora, LoraLayer, check_coverage
-from ..lora_names import to_original
-from ..packages import needed
-from ..restoration import restorative_loss, training_pair
+from ..errors import needed
+from ..everanimate.restoration import restorative_loss, training_pair
+from ..lora.files import Lora, LoraLayer
+from ..lora.fit import check_coverage
+from ..lora.names import to_original
 from .samples import Batch
 
 peft = needed("peft", "train")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +9,7 @@ from torch import Tensor, nn
 from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, WanFiles, encode_prompts
-from ..memory import Codec
-from ..toy import dit, engine
-from ..toy import vae as toy_vae
+from ..ports import Codec
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,6 @@ class Parts:
     codec: Callable[[], Codec]
     network: Callable[[torch.device, torch.dtype], nn.Module]
     steps: int
-
-
-def toy_parts(weights: Path) -> Parts:
-    """The embedded toy with the transformer in the file `weights`: no text, no CLIP."""
-    return Parts(
-        texts=lambda prompts: engine.NO_TEXT.expand(len(prompts), -1, -1),
-        image_encoder=None,
-        codec=lambda: toy_vae.ToyCodec(toy_vae.load_vae()),
-        # So small that nothing is gained by rounding its weights.
-        network=lambda device, dtype: dit.load_dit(weights, device=device),
-        steps=engine.STEPS,
-    )
 
 
 def wan_parts(files: WanFiles, device: torch.device) -> Parts:

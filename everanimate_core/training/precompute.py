@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import one_line
 from ..files import clear_parts
-from ..memory import Codec
-from ..messages import one_line
-from ..tensor_writing import write_tensors
+from ..ports import Codec
+from ..tensor_files import write_tensors
 from .parts import Parts
 from .records import (
     BLACK_POSE,

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..flow import sigma_schedule
-from ..memory import Codec
-from ..sampling import euler
-from ..video_writer import VideoWriter
+from ..everanimate.flow import sigma_schedule
+from ..everanimate.sampling import euler
+from ..media.writer import VideoWriter
+from ..ports import Codec
 from .recipe import generator
 from .records import FilmSet
 from .samples import Choices, assemble

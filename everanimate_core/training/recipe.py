@@ -5,12 +5,10 @@ from math import inf
 
 import torch
 
-from ..fingerprint import digest
-from ..perturbation import RECIPES
-from ..restoration import SCHEDULES
+from ..everanimate.perturbation import RECIPES
+from ..everanimate.restoration import SCHEDULES
+from ..runs.fingerprint import digest
 
-# Share of the samples that are first chunks; of the others, of those whose anchors are all the reference.
-FIRST, REFERENCE_ONLY = 0.2, 0.05
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05
 WEIGHT_DECAY = 0.01

@@ -24,13 +24,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..errors import one_line, shown
+from ..everanimate.drivers import FACE_SIZE
+from ..everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..everanimate.memory import encode_singly
 from ..json_files import Refuse
-from ..memory import Codec, encode_singly
-from ..messages import one_line, shown
-from ..propagation import FACE_SIZE
-from ..tensor_files import FLOATS, TensorFile, all_finite, open_tensors
-from ..tensor_writing import write_tensors
+from ..ports import Codec
+from ..tensor_files import FLOATS, TensorFile, all_finite, open_tensors, write_tensors
 from .manifest import MANIFEST, SetSettings, read_manifest, write_manifest
 from .recipe import generator
 from .sources import Film

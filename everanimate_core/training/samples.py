@@ -9,12 +9,14 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..context import chunk_context
-from ..memory import Codec, encode_singly, filled, memory_from_latents
-from ..perturbation import Perturbation, apply, draw, is_perturbed
-from ..restoration import TRAINING_SIGMAS
+from ..everanimate.context import chunk_context
+from ..everanimate.memory import encode_singly, filled, memory_from_latents
+from ..everanimate.perturbation import Perturbation, apply, draw, is_perturbed
+from ..everanimate.restoration import TRAINING_SIGMAS
+from ..everanimate.settings import FIRST, REFERENCE_ONLY
+from ..ports import Codec
 from .augmentation import Affine, augment, draw_affine
-from .recipe import BLACK_POSE, FIRST, REFERENCE_ONLY, Recipe, generator
+from .recipe import BLACK_POSE, Recipe, generator
 from .records import FilmSet, SetSettings, as_frames
 
 

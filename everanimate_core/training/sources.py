@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
-from ..fingerprint import digest
-from ..frames import FittedFrames
-from ..messages import one_line
-from ..propagation import FACE_SIZE, FrameSource
-from ..video import VideoFrames
+from ..errors import one_line
+from ..everanimate.drivers import FACE_SIZE
+from ..media.frames import FittedFrames
+from ..media.reader import VideoFrames
+from ..ports import FrameSource
+from ..runs.fingerprint import digest
 from .lists import is_list, read_caption, read_films
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -114,39 +114,6 @@ class VideoEntry:
             for kind, video in (("film", film), ("pose", pose), ("face", face)):
                 if video is not None and video.damage:
                     raise ValueError(f"the {kind} video must be whole; got {' '.join(video.damage)}")
-
-
-@dataclass(frozen=True)
-class ToyEntry:
-    """Film `number` of the toy's world: a world of its own, from a random frame on."""
-
-    number: int
-    prompt: str = ""
-    face: None = None
-
-    @property
-    def name(self) -> str:
-        return f"toy {self.number}"
-
-    @property
-    def stamp(self) -> str:
-        return digest(self.name)
-
-    @contextmanager
-    def open(self, demands: Demands) -> Iterator[Film]:
-        # Here: the films of others need no toy.
-        from ..toy.engine import WorldFrames
-        from ..toy.films import FIRST_SEED, STARTS
-        from ..toy.world import World
-
-        world, start = World(FIRST_SEED + self.number), Random(f"training {self.number}").randrange(STARTS)
-
-        def later(read):
-            return WorldFrames(lambda indices: read([start + index for index in indices]), demands.frames)
-
-        size = demands.width, demands.height
-        frames, pose = (FittedFrames(later(read), *size, demands.fit) for read in (world.frames, world.pose))
-        yield Film(frames, pose, None)
 
 
 def list_films(data: Path) -> list[VideoEntry]:

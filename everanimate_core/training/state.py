@@ -17,10 +17,9 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from ..errors import one_line, shown
 from ..json_files import check_fields, parse_json
-from ..messages import one_line, shown
-from ..tensor_files import read_tensors
-from ..tensor_writing import write_tensors
+from ..tensor_files import read_tensors, write_tensors
 
 _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 # For the names of what is trained, in every process, and nothing gathered.

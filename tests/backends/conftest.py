@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 
-from everanimate_core.context import Context
-from everanimate_core.propagation import ChunkRequest
+from everanimate_core.everanimate.context import Context
+from everanimate_core.everanimate.propagation import ChunkRequest
 
 LATENTS, HEIGHT, WIDTH = 2, 4, 6
 FRAMES, FACE_SIZE = 5, 16

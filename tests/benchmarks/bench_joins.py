@@ -16,11 +16,11 @@ import torch
 
 from everanimate_core.evaluation.drift import seam_index
 from everanimate_core.evaluation.frame_metrics import steps
-from everanimate_core.memory import build_memory
+from everanimate_core.everanimate.memory import build_memory
+from everanimate_core.everanimate.propagation import decode_chunk
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.propagation import decode_chunk
-from everanimate_core.toy.vae import ToyCodec, load_vae
-from everanimate_core.toy.world import World
+from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.toy.world.world import World
 
 JOIN = 4
 

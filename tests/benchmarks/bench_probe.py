@@ -19,19 +19,20 @@ from statistics import mean, stdev
 
 import torch
 
-from everanimate_core.flow import clean_estimate, draw_noise, interpolate, shifted
-from everanimate_core.memory import build_memory
-from everanimate_core.perturbation import RECIPES, apply, draw
+from everanimate_core.everanimate.drivers import Drivers
+from everanimate_core.everanimate.flow import clean_estimate, draw_noise, interpolate, shifted
+from everanimate_core.everanimate.memory import build_memory
+from everanimate_core.everanimate.perturbation import RECIPES, apply, draw
+from everanimate_core.everanimate.propagation import ChunkRequest, hand_over, request_chunk
+from everanimate_core.everanimate.restoration import restoration_weight
+from everanimate_core.everanimate.sampling import euler
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.propagation import ChunkRequest, Drivers, hand_over, request_chunk
-from everanimate_core.restoration import restoration_weight
-from everanimate_core.sampling import euler
-from everanimate_core.toy.ablation import lora_row
-from everanimate_core.toy.engine import STEPS, WorldFrames
-from everanimate_core.toy.films import GEOMETRY, STRIDE
-from everanimate_core.toy.scores import psnr
-from everanimate_core.toy.state import STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
-from everanimate_core.toy.world import World
+from everanimate_core.studies.ablation import lora_row
+from everanimate_core.toy.learning.films import STRIDE
+from everanimate_core.toy.learning.scores import psnr
+from everanimate_core.toy.network.engine import STEPS, WorldFrames
+from everanimate_core.toy.network.state import GEOMETRY, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.world.world import World
 
 SIGMAS = (0.9, 0.8, 0.7, 0.6, 0.5)
 SHIFT = 5.0

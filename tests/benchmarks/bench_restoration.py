@@ -15,13 +15,14 @@ from statistics import mean
 
 import torch
 
-from everanimate_core.context import METHOD
-from everanimate_core.memory import channel_drift
-from everanimate_core.restoration import OFF, Restoration
-from everanimate_core.toy.engine import load_toy, roll_out
-from everanimate_core.toy.films import GEOMETRY, STRIDE
-from everanimate_core.toy.scores import joint_region, psnr
-from everanimate_core.toy.world import World
+from everanimate_core.everanimate.context import METHOD
+from everanimate_core.everanimate.memory import channel_drift
+from everanimate_core.everanimate.restoration import OFF, Restoration
+from everanimate_core.toy.learning.films import STRIDE
+from everanimate_core.toy.learning.scores import joint_region, psnr
+from everanimate_core.toy.network.engine import load_toy, roll_out
+from everanimate_core.toy.network.state import GEOMETRY
+from everanimate_core.toy.world.world import World
 
 TINTED, FOLLOWING, CHANNEL = 2, 10, 0
 CHUNKS = TINTED + 1 + FOLLOWING

@@ -12,8 +12,8 @@ import cv2
 import torch
 from torch.nn.functional import interpolate
 
-from everanimate_core.toy.engine import load_toy, roll_out
-from everanimate_core.toy.world import World
+from everanimate_core.toy.network.engine import load_toy, roll_out
+from everanimate_core.toy.world.world import World
 
 FRAMES = (6, 14, 22, 30, 45, 60, 75, 90)
 SCALE, GAP = 2, 6

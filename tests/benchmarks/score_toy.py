@@ -11,9 +11,9 @@ from statistics import mean
 
 import torch
 
-from everanimate_core.toy.engine import load_toy
-from everanimate_core.toy.scores import first_chunk_psnr, joint_errors
-from everanimate_core.toy.train_vae import psnr
+from everanimate_core.toy.learning.scores import first_chunk_psnr, joint_errors
+from everanimate_core.toy.learning.train_vae import psnr
+from everanimate_core.toy.network.engine import load_toy
 
 
 def main():

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from everanimate_core.video_writer import VideoWriter
+from everanimate_core.media.writer import VideoWriter
 
 SIZE, FPS, FRAMES = 128, 25, 200
 CENTRE, SIDE = (129, 88), 104  # of the face in reference.jpg, in pixels

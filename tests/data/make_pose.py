@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from everanimate_core.video_writer import VideoWriter
+from everanimate_core.media.writer import VideoWriter
 
 WIDTH, HEIGHT, FPS, FRAMES = 256, 384, 25, 200
 # The 18 joints: 0 nose, 1 neck, 2-4 right arm, 5-7 left arm, 8-10 right leg, 11-13 left leg, 14-15 eyes, 16-17 ears.

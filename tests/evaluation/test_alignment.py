@@ -7,11 +7,11 @@ import torch
 
 from everanimate_core.evaluation.alignment import MAX_SHIFT, Shift, describe, find_repeats, find_shifts, signatures
 from everanimate_core.evaluation.evaluate import evaluate
-from everanimate_core.frames import TensorFrames
-from everanimate_core.toy.engine import load_toy, roll_out
-from everanimate_core.toy.world import World
-from everanimate_core.video import VideoFrames
-from everanimate_core.video_writer import VideoWriter
+from everanimate_core.media.frames import TensorFrames
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.media.writer import VideoWriter
+from everanimate_core.toy.network.engine import load_toy, roll_out
+from everanimate_core.toy.world.world import World
 
 FRAMES = 200
 DOUBLED, DROPPED = 50, 120

@@ -29,7 +29,7 @@ from everanimate_core.evaluation.frechet import FrechetDistance
 from everanimate_core.evaluation.identity import identity_distance, person_colours
 from everanimate_core.evaluation.lpips import Lpips
 from everanimate_core.evaluation.networks import Networks
-from everanimate_core.frames import TensorFrames
+from everanimate_core.media.frames import TensorFrames
 
 ROOT = Path(__file__).parents[2]
 COUNT = 4 * BLOCK + 5

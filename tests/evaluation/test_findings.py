@@ -10,8 +10,8 @@ from everanimate_core.evaluation.alignment import Shift
 from everanimate_core.evaluation.evaluate import evaluate
 from everanimate_core.evaluation.frame_metrics import colour_cast, to_lab
 from everanimate_core.evaluation.report import Findings
-from everanimate_core.frames import TensorFrames
-from everanimate_core.toy.world import World
+from everanimate_core.media.frames import TensorFrames
+from everanimate_core.toy.world.world import World
 
 FRAMES, START, JOIN = 160, 70, 96
 JOINS = [48, JOIN, 144]

@@ -9,9 +9,9 @@ from matplotlib.colors import same_color
 
 from everanimate_core.evaluation.evaluate import evaluate
 from everanimate_core.evaluation.plot import FLASH, JOIN, SEAM, TRUTH, plot, save_plot, to_image
-from everanimate_core.frames import TensorFrames
-from everanimate_core.toy.world import World
-from everanimate_core.video import VideoFrames
+from everanimate_core.media.frames import TensorFrames
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.toy.world.world import World
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_the_stock_loader_matches_no_layer_of_the_released_names(comfy, released
 
 def test_ours_equals_the_stock_loader_on_a_converted_file_before_and_after_alignment(comfy, released):
     name, _ = released
-    convert = comfy.module(PACK, "everanimate_core.lora").convert
+    convert = comfy.module(PACK, "everanimate_core.lora.files").convert
     loras = comfy.base / "models" / "loras"
     convert(loras / name, loras / "converted.safetensors", "comfyui")
     stock = {"lora_name": "converted.safetensors", "strength_model": 0.8}
@@ -92,7 +92,9 @@ def test_a_lora_on_other_layers_is_another(comfy, released, halves):
 def converted(comfy, name, layers, dtype=None):
     """The LoRA under other layer names and in another type: the name of its file."""
     loras = comfy.base / "models" / "loras"
-    comfy.module(PACK, "everanimate_core.lora").convert(loras / name, loras / f"as_{layers}.safetensors", layers, dtype)
+    comfy.module(PACK, "everanimate_core.lora.files").convert(
+        loras / name, loras / f"as_{layers}.safetensors", layers, dtype
+    )
     return f"as_{layers}.safetensors"
 
 
@@ -147,8 +149,8 @@ def test_a_lora_of_our_trainer_loads_in_ours_and_converted_in_the_stock_loader(c
     """From the training network to the host's toy: all 50 layers, and the same merged weights both ways."""
     from comfy import model_management
 
-    from everanimate_core.lora import convert, lora_from_tensors, save_lora
-    from everanimate_core.toy.dit import load_dit
+    from everanimate_core.lora.files import convert, lora_from_tensors, save_lora
+    from everanimate_core.toy.network.dit import load_dit
     from everanimate_core.training.network import Network
 
     with torch.inference_mode(False):

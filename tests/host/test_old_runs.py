@@ -49,7 +49,7 @@ def go_on(comfy, name, model=None, **changes):
 def test_what_0_1_0_knew_the_run_by_is_still_known(comfy):
     from comfy import samplers
 
-    old = comfy.module(PACK, "nodes.identity_0_1_0")
+    old = comfy.module(PACK, "nodes.fingerprint_0_1_0")
     sigmas = comfy.call("EverAnimateSigmas", steps=2)[0]
     text = comfy.conditioning()
     made_with = aligned(comfy), samplers.sampler_object("euler"), sigmas, 1.0, text, comfy.clip_vision()

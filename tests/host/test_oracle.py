@@ -71,16 +71,17 @@ def test_three_chunks_agree_across_backends(comfy, transformer, codec):
     backend = comfy.module(PACK, f"{core}.backends.diffusers_wan").DiffusersWan(
         transformer, codec, text, lambda image: clip
     )
-    propagation = comfy.module(PACK, f"{core}.propagation")
-    frames = comfy.module(PACK, f"{core}.frames").TensorFrames(moving_pattern(TOTAL))
-    memory = comfy.module(PACK, f"{core}.memory").build_memory(first_memory(comfy).references, codec)
-    sigmas = comfy.module(PACK, f"{core}.flow").sigma_schedule(2)
+    propagation = comfy.module(PACK, f"{core}.everanimate.propagation")
+    drivers = comfy.module(PACK, f"{core}.everanimate.drivers")
+    frames = comfy.module(PACK, f"{core}.media.frames").TensorFrames(moving_pattern(TOTAL))
+    memory = comfy.module(PACK, f"{core}.everanimate.memory").build_memory(first_memory(comfy).references, codec)
+    sigmas = comfy.module(PACK, f"{core}.everanimate.flow").sigma_schedule(2)
     results = propagation.animate(
         comfy.module(PACK, f"{core}.plan").ChunkPlan(TOTAL, 9, 4),
         memory,
         lambda request, seed: backend.sample_chunk(request, seed, sigmas=sigmas),
         codec,
-        propagation.Drivers(pose=frames),
+        drivers.Drivers(pose=frames),
         clip_source="reference",
     )
     to_network = comfy.module(PACK, "nodes.host").to_network

@@ -39,7 +39,7 @@ def packed_model(comfy):
 
 
 def network_digest(comfy, model):
-    return comfy.module(PACK, "nodes.identity").network_digest(model)
+    return comfy.module(PACK, "nodes.fingerprint").network_digest(model)
 
 
 def test_the_stand_in_lies_as_gguf_layers_do(packed_model):

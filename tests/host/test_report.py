@@ -7,8 +7,8 @@ import torch
 from graphs import plan
 
 from everanimate_core.evaluation.evaluate import evaluate
-from everanimate_core.frames import TensorFrames
-from everanimate_core.toy.world import World
+from everanimate_core.media.frames import TensorFrames
+from everanimate_core.toy.world.world import World
 
 FRAMES = 24
 

@@ -42,8 +42,8 @@ def second(comfy):
 def core(comfy):
     """The core's restoration and sampling."""
     return SimpleNamespace(
-        **vars(comfy.module(PACK, "everanimate_core.restoration")),
-        euler=comfy.module(PACK, "everanimate_core.sampling").euler,
+        **vars(comfy.module(PACK, "everanimate_core.everanimate.restoration")),
+        euler=comfy.module(PACK, "everanimate_core.everanimate.sampling").euler,
     )
 
 
@@ -377,15 +377,16 @@ def test_the_diffusers_backend_agrees(comfy):
     backend = core_module("backends.diffusers_wan").DiffusersWan(
         transformer, codec, comfy.conditioning()[0][0], lambda image: clip
     )
-    propagation, sigmas = core_module("propagation"), core_module("flow").sigma_schedule(2)
+    propagation, drivers = core_module("everanimate.propagation"), core_module("everanimate.drivers")
+    sigmas = core_module("everanimate.flow").sigma_schedule(2)
     results = propagation.animate(
         plan(comfy),
         first_memory(comfy),
         lambda request, seed: backend.sample_chunk(request, seed, sigmas=sigmas),
         codec,
-        propagation.Drivers(pose=core_module("frames").TensorFrames(half_pose())),
+        drivers.Drivers(pose=core_module("media.frames").TensorFrames(half_pose())),
         clip_source="reference",
-        restoration=core_module("restoration").Restoration(STRENGTH, "gaussian", "low_frequency"),
+        restoration=core_module("everanimate.restoration").Restoration(STRENGTH, "gaussian", "low_frequency"),
     )
     for result, ours in zip(results, kept_latents(comfy, "restored_here"), strict=True):
         assert relative_error(ours, result.latents) < 1e-4

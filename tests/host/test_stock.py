@@ -11,7 +11,7 @@ FRAMES, CARRIED = 9, 5
 
 @pytest.fixture
 def stock_policy(comfy):
-    policy = comfy.module(PACK, "everanimate_core.context").ContextPolicy
+    policy = comfy.module(PACK, "everanimate_core.everanimate.context").ContextPolicy
     return policy(carry="pixel", identity="reference", null="grey", motion_known=True)
 
 
@@ -22,13 +22,14 @@ def ours(comfy, policy, index, previous=None):
     core = "everanimate_core"
     host = comfy.module(PACK, "nodes.host")
     codec = host.HostCodec(comfy.load_vae())
-    memory = comfy.module(PACK, f"{core}.memory").build_memory(reference_image(), codec, identity_latents=1)
+    memory = comfy.module(PACK, f"{core}.everanimate.memory").build_memory(reference_image(), codec, identity_latents=1)
     if previous is not None:
         memory = replace(memory, last_frames=previous, motion=torch.zeros(1, 16, 1, SIZE // 8, SIZE // 8))
-    propagation = comfy.module(PACK, f"{core}.propagation")
-    pose = comfy.module(PACK, f"{core}.frames").TensorFrames(moving_pattern(TOTAL))
+    propagation = comfy.module(PACK, f"{core}.everanimate.propagation")
+    drivers = comfy.module(PACK, f"{core}.everanimate.drivers")
+    pose = comfy.module(PACK, f"{core}.media.frames").TensorFrames(moving_pattern(TOTAL))
     plan = comfy.module(PACK, f"{core}.plan").ChunkPlan(TOTAL, FRAMES, CARRIED)
-    request = propagation.request_chunk(plan, memory, index, propagation.Drivers(pose=pose), codec, policy=policy)
+    request = propagation.request_chunk(plan, memory, index, drivers.Drivers(pose=pose), codec, policy=policy)
     text = comfy.conditioning()
     return host.condition(text, text, request)[0][0][1], request
 
@@ -74,7 +75,7 @@ def test_continued_chunk(comfy, stock_policy):
 
 
 def test_the_method_differs_from_it(comfy, stock_policy):
-    method = comfy.module(PACK, "everanimate_core.context").METHOD
+    method = comfy.module(PACK, "everanimate_core.everanimate.context").METHOD
     own, _ = ours(comfy, method, 0)
     theirs, _ = stock(comfy)
     assert (own["concat_latent_image"] - theirs["concat_latent_image"]).abs().max() > 0.1

@@ -9,9 +9,9 @@ import torch
 from base_folder import PACK
 from safetensors.torch import load_file
 
-from everanimate_core import cli
-from everanimate_core.toy.vae import ToyCodec, load_vae
-from everanimate_core.toy.world import World
+from everanimate_core.cli import main as cli
+from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.toy.world.world import World
 
 FRAMES = 62
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"

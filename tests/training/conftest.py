@@ -3,14 +3,13 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from everanimate_core.cli.toy_training import ToyEntry, toy_parts
 
-from everanimate_core.fingerprint import weights_digest
-from everanimate_core.geometry import ChunkGeometry
-from everanimate_core.toy.state import MEMORY
-from everanimate_core.training.parts import toy_parts
+from everanimate_core.everanimate.geometry import ChunkGeometry
+from everanimate_core.runs.fingerprint import weights_digest
+from everanimate_core.toy.network.state import MEMORY
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.records import SetSettings
-from everanimate_core.training.sources import ToyEntry
 
 # F = 9, T = 3: first chunk 4..16, target 13..21.
 GEOMETRY = ChunkGeometry(frames=9)

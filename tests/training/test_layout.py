@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from everanimate_core.geometry import ChunkGeometry
+from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.training.layout import Layout
 
 

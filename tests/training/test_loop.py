@@ -5,17 +5,18 @@ import re
 import pytest
 import torch
 from accelerate import Accelerator
+from everanimate_core.lora.fit import apply_lora, check_coverage
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from everanimate_core.lora import apply_lora, check_coverage, convert, read_lora
-from everanimate_core.toy.state import read_state as read_toy
+from everanimate_core.lora.files import convert, read_lora
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.toy.network.state import read_state as read_toy
 from everanimate_core.training.loop import Pace, train
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.records import FilmSet
 from everanimate_core.training.samples import join, make_sample
-from everanimate_core.video import VideoFrames
 
 RECIPE = Recipe(2, seed=1, rank=4, batch=2, rate=1e-3)
 

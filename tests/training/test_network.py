@@ -7,9 +7,9 @@ import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from everanimate_core.backends.wan_alignment import encode_driving, predict_velocity
-from everanimate_core.lora import LoraError, lora_from_tensors, lora_state_dict
-from everanimate_core.perturbation import Perturbation
-from everanimate_core.restoration import TRAINING_SIGMAS
+from everanimate_core.everanimate.perturbation import Perturbation
+from everanimate_core.everanimate.restoration import TRAINING_SIGMAS
+from everanimate_core.lora.files import LoraError, lora_from_tensors, lora_state_dict
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.samples import Batch, assemble, choose, join, make_sample

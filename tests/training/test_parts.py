@@ -7,6 +7,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from everanimate_core.cli.toy_training import toy_parts
+from everanimate_core.lora.fit import check_coverage
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -14,15 +16,14 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from everanimate_core import cli
 from everanimate_core.backends.wan_checkpoint import load_transformer
 from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
-from everanimate_core.lora import check_coverage, read_lora
-from everanimate_core.toy.state import BASELINE, MEMORY
-from everanimate_core.training.parts import toy_parts
+from everanimate_core.cli import main as cli
+from everanimate_core.lora.files import read_lora
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.media.writer import VideoWriter
+from everanimate_core.toy.network.state import BASELINE, MEMORY
 from everanimate_core.training.records import FilmSet, as_frames
-from everanimate_core.video import VideoFrames
-from everanimate_core.video_writer import VideoWriter
 
 TEXT, IMAGE = 16, 16
 

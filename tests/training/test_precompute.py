@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import pytest
 import torch
+from everanimate_core.cli.toy_training import ToyEntry
 
-from everanimate_core.frames import fit_frames
+from everanimate_core.media.frames import fit_frames
+from everanimate_core.media.writer import VideoWriter
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.records import FilmSet, as_frames, as_pixels
-from everanimate_core.training.sources import ToyEntry, list_films
-from everanimate_core.video_writer import VideoWriter
+from everanimate_core.training.sources import list_films
 
 
 def write(path, frames):

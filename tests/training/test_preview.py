@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import torch
 
-from everanimate_core.flow import sigma_schedule
-from everanimate_core.sampling import euler
+from everanimate_core.everanimate.flow import sigma_schedule
+from everanimate_core.everanimate.sampling import euler
+from everanimate_core.media.reader import VideoFrames
 from everanimate_core.training.network import Network
 from everanimate_core.training.preview import sample_clip, write_clip
 from everanimate_core.training.recipe import generator
 from everanimate_core.training.samples import Choices, assemble
-from everanimate_core.video import VideoFrames
 
 CPU = torch.device("cpu")
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from everanimate_core.cli.toy_training import ToyEntry
 from safetensors.torch import save_file
 
-from everanimate_core.geometry import ChunkGeometry
-from everanimate_core.memory import encode_singly
+from everanimate_core.everanimate.geometry import ChunkGeometry
+from everanimate_core.everanimate.memory import encode_singly
 from everanimate_core.training.records import (
     FilmSet,
     SetSettings,
@@ -14,7 +15,6 @@ from everanimate_core.training.records import (
     read_stamp,
     write_record,
 )
-from everanimate_core.training.sources import ToyEntry
 
 
 def test_pixels_of_eight_bits_stay_as_they_are():

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from everanimate_core.cli.toy_training import ToyEntry
 
-from everanimate_core.context import chunk_context
-from everanimate_core.memory import build_memory, encode_singly
-from everanimate_core.perturbation import Clahe, Perturbation, apply
-from everanimate_core.restoration import TRAINING_SIGMAS
+from everanimate_core.everanimate.context import chunk_context
+from everanimate_core.everanimate.memory import build_memory, encode_singly
+from everanimate_core.everanimate.perturbation import Clahe, Perturbation, apply
+from everanimate_core.everanimate.restoration import TRAINING_SIGMAS
 from everanimate_core.training.augmentation import Affine, augment
 from everanimate_core.training.recipe import Recipe, generator
 from everanimate_core.training.records import FilmSet, as_frames, candidate_frames, write_record
 from everanimate_core.training.samples import Choices, assemble, choose, film_of, join, make_sample
-from everanimate_core.training.sources import ToyEntry
 
 DRAWS = 4000
 PLAIN = Choices(reference=2, carried=True, anchors=(0, 2, 3, 5), black_pose=False, level=400)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from everanimate_core.cli.toy_training import ToyEntry
 
-from everanimate_core.toy.world import World
-from everanimate_core.training.sources import Demands, ToyEntry, VideoEntry, list_films
-from everanimate_core.video_writer import VideoWriter
+from everanimate_core.media.writer import VideoWriter
+from everanimate_core.toy.world.world import World
+from everanimate_core.training.sources import Demands, VideoEntry, list_films
 
 DEMANDS = Demands(frames=5, fps=Fraction(25), width=32, height=16, fit="stretch")
 

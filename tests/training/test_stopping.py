@@ -8,15 +8,15 @@ import pytest
 import torch
 import windows_rules
 from accelerate import Accelerator
+from everanimate_core.cli.toy_training import ToyEntry
 from safetensors.torch import load_file, save_file
 
-from everanimate_core.lora import read_lora, save_lora
-from everanimate_core.run import RunFailed
+from everanimate_core.lora.files import read_lora, save_lora
+from everanimate_core.runs.run import RunFailed
 from everanimate_core.training.loop import Pace, train
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.records import FilmSet
-from everanimate_core.training.sources import ToyEntry
 
 RECIPE = Recipe(1, seed=1, rank=4, batch=2, rate=1e-3)
 NAN = float("nan")

@@ -1,0 +1,1 @@
+"""The `everanimate` command, one file a subcommand."""

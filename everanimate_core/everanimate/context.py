@@ -1,0 +1,156 @@
+"""The context that conditions one chunk (arXiv 2605.15042, Eq. 2-3).
+
+    y = [ N identity | M motion | T - M zeros ]        mask = [ 1 on the identity | 0 elsewhere, motion too ]
+
+along time, in the network's normalised latent space, where a null slot is exactly zero. The network's input is
+[16 noisy latents | 4 mask | 16 y] channels; pose and face drive the T chunk latents only, the anchors get nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
+from ..ports import Codec
+from .geometry import LATENT_CHANNELS, ChunkGeometry
+from .memory import ContextMemory
+
+
+@dataclass(frozen=True)
+class ContextPolicy:
+    """How a chunk is conditioned; the default is the method, the rest serves comparisons and ablations.
+
+    carry: what goes from chunk to chunk, `latent` (as sampled) or `pixel` (the last O decoded frames, encoded again,
+    as Wan-Animate does). identity: `fixed` (completed once from chunk 0), `reference` (the references only) or
+    `last_chunk` (taken again from every chunk). null: what unknown slots hold, `zeros` or encoded `grey` frames.
+    motion_known: whether the mask marks the carried slots as known.
+    """
+
+    carry: str = "latent"
+    identity: str = "fixed"
+    null: str = "zeros"
+    motion_known: bool = False
+
+    def __post_init__(self):
+        choices = {
+            "carry": ("latent", "pixel"),
+            "identity": ("fixed", "reference", "last_chunk"),
+            "null": ("zeros", "grey"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"ContextPolicy: {name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}."
+                )
+
+
+METHOD = ContextPolicy()
+
+
+@dataclass(frozen=True)
+class Context:
+    """y: [1, 16, N + T, h, w]; mask: [1, 4, N + T, h, w], 1 where y is known. Float32, normalised space."""
+
+    y: Tensor
+    mask: Tensor
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """The 36 channels [16 noisy latents x | 4 mask | 16 y] that the patch embedding reads."""
+        return torch.cat([x, self.mask.to(x), self.y.to(x)], dim=1)
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A chunk's part of a scene that stays, with a person to be replaced in it.
+
+    background: [F, H, W, 3] in 0..1. character: [F, H, W] in 0..1, 1 where the new person is to be drawn.
+    """
+
+    background: Tensor
+    character: Tensor
+
+
+def carried_slots(geometry: ChunkGeometry, memory: ContextMemory, policy: ContextPolicy) -> int:
+    """How many of the T slots hold what was carried over: 0 before the first chunk."""
+    if policy.carry == "pixel":
+        if memory.last_frames is None:
+            return 0
+        if memory.last_frames.shape[0] < geometry.overlap:
+            raise ValueError(
+                f"ContextPolicy: carry 'pixel' needs the last {geometry.overlap} frames in the memory (the policy of "
+                f"the chunk before); got {memory.last_frames.shape[0]}."
+            )
+        return latent_frames(geometry.overlap)
+    return 0 if memory.motion is None else geometry.motion
+
+
+def pack_mask(known: Tensor) -> Tensor:
+    """Fold a mask per frame [F, h, w] into 4 channels per latent frame [1, 4, T, h, w].
+
+    The causal VAE gives frame 0 a latent of its own: it fills rows 0 to 3, frame f >= 1 goes to row f + 3.
+    """
+    rows = torch.cat([known[:1].expand(TEMPORAL_FACTOR - 1, -1, -1), known])
+    return rows.unflatten(0, (-1, TEMPORAL_FACTOR)).movedim(1, 0)[None]
+
+
+def chunk_context(
+    geometry: ChunkGeometry,
+    memory: ContextMemory,
+    codec: Codec,
+    replacement: Replacement | None = None,
+    policy: ContextPolicy = METHOD,
+) -> Context:
+    """Build y and its mask for the next chunk (Eq. 2).
+
+    The codec is used only where pixels enter: a replacement's background, and the policies `pixel` and `grey`.
+    """
+    carried = carried_slots(geometry, memory, policy)
+    slots = _chunk_slots(geometry, memory, codec, replacement, policy, carried)
+    _, _, _, height, width = memory.identity.shape
+    if replacement is None:
+        known = torch.zeros(1, TEMPORAL_FACTOR, geometry.latents, height, width)
+    else:
+        character = interpolate(replacement.character[:, None], size=(height, width), mode="nearest")[:, 0]
+        known = pack_mask(1 - character)
+    known[:, :, :carried] = float(policy.motion_known)
+    anchors = torch.ones(1, TEMPORAL_FACTOR, memory.identity_count, height, width)
+    return Context(torch.cat([memory.identity, slots], dim=2), torch.cat([anchors, known], dim=2))
+
+
+def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tensor:
+    """The T slots of y behind the anchors: [1, 16, T, h, w]."""
+    clip = None
+    if replacement is not None:
+        clip = replacement.background.clone()
+    elif policy.null == "grey":
+        clip = torch.full((geometry.frames, memory.height, memory.width, 3), 0.5)
+
+    if clip is None:
+        slots = torch.zeros(1, LATENT_CHANNELS, geometry.latents, *memory.identity.shape[3:])
+        if carried and policy.carry == "pixel":
+            slots[:, :, :carried] = codec.encode(memory.last_frames[: pixel_frames(carried)])
+    else:
+        if carried and policy.carry == "pixel":
+            clip[: geometry.overlap] = memory.last_frames
+        slots = codec.encode(clip).clone()
+    if carried and policy.carry == "latent":
+        slots[:, :, :carried] = memory.motion
+    return slots
+
+
+def check_alignment(identity: int, latents: int, pose_latents: int) -> None:
+    """Raise ValueError unless N anchors and the pose's T latent frames make up the `latents` frames of the state."""
+    if identity + pose_latents != latents:
+        raise ValueError(
+            f"Align Model to Memory: identity latents + pose latents must equal the latent frames being sampled "
+            f"(4 + 20 = 24); got {identity} + {pose_latents} and {latents}."
+        )
+
+
+def prepend_null(vectors: Tensor, count: int, dim: int = 1) -> Tensor:
+    """Put `count` zero vectors in front along `dim`: the anchors' share of pose or face driving (Eq. 3)."""
+    shape = list(vectors.shape)
+    shape[dim] = count
+    return torch.cat([vectors.new_zeros(shape), vectors], dim=dim)

@@ -1,0 +1,64 @@
+"""The driving videos of an animation, and which of their frames each chunk sees."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..plan import ChunkPlan, continued_index, shown_at
+from ..ports import FrameSource
+
+# The motion encoder reads face crops of this size.
+FACE_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """What drives the animation. pose, background, mask: of the animation's size; face: 512 x 512 crops.
+
+    mask frames are white where the new person goes; background and mask come together. Videos whose rates are known go
+    by the time of the pose, whatever their own rate.
+    """
+
+    pose: FrameSource | None = None
+    face: FrameSource | None = None
+    background: FrameSource | None = None
+    mask: FrameSource | None = None
+
+    def check(self, plan: ChunkPlan) -> None:
+        """Raise ValueError, naming the input, where a driving video cannot serve the plan."""
+        if (self.background is None) != (self.mask is None):
+            got = "background_video" if self.mask is None else "character_mask"
+            raise ValueError(f"Condition Chunk: background_video and character_mask come together; got {got} alone.")
+        for name, source in (
+            ("pose_video", self.pose),
+            ("face_video", self.face),
+            ("background_video", self.background),
+            ("character_mask", self.mask),
+        ):
+            if source is not None:
+                plan.check_source(name, source.frame_count, self._needed(plan, source))
+
+    def source_indices(self, plan: ChunkPlan, index: int, source: FrameSource) -> list[int]:
+        """The F frames of a driving video, one of these, that chunk `index` sees.
+
+        Where the rates of the pose and of the video are known, they are paired by time: the video shows its frame of
+        the time at which the pose stands, also where the pose goes back or starts again. Else by number.
+        """
+        if not self._by_time(source):
+            return plan.source_indices(index, source.frame_count)
+        return [
+            continued_index(number, source.frame_count, plan.continuation)
+            for number in self._numbers(plan.source_indices(index, self.pose.frame_count), source)
+        ]
+
+    def _by_time(self, source: FrameSource) -> bool:
+        return self.pose is not None and source is not self.pose and None not in (self.pose.fps, source.fps)
+
+    def _numbers(self, pose_frames: Iterable[int], source: FrameSource) -> list[int]:
+        """The frame of `source` at the time of each of these frames of the pose, as if it had no end."""
+        return [shown_at(frame / self.pose.fps, source.fps) for frame in pose_frames]
+
+    def _needed(self, plan: ChunkPlan, source: FrameSource) -> int:
+        """Frames of `source` that the plan shows where nothing is continued."""
+        if not self._by_time(source):
+            return plan.total_frames
+        return 1 + self._numbers([min(plan.total_frames, self.pose.frame_count) - 1], source)[0]

@@ -1,0 +1,62 @@
+"""Chunk geometry: how frames, latent frames and the two memories fit together.
+
+The Wan 2.1 VAE is causal in time: the first frame has a latent frame of its own, every further four frames share one.
+A chunk of F = 4(T - 1) + 1 frames therefore has T latent frames. The network sees N identity (anchor) latents in front
+of them, N + T in all; the first M of the T are where the motion memory of the previous chunk is placed.
+"""
+
+from dataclasses import dataclass
+
+from ..plan import ChunkPlan, check_chunk, latent_frames
+
+LATENT_CHANNELS = 16
+SPATIAL_FACTOR = 8
+# The transformer's patches are 2x2 latents, so pixels come in blocks of 16.
+SIZE_MULTIPLE = 16
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError unless both sizes (pixels) are positive multiples of 16."""
+    if width < SIZE_MULTIPLE or height < SIZE_MULTIPLE or width % SIZE_MULTIPLE or height % SIZE_MULTIPLE:
+        raise ValueError(
+            f"Build Memory: width and height must be multiples of {SIZE_MULTIPLE} (832x480); got {width}x{height}."
+        )
+
+
+@dataclass(frozen=True)
+class ChunkGeometry:
+    """Sizes in time of one chunk; the defaults are those of the released LoRA.
+
+    frames: F, RGB frames of a chunk (4n + 1). identity: N, anchor latents in front. motion: M, latents carried over
+    from the chunk before, 1..T - 1. overlap: O, frames shared by two neighbouring chunks (the LoRA was trained on 4 M).
+    """
+
+    frames: int = 77
+    identity: int = 4
+    motion: int = 1
+    overlap: int = 4
+
+    def __post_init__(self):
+        check_chunk(self.frames, self.overlap)
+        if self.identity < 1:
+            raise ValueError(f"Build Memory: identity_latents must be at least 1 (4); got {self.identity}.")
+        if not 1 <= self.motion < self.latents:
+            raise ValueError(
+                f"Build Memory: motion_latents must be between 1 and {self.latents - 1} for chunks of {self.frames} "
+                f"frames (1); got {self.motion}."
+            )
+
+    @property
+    def latents(self) -> int:
+        """T, the latent frames of the chunk itself."""
+        return latent_frames(self.frames)
+
+    @property
+    def input_latents(self) -> int:
+        """N + T, the latent frames that the network sees and denoises."""
+        return self.identity + self.latents
+
+
+def chunk_geometry(plan: ChunkPlan, identity: int, motion: int) -> ChunkGeometry:
+    """Geometry of the plan's chunks for a memory of `identity` anchors and `motion` carried latents."""
+    return ChunkGeometry(plan.chunk_frames, identity, motion, plan.overlap)

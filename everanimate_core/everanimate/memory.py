@@ -1,0 +1,276 @@
+"""The context memory handed from chunk to chunk (Persistent Latent Propagation, arXiv 2605.15042, Eq. 1).
+
+Identity memory: N latents, each the encoding of one frame on its own, that say who is animated. They begin as the
+reference image and are completed once, from frames of the first chunk, so that other views of the person are kept too.
+Motion memory: the last M latents of the chunk before, as the sampler left them, never decoded and encoded again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import one_line, shown
+from ..files import part_file
+from ..json_files import Refuse, check_fields, parse_json
+from ..ports import Codec
+from ..tensor_files import all_finite, read_tensors
+from .geometry import LATENT_CHANNELS, SPATIAL_FACTOR, check_size
+
+KEYFRAMES = ("random", "uniform", "first", "pose")
+# Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
+POSE_MAP_SIZE = 32
+FILE_FORMAT = "everanimate-memory-1"
+
+
+@dataclass(frozen=True)
+class ContextMemory:
+    """What one chunk hands to the next; latents are float32 in the network's normalised space.
+
+    references: [R, H, W, 3] in 0..1, R = 0 when the memory was made from latents alone. reference_latents:
+    [1, 16, R, h, w]. identity: [1, 16, N, h, w]. frozen: the identity memory is complete. motion_count: M. motion:
+    [1, 16, M, h, w], None before the first chunk. last_frames: the end of the last decoded chunk, [n, H, W, 3], None
+    before the first chunk; n = 1 unless pixels are carried over. statistics: [2, 16], mean and spread of each channel
+    of the first chunk's own latents, None before it is there.
+    """
+
+    references: Tensor
+    reference_latents: Tensor
+    identity: Tensor
+    motion_count: int
+    frozen: bool
+    motion: Tensor | None = None
+    last_frames: Tensor | None = None
+    statistics: Tensor | None = None
+
+    @property
+    def identity_count(self) -> int:
+        """N, the number of anchors."""
+        return self.identity.shape[2]
+
+    @property
+    def width(self) -> int:
+        """Width of the animation in pixels."""
+        return self.identity.shape[4] * SPATIAL_FACTOR
+
+    @property
+    def height(self) -> int:
+        """Height of the animation in pixels."""
+        return self.identity.shape[3] * SPATIAL_FACTOR
+
+
+def filled(latents: Tensor, count: int) -> Tensor:
+    """Repeat the last of the latents [1, 16, R, h, w] until there are `count`."""
+    return torch.cat([latents, latents[:, :, -1:].expand(-1, -1, count - latents.shape[2], -1, -1)], dim=2)
+
+
+def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
+    """Encode each of the frames [R, H, W, 3] on its own: [1, 16, R, h, w] (Eq. 1)."""
+    return torch.cat([codec.encode(frame[None]) for frame in frames], dim=2)
+
+
+def check_motion(motion_latents: int) -> None:
+    """Raise ValueError unless at least one latent is carried over."""
+    if motion_latents < 1:
+        raise ValueError(f"Build Memory: motion_latents must be at least 1 (1); got {motion_latents}.")
+
+
+def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, motion_latents: int = 1) -> ContextMemory:
+    """The memory before the first chunk.
+
+    references: [R, H, W, 3] in 0..1, already of the animation's size, 1 <= R <= identity_latents. With R equal to
+    identity_latents they are the identity memory for good; with fewer, the last is repeated until the first chunk
+    completes it. Raises ValueError for no or too many references, for sizes that are not multiples of 16 and for
+    motion_latents below 1.
+    """
+    count = references.shape[0]
+    if not 1 <= count <= identity_latents:
+        raise ValueError(
+            f"Build Memory: reference_images must hold between 1 and identity_latents ({identity_latents}) images; "
+            f"got {count}."
+        )
+    check_size(references.shape[2], references.shape[1])
+    check_motion(motion_latents)
+    latents = encode_singly(references, codec)
+    identity = filled(latents, identity_latents)
+    return ContextMemory(references, latents, identity, motion_latents, frozen=count == identity_latents)
+
+
+def memory_from_latents(
+    identity: Tensor, motion: Tensor | None = None, references: Tensor | None = None, motion_latents: int = 1
+) -> ContextMemory:
+    """A memory whose identity latents [1, 16, N, h, w] are given and final.
+
+    motion: [1, 16, M, h, w] of the chunk before, None to start (then `motion_latents` says M). references: the images
+    [R, H, W, 3] that CLIP vision may look at. Raises ValueError when the shapes do not fit together.
+    """
+    for name, latents in (("identity", identity), ("motion", motion)):
+        if latents is not None and (latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS)):
+            raise ValueError(
+                f"Memory from Latents: {name} must be Wan latents of one video ([1, 16, frames, height/8, width/8]); "
+                f"got {list(latents.shape)}."
+            )
+        if latents is not None and not latents.shape[2]:
+            raise ValueError(f"Memory from Latents: {name} must have at least 1 latent frame; got 0.")
+    height, width = identity.shape[3] * SPATIAL_FACTOR, identity.shape[4] * SPATIAL_FACTOR
+    check_size(width, height)
+    check_motion(motion_latents)
+    if motion is not None and motion.shape[3:] != identity.shape[3:]:
+        raise ValueError(
+            f"Memory from Latents: motion must be of identity's size ({width}x{height} pixels); "
+            f"got {motion.shape[4] * SPATIAL_FACTOR}x{motion.shape[3] * SPATIAL_FACTOR}."
+        )
+    if references is None:
+        references = torch.zeros(0, height, width, 3)
+    elif references.shape[1:3] != (height, width):
+        raise ValueError(
+            f"Memory from Latents: reference_image must be of identity's size ({width}x{height}); "
+            f"got {references.shape[2]}x{references.shape[1]}."
+        )
+    elif references.shape[0] > identity.shape[2]:
+        raise ValueError(
+            f"Memory from Latents: reference_image must hold at most as many images as identity has latent frames "
+            f"({identity.shape[2]}); got {references.shape[0]}."
+        )
+    return ContextMemory(
+        references,
+        reference_latents=identity[:, :, identity.shape[2] - references.shape[0] :],
+        identity=identity,
+        motion_count=motion_latents if motion is None else motion.shape[2],
+        frozen=True,
+        motion=motion,
+    )
+
+
+def select_keyframes(
+    method: str, frames: int, count: int, generator: torch.Generator | None = None, pose: Tensor | None = None
+) -> list[int]:
+    """Choose up to `count` of frames 1..frames - 1 of the first chunk, sorted by time (frame 0 repeats the reference).
+
+    random (released): uniformly without replacement, by `generator`. uniform: the middles of equal spans. first: the
+    first ones. pose: those whose pose maps differ most, from frame 0 and from each other (farthest point), by
+    `pose` [frames, H, W, 3].
+    """
+    count = min(count, frames - 1)
+    if method == "random":
+        chosen = 1 + torch.randperm(frames - 1, generator=generator)[:count]
+        return sorted(chosen.tolist())
+    if method == "uniform":
+        return [1 + (2 * i + 1) * (frames - 1) // (2 * count) for i in range(count)]
+    if method == "first":
+        return list(range(1, count + 1))
+    check_keyframes(method, pose)
+    return farthest_poses(pose, count)
+
+
+def check_keyframes(method: str, pose: object) -> None:
+    """Raise ValueError unless `method` is one of KEYFRAMES, and `pose` is there for the one of that name."""
+    if method not in KEYFRAMES:
+        raise ValueError(f"Propagate Latents: keyframes must be one of {', '.join(KEYFRAMES)}; got {method!r}.")
+    if method == "pose" and pose is None:
+        raise ValueError("Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none.")
+
+
+def farthest_poses(pose: Tensor, count: int) -> list[int]:
+    """Farthest-point choice of `count` frames of pose [F, H, W, 3], starting away from frame 0; sorted."""
+    scale = POSE_MAP_SIZE / max(pose.shape[1:3])
+    size = [max(1, round(side * scale)) for side in pose.shape[1:3]]
+    maps = interpolate(pose.movedim(-1, 1), size=size, mode="area").flatten(1)
+    distances = torch.cdist(maps, maps, compute_mode="donot_use_mm_for_euclid_dist")
+    chosen = [0]
+    for _ in range(count):
+        nearest = distances[chosen].min(dim=0).values
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return sorted(chosen[1:])
+
+
+def retake_identity(memory: ContextMemory, frames: Tensor, keyframes: Sequence[int], codec: Codec) -> ContextMemory:
+    """Complete the identity memory with `keyframes` of the decoded chunk `frames` [F, H, W, 3]; frozen from then on.
+
+    identity = [keyframes in time order ..., references ...]: the reference comes last. Where the chunk has too few
+    frames, the last reference fills up.
+    """
+    taken = encode_singly(frames[list(keyframes)], codec)
+    identity = filled(torch.cat([taken, memory.reference_latents], dim=2), memory.identity_count)
+    return replace(memory, identity=identity, frozen=True)
+
+
+def channel_statistics(latents: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over time and space: [1, 16, T, h, w] -> [2, 16]."""
+    spread, mean = torch.std_mean(latents, dim=(0, 2, 3, 4), correction=0)
+    return torch.stack([mean, spread])
+
+
+def channel_drift(latents: Tensor, statistics: Tensor) -> float:
+    """How far the channel means of `latents` [1, 16, T, h, w] are from `statistics` [2, 16], in units of its spread."""
+    mean, spread = statistics
+    distance = (channel_statistics(latents)[0] - mean) / spread.clamp(min=1e-6)
+    return float(distance.square().mean().sqrt())
+
+
+def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
+    """Write the memory to a safetensors file, bit for bit; it appears whole or not at all."""
+    tensors = {name: value.contiguous() for name, value in vars(memory).items() if isinstance(value, Tensor)}
+    # Views of one storage (N repeats of the reference) must not be shared in the file.
+    tensors = {name: value.clone() for name, value in tensors.items()}
+    header = {"motion_count": memory.motion_count, "frozen": memory.frozen}
+    with part_file(path) as part:
+        save_file(tensors, part, metadata={"format": FILE_FORMAT, "memory": json.dumps(header)})
+
+
+def load_memory(path: str | PathLike) -> ContextMemory:
+    """Read a memory that save_memory wrote; ValueError when the file is something else, or was changed into it."""
+    rule, name = (
+        f"EverAnimate memory: the file must have been saved by this pack (format {FILE_FORMAT})",
+        one_line(path),
+    )
+
+    def refuse(got: object) -> ValueError:
+        return ValueError(f"{rule}; got {one_line(got)} in {name}.")
+
+    tensors, metadata = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {name}, {wrong}."))
+    if metadata.get("format") != FILE_FORMAT:
+        raise refuse(metadata.get("format"))
+    header = parse_json(metadata.get("memory", ""), refuse)
+    check_fields(header, {"motion_count": int, "frozen": bool}, refuse)
+    _check_tensors(tensors, header["motion_count"], refuse)
+    return ContextMemory(**tensors, **header)
+
+
+def _check_tensors(tensors: dict[str, Tensor], motion_count: int, refuse: Refuse) -> None:
+    """Raise what `refuse` makes unless a memory's tensors are those of ContextMemory, fit together and are finite."""
+    missing = [name for name in ("references", "reference_latents", "identity") if name not in tensors]
+    if missing or tensors["identity"].ndim != 5 or not tensors["references"].ndim:
+        raise refuse(f"no {(*missing, 'identity')[0]}")
+    anchors, height, width = tensors["identity"].shape[2:]
+    references = tensors["references"].shape[0]
+    if not 0 <= references <= anchors or not anchors or motion_count < 1:
+        raise refuse(f"{references} references, {anchors} identity latents, motion_count {motion_count}")
+    picture = (height * SPATIAL_FACTOR, width * SPATIAL_FACTOR, 3)
+    try:
+        check_size(picture[1], picture[0])
+    except ValueError as error:
+        raise refuse(f"pictures of {picture[1]}x{picture[0]}") from error
+    carried = tensors["last_frames"].shape[:1].numel() if "last_frames" in tensors else 0
+    shapes = {
+        "references": (references, *picture),
+        "reference_latents": (1, LATENT_CHANNELS, references, height, width),
+        "identity": (1, LATENT_CHANNELS, anchors, height, width),
+        "motion": (1, LATENT_CHANNELS, motion_count, height, width),
+        "last_frames": (max(1, carried), *picture),
+        "statistics": (2, LATENT_CHANNELS),
+    }
+    for name, tensor in tensors.items():
+        if name not in shapes:
+            raise refuse(f"the unknown {shown(name)}")
+        if tensor.shape != shapes[name] or tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise refuse(f"{name} {shown(list(tensor.shape))} of {kind} instead of {list(shapes[name])} of float32")
+        if not all_finite(tensor):
+            raise refuse(f"NaN or infinity in {name}")

@@ -1,0 +1,1 @@
+"""LoRA files: every naming in use, read, fitted, merged, saved."""

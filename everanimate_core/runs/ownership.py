@@ -1,0 +1,221 @@
+"""One owner at a time for something on disk: by a lock of the system, and where a volume has none, by a file.
+
+Network volumes (NFS, SMB, FUSE) may have no locks. There the owner writes its name into a file and renews it every
+20 seconds; a file that was not renewed for two minutes, by the clock of the volume itself, may be taken over. An owner
+that was paused meanwhile finds another name in the file before it changes anything, and stops.
+
+A lock of the system goes with the program that holds it, and nothing that was left behind has to be waited for. It is
+taken directly: the host brings some version of `filelock`, and these differ in just what matters here (links that are
+followed, a silent change to lock files that outlive a killed program).
+"""
+
+import errno
+import json
+import os
+import secrets
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+
+from ..files import part_file, probe, sync_file
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+HEARTBEAT, STALE = 20.0, 120.0
+_HELD_BY_ANOTHER = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
+# What volumes without locks say; the last two come from SMB.
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EIO}
+
+
+class Taken(Exception):
+    """Another program has it. `until` says what helps besides waiting for it, empty where nothing does."""
+
+    def __init__(self, who: str = "", until: str = ""):
+        super().__init__(who)
+        self.until = until
+
+
+class OwnershipLost(Exception):
+    """Another program took over from this one, which was paused for long."""
+
+
+class LinkedLock(Exception):
+    """The lock is a link or something else that is no plain file: who put it there may mean another file."""
+
+
+@contextmanager
+def owned(place: Path, heartbeat: float = HEARTBEAT, stale: float = STALE) -> Iterator[Callable[[], None]]:
+    """Own what `.NAME.lock` (or `.NAME.owner`), hidden beside `place`, stands for; gives the check of it.
+
+    The check raises OwnershipLost when another program took over; call it just before anything is changed. heartbeat,
+    stale: seconds between two signs of life, and without one until others may take over; the same for all programs.
+    Raises Taken when another program has it, LinkedLock, and OSError where no file can be made.
+    """
+    owner = _OwnerFile(place.with_name(f".{place.name}.owner"), heartbeat, stale)
+    with ExitStack() as held:
+        if held.enter_context(_system_lock(place.with_name(f".{place.name}.lock"))):
+            # The same volume may have no locks for another machine.
+            owner.refuse_living()
+            yield lambda: None
+        else:
+            held.enter_context(owner.held())
+            yield owner.check
+
+
+@contextmanager
+def _system_lock(path: Path) -> Iterator[bool]:
+    """Hold the system's lock on `path`; False where the volume has none."""
+    handle = _open_lock(path)
+    try:
+        locked = _locked(handle)
+        yield locked
+        if locked:
+            _unlock(handle)
+    finally:
+        os.close(handle)  # lets go of the lock, too
+
+
+def _locked(handle: int) -> bool:
+    """Lock an open file; False where the volume has no locks."""
+    try:
+        _lock(handle)
+    except OSError as error:
+        if error.errno in _HELD_BY_ANOTHER:
+            raise Taken from None
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError:
+        if path.is_symlink():
+            raise LinkedLock(path) from None
+        raise
+    # Where there is no O_NOFOLLOW, the link was followed, but nothing is ever written through it.
+    if path.is_symlink() or not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise LinkedLock(path)
+    return handle
+
+
+class _OwnerFile:
+    """Who owns it, in a file that is renewed. Its first bytes are the owner's id, the rest is for people."""
+
+    def __init__(self, path: Path, heartbeat: float, stale: float):
+        self.path, self.heartbeat, self.stale = path, heartbeat, stale
+        self.id = secrets.token_hex(16).encode()
+        self.ended = Event()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the owner, with a thread that renews the file."""
+        self.take()
+        thread = Thread(target=self.live, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.ended.set()
+            thread.join()
+            # Only what is certainly our own: after a pause it may be another's at any moment.
+            if time.monotonic() - self.renewed < self.stale / 2:
+                with suppress(OSError, OwnershipLost):
+                    self.check()
+                    self.path.unlink()
+
+    def take(self) -> None:
+        """Write our name into the file, which must not be there or be stale."""
+        self.renewed = time.monotonic()
+        try:
+            # "x": only one of two programs can make it, and never through a link.
+            with self.path.open("xb") as file:
+                file.write(self.content())
+        except FileExistsError:
+            self.refuse_living()
+            with part_file(self.path) as part:
+                part.write_bytes(self.content())
+            # Another program may be doing the same: the last name stays. What the one before has begun to change
+            # with its own name still there is done by then, too.
+            time.sleep(self.heartbeat / 10)
+            with suppress(OwnershipLost):
+                return self.check()
+            raise Taken(self.who(), self.until()) from None
+        sync_file(self.path)
+
+    def refuse_living(self) -> None:
+        """Raise Taken when there is an owner that was renewed not long ago."""
+        try:
+            # Opened: a network volume then asks for the time of change, which it otherwise remembers for a while.
+            with self.path.open("rb") as file:
+                renewed = os.fstat(file.fileno()).st_mtime
+        except FileNotFoundError:
+            return
+        if probe(self.path) - renewed < self.stale:
+            raise Taken(self.who(), self.until())
+
+    def live(self) -> None:
+        """Renew the file until the end, or until it is another's."""
+        while not self.ended.wait(self.heartbeat):
+            # OSError: the network may be back the next time; if not, whatever is written next fails.
+            with suppress(OSError):
+                with self.path.open("r+b") as file:
+                    if file.read(len(self.id)) != self.id:
+                        return
+                    file.seek(0)
+                    file.write(self.content())
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.renewed = time.monotonic()
+
+    def check(self) -> None:
+        """Raise OwnershipLost unless the file is there with our name."""
+        try:
+            with self.path.open("rb") as file:
+                found = file.read(len(self.id))
+        except FileNotFoundError:
+            found = b""
+        if found != self.id:
+            raise OwnershipLost
+
+    def content(self) -> bytes:
+        """Our id, and what people want to know."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        told = {"machine": socket.gethostname(), "process": os.getpid(), "time": now}
+        return self.id + b" " + json.dumps(told).encode() + b"\n"
+
+    def who(self) -> str:
+        """The owner, for a message."""
+        try:
+            with self.path.open("rb") as file:
+                told = json.loads(file.read(4096)[len(self.id) :])
+            return f"process {int(told['process'])} on {ascii(str(told['machine'])[:80])[1:-1]}"
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return "an owner that does not say its name"
+
+    def until(self) -> str:
+        """What helps when the owner was killed."""
+        return f"{self.stale:.0f} seconds after it was killed it may be taken over"

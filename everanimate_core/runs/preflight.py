@@ -1,0 +1,76 @@
+"""What can be known before the first chunk is sampled: that the result has its place, and the chunks theirs."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..everanimate.memory import ContextMemory
+from ..plan import ChunkPlan, latent_frames
+from .store import ANOTHER_NAME, RunError, RunFailed
+
+# Bits of a pixel in the written video: films that are hard to compress reach this at the quality of our segments.
+BITS_PER_PIXEL = 1
+_FLOAT32 = 4
+_OF_A_RUN = re.compile(r"manifest\.json|chunk_\d+\.safetensors|segment_\d+\.mp4")
+
+
+def check_places(folder: Path, path: Path, source: Any = None) -> None:
+    """Raise RunError when something else stands where the run's folder or its video `path` belongs.
+
+    A run named `b.mp4` makes the folder where a run named `b` puts its video. source: an input of the run.
+    """
+    if path.is_dir():
+        raise RunError(
+            f"Animate Long Video: no folder may stand where the finished video belongs ({ANOTHER_NAME}, or move the "
+            f"folder away); got the folder {path}."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            "Animate Long Video: no file may stand where the run's folder belongs (choose another run name or --run, "
+            f"or move the file away); got the file {folder}."
+        )
+    if _OF_A_RUN.fullmatch(path.name) and path.parent.resolve() == folder.resolve():
+        raise RunError(
+            f"Animate Long Video: the finished video must not replace a file of its run ({ANOTHER_NAME}); got {path}."
+        )
+    if isinstance(source, str | os.PathLike) and path.resolve() == Path(source).resolve():
+        raise RunError(
+            "Animate Long Video: the finished video must be another file than the pose video, which it would replace "
+            f"({ANOTHER_NAME}); got {path}."
+        )
+
+
+def needed_bytes(plan: ChunkPlan, memory: ContextMemory, finished: int) -> tuple[int, int]:
+    """What the run's folder and its finished video are going to take, when `finished` chunks are there.
+
+    Latents and memory are float32, their size is exact; of the videos it is an estimate, BITS_PER_PIXEL.
+    """
+    pixels = memory.width * memory.height
+    latents = memory.identity[:, :, :1].numel() * latent_frames(plan.chunk_frames)
+    learned = plan.chunk_count * pixels * 3 + memory.identity.numel()
+    share = max(0, plan.chunk_count - finished) / plan.chunk_count
+    video = plan.total_frames * pixels * BITS_PER_PIXEL // 8
+    return int(share * ((plan.chunk_count * latents + learned) * _FLOAT32 + video)), video
+
+
+def check_space(plan: ChunkPlan, memory: ContextMemory, finished: int, folder: Path, path: Path) -> None:
+    """Raise RunFailed when a disk has too little room for the chunks to come, or for the finished video."""
+    chunks, video = needed_bytes(plan, memory, finished)
+    needed: Mapping[Path, int] = {folder: chunks, path.parent: video}
+    if os.stat(folder).st_dev == os.stat(path.parent).st_dev:
+        needed = {folder: chunks + video}
+    for place, size in needed.items():
+        disk = shutil.disk_usage(place)
+        # Some network volumes do not say how large they are.
+        if disk.total and disk.free < size:
+            raise RunFailed(
+                f"Animate Long Video: the disk must have room for what the run still has to write, about "
+                f"{_amount(size)} (make room, or choose another place); got {_amount(disk.free)} free in {place}."
+            )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

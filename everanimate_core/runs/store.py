@@ -1,0 +1,275 @@
+"""A run on disk: a manifest, one safetensors file per chunk, one closed video segment per chunk.
+
+    <run>/manifest.json                what the run is made with, and a record of every finished chunk
+    <run>/chunk_0000.safetensors       its latents, and what the memory learned from it
+    <run>/segment_0000.mp4             its frames of the animation
+
+Every file appears whole or not at all, and is checked by its digest when it is used again. A chunk's key covers exactly
+what the chunk depends on and, through the key before it, the memory: what did not change is kept.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..everanimate.geometry import LATENT_CHANNELS
+from ..everanimate.memory import ContextMemory
+from ..files import clear_parts, part_file, probe, sync_folder
+from ..media.reader import VideoError, open_video
+from .fingerprint import digest, file_digest
+from .manifest import FIRST_FORMAT, ChunkRecord, Manifest, ManifestError
+from .ownership import LinkedLock, Taken, owned
+
+MANIFEST = "manifest.json"
+# Fields of the memory that a chunk can change; the motion memory is the end of its latents.
+MEMORY_FIELDS = ("identity", "statistics", "last_frames")
+# Ways on, in the words of the node's widgets and of the command line.
+ANOTHER_NAME = "choose another run name or --out"
+ANEW = "start anew with resume false or --no-resume"
+
+# Names that Windows gives to devices, with or without an ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-])?")
+
+
+class RunError(ValueError):
+    """A run that cannot be started, continued or read as asked."""
+
+
+class RunFailed(RuntimeError):
+    """A run that could not go on; what it finished is kept, and the message says where."""
+
+
+class DamagedChunk(RunError):
+    """The file of a finished chunk is gone, or is not what was written."""
+
+
+def run_folder(root: str | os.PathLike, name: str) -> Path:
+    """The folder of run `name` under root/everanimate; RunError for a name that could lead anywhere else."""
+    if not _PLAIN.fullmatch(name) or _DEVICES.fullmatch(name):
+        raise RunError(
+            "Animate Long Video: run_name must be a plain file name of letters, digits, spaces, dots, dashes and "
+            f"underscores (dance_01); got {name!r}."
+        )
+    root = Path(root).resolve()
+    folder = root / "everanimate" / name
+    # A link that someone put there may lead out.
+    for path in (folder, folder.with_name(f"{name}.mp4")):
+        if not path.resolve().is_relative_to(root):
+            raise RunError(
+                f"Animate Long Video: a run stays inside the output folder ({root}); got {path}, a link to elsewhere."
+            )
+    return folder
+
+
+class RunStore:
+    """The files of one run. `prepare` makes the folder, inside `locked`; what is written there comes after that."""
+
+    def __init__(self, folder: str | os.PathLike):
+        # Absolute: the lock lies beside it, whatever name it was given ("." has none).
+        self.folder = Path(os.path.abspath(folder))
+        self.prepared = False
+        self._check_owner = lambda: None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out for the time of a run; RunError when there is one, OSError when no folder can be made.
+
+        Where the volume has no locks and another program took over while this one was paused, everything that writes
+        raises OwnershipLost from then on.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Beside the folder, which may be set aside.
+            with owned(self.folder) as self._check_owner:
+                yield
+        except Taken as taken:
+            wait = f"wait: {taken.until}" if taken.until else "wait"
+            raise RunError(
+                f"Animate Long Video: a run is written by one program at a time ({ANOTHER_NAME}, or {wait}); got a "
+                f"second one for {self.folder}{f', held by {taken}' if taken.until else ''}."
+            ) from None
+        except LinkedLock as lock:
+            raise RunError(
+                f"Animate Long Video: a run's lock must be a file of its own (delete the link); got {lock}."
+            ) from None
+
+    def check_owner(self) -> None:
+        """Raise OwnershipLost when another program took over."""
+        self._check_owner()
+
+    def part(self, path: Path) -> AbstractContextManager[Path]:
+        """`files.part_file` for a file of this run: it gets its name only while the run is ours."""
+        return part_file(path, self._check_owner)
+
+    def prepare(self) -> None:
+        """Make the folder, and try whether files can be made in it."""
+        self.folder.mkdir(exist_ok=True)
+        self.prepared = True
+        probe(self.chunk_path(0))
+
+    def leave(self) -> None:
+        """Delete the folder if nothing was kept in it."""
+        with suppress(OSError):
+            self.folder.rmdir()
+            self.prepared = False
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the folder that was made is no longer there."""
+        return self.prepared and not self.folder.is_dir()
+
+    def clear(self, path: Path) -> None:
+        """Delete what killed programs left unfinished, here and of the finished video `path`; for the owner alone."""
+        clear_parts(self.folder)
+        clear_parts(path)
+        # From here on, names that 0.1.0 gave.
+        for pattern in (".manifest.json.part", ".chunk_*.safetensors.part", "segment_*.part.mp4"):
+            for found in list(self.folder.glob(pattern)):
+                found.unlink()
+        with suppress(RunError):
+            found, joined = self.read_manifest(), path.with_name(f"{path.stem}.part{path.suffix}")
+            # It may be the video of another run, or anybody's: one that was left unfinished cannot be opened.
+            if found and found.format == FIRST_FORMAT and joined.is_file() and not _opens(joined):
+                joined.unlink()
+
+    def chunk_path(self, index: int) -> Path:
+        """The file of chunk `index`'s latents."""
+        return self.folder / f"chunk_{index:04d}.safetensors"
+
+    def segment_path(self, index: int) -> Path:
+        """The video of chunk `index`."""
+        return self.folder / f"segment_{index:04d}.mp4"
+
+    def read_manifest(self) -> Manifest | None:
+        """The manifest, None when the run is new; RunError when it is damaged or was altered."""
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return None
+        try:
+            if not path.is_file():  # a pipe would be waited for
+                raise ManifestError("no file")
+            return Manifest.from_json(path.read_bytes())
+        except ManifestError as error:
+            raise RunError(
+                f"Animate Long Video: the run's {MANIFEST} must be as it was written (restore it, or {ANEW}: the "
+                f"old run is set aside, the chunks in {self.folder} are untouched); got {error}."
+            ) from None
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest."""
+        with self.part(self.folder / MANIFEST) as part:
+            part.write_bytes(manifest.to_json().encode())
+
+    def save_latents(self, index: int, key: str, latents: Tensor) -> None:
+        """Keep a chunk as soon as it is sampled, before anything is decoded."""
+        self._save(index, key, {"latents": latents})
+
+    def save_chunk(self, index: int, key: str, latents: Tensor, before: ContextMemory, after: ContextMemory) -> None:
+        """Keep a finished chunk: its latents [1, 16, T, h, w] and what the memory learned from it."""
+        learned = {
+            name: getattr(after, name) for name in MEMORY_FIELDS if getattr(after, name) is not getattr(before, name)
+        }
+        self._save(index, key, {"latents": latents, **learned})
+
+    def _save(self, index: int, key: str, tensors: Mapping[str, Tensor]) -> None:
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        metadata = {"key": key, "latents": digest(tensors["latents"])}
+        with self.part(self.chunk_path(index)) as part:
+            try:
+                save_file(tensors, part, metadata=metadata)
+            except SafetensorError as error:
+                # safetensors reports a full disk as an error of its own.
+                raise OSError(str(error)) from error
+
+    def sampled_latents(self, index: int, key: str) -> Tensor | None:
+        """The latents of a chunk that was sampled under `key` but not finished, None when there are none."""
+        path = self.chunk_path(index)
+        try:
+            if not path.is_file():
+                return None
+            with safe_open(path, framework="pt") as file:
+                latents = file.get_tensor("latents").clone()
+                return latents if file.metadata() == {"key": key, "latents": digest(latents)} else None
+        except SafetensorError:
+            return None
+
+    def load_chunk(self, index: int, record: ChunkRecord, before: ContextMemory) -> tuple[Tensor, ContextMemory] | None:
+        """A finished chunk's latents [1, 16, T, h, w] and the memory after it.
+
+        None where they hold NaN or infinity, as 0.1.0 kept them. Raises DamagedChunk when the file is not intact.
+        """
+        path = self.chunk_path(index)
+        tensors = self._finished(path, record, before)
+        if tensors is None:
+            way = f"{ANEW}: the old run is set aside"
+            if index:
+                way = f"make it and all after it again with from_chunk or --from-chunk {index}; what is before is kept"
+            raise DamagedChunk(
+                f"Animate Long Video: {path.name} must be as it was written ({way}); got "
+                f"{'an altered' if path.is_file() else 'no'} file."
+            )
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            return None
+        latents = tensors.pop("latents")
+        motion = latents[:, :, -before.motion_count :].clone()
+        return latents, replace(before, **tensors, motion=motion, frozen=before.frozen or "identity" in tensors)
+
+    def _finished(self, path: Path, record: ChunkRecord, before: ContextMemory) -> dict[str, Tensor] | None:
+        """What a finished chunk's file holds, None when that is not what was written."""
+        if not path.is_file() or file_digest(path) != record.latents:
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                # Copies: a view of the file would change with it when the chunk is made again.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError:
+            return None
+        shapes = {
+            "latents": (1, LATENT_CHANNELS, None, *before.identity.shape[3:]),
+            "identity": before.identity.shape,
+            "statistics": (2, LATENT_CHANNELS),
+            "last_frames": (None, before.height, before.width, 3),
+        }
+        fits = "latents" in tensors and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items())
+        return tensors if fits else None
+
+    def set_aside(self) -> None:
+        """Give the folder of an earlier run another name, so that a new one can start; nothing is deleted."""
+        if not self.folder.exists():
+            return
+        number = 1
+        # A lock without a folder: a run of that name is starting.
+        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists() or _has_lock(aside):
+            number += 1
+        self._check_owner()
+        self.folder.rename(aside)
+        sync_folder(aside.parent)
+
+
+def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
+    """Whether a tensor is float32 of a shape in which None stands for any size, though not for none."""
+    return (
+        shape is not None
+        and tensor.dtype == torch.float32
+        and tensor.ndim == len(shape)
+        and all(size == wanted if wanted else size for size, wanted in zip(tensor.shape, shape, strict=True))
+    )
+
+
+def _has_lock(folder: Path) -> bool:
+    return folder.with_name(f".{folder.name}.lock").exists()
+
+
+def _opens(video: Path) -> bool:
+    with suppress(VideoError), open_video(video):
+        return True
+    return False

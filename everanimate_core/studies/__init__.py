@@ -1,0 +1,1 @@
+"""What uses all of the rest: the demo, and the paper's ablation."""

@@ -1,0 +1,1 @@
+"""The toy's VAE and transformers, with their weights."""

@@ -1,0 +1,75 @@
+"""The toy's network as an engine, and a world animated by it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+
+from ...backends.diffusers_wan import DiffusersWan
+from ...everanimate.context import METHOD, ContextPolicy
+from ...everanimate.drivers import Drivers
+from ...everanimate.flow import sigma_schedule
+from ...everanimate.memory import build_memory
+from ...everanimate.propagation import ChunkResult, animate
+from ...everanimate.restoration import OFF, Restoration
+from ...plan import ChunkPlan
+from ...ports import FrameSource
+from ..world.world import World
+from .dit import load_dit
+from .state import GEOMETRY, MEMORY, TEXT_DIM
+from .vae import ToyCodec, load_vae
+
+# As good as 20 on the toy.
+STEPS = 4
+FPS = Fraction(25)
+NO_TEXT = torch.zeros(1, 1, TEXT_DIM)
+
+
+@dataclass(frozen=True)
+class WorldFrames:
+    """The first frames of a world as a frame source. read_frames: what of it, `World.pose` or `World.frames`."""
+
+    read_frames: Callable[[Sequence[int]], Tensor]
+    frame_count: int
+    fps: Fraction = FPS
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64, 3] in 0..1."""
+        return self.read_frames(indices)
+
+
+def engine(transformer: nn.Module, codec: ToyCodec) -> DiffusersWan:
+    """The transformer with all that it does not read left out: no text, no CLIP."""
+    return DiffusersWan(transformer, codec, NO_TEXT, image_encoder=None)
+
+
+def load_toy(
+    path: str | PathLike = MEMORY, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> DiffusersWan:
+    """The trained toy, its VAE on the CPU. dtype: of the transformer."""
+    return engine(load_dit(path, device=device, dtype=dtype), ToyCodec(load_vae()))
+
+
+def roll_out(
+    model: DiffusersWan,
+    world: World,
+    frames: int,
+    identity: int = GEOMETRY.identity,
+    policy: ContextPolicy = METHOD,
+    seed: int = 0,
+    pose: FrameSource | None = None,
+    restoration: Restoration = OFF,
+) -> Iterator[ChunkResult]:
+    """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one.
+
+    identity: N.
+    """
+    plan = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap)
+    memory = build_memory(world.reference()[None], model.codec, identity, GEOMETRY.motion)
+    sample = partial(model.sample_chunk, sigmas=sigma_schedule(STEPS))
+    drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
+    return animate(plan, memory, sample, model.codec, drivers, seed=seed, policy=policy, restoration=restoration)

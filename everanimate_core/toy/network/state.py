@@ -1,0 +1,61 @@
+"""The weights of the toy's transformer as files and hosts have them: original key names, without what is zero.
+
+Text does not reach the picture: each block has one learned vector in the place of its answer to the text. It is stored
+as `cross_attn.o.bias`, and with zeros for the other weights of the cross-attention that is exact for any text. The
+files leave the zeros out; `complete` puts them back.
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import one_line, shown
+from ...everanimate.geometry import ChunkGeometry
+from ...tensor_files import FLOATS, all_finite, read_tensors
+
+# What `--model` calls the embedded toy, and the network that it comes from, which LoRAs of its own are trained on.
+TOY, TOY_BASELINE = "toy", "toy-baseline"
+FOLDER = Path(__file__).parent / "weights"
+# The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
+MEMORY, BASELINE = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
+TOYS = {TOY: MEMORY, TOY_BASELINE: BASELINE}
+# LoRAs of the baseline, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
+# 2 was, and stage 2 with the exact target.
+LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
+    FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
+]
+# Chunks that the networks were trained on. N = 4 and M = 1 as released.
+GEOMETRY = ChunkGeometry(frames=33, identity=4, motion=1, overlap=4)
+DIM, HEADS, FFN, LAYERS, TEXT_DIM = 256, 2, 512, 5, 4096
+
+
+def read_state(path: str | PathLike = MEMORY) -> dict[str, Tensor]:
+    """All weights but those of CLIP and face, float32, under their original names.
+
+    Raises ValueError for a file that is no such thing, and for weights that are no finite numbers.
+    """
+    rule = "Toy: weights must be a .safetensors file of the toy's transformer (memory.safetensors)"
+    state, _ = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {one_line(path)}, {wrong}."))
+    for name, value in state.items():
+        if value.dtype not in FLOATS or not all_finite(value):
+            raise ValueError(f"{rule}; got {one_line(path)}, where {shown(name)} holds no finite numbers.")
+    return complete({name: value.float() for name, value in state.items()})
+
+
+def complete(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under their original names, with the zeros that make the text path whole."""
+    whole = {
+        "text_embedding.0.weight": torch.zeros(DIM, TEXT_DIM),
+        "text_embedding.0.bias": torch.zeros(DIM),
+        "text_embedding.2.weight": torch.zeros(DIM, DIM),
+        "text_embedding.2.bias": torch.zeros(DIM),
+    }
+    for block in range(LAYERS):
+        for name in "qkvo":
+            whole[f"blocks.{block}.cross_attn.{name}.weight"] = torch.zeros(DIM, DIM)
+            whole[f"blocks.{block}.cross_attn.{name}.bias"] = torch.zeros(DIM)
+        for name in ("cross_attn.norm_q.weight", "cross_attn.norm_k.weight", "norm3.weight", "norm3.bias"):
+            whole[f"blocks.{block}.{name}"] = torch.zeros(DIM)
+    return whole | state

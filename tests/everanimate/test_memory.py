@@ -1,0 +1,438 @@
+"""Identity and motion memory: what is in them, in which order, and that files keep them bit for bit."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from everanimate_core.everanimate.memory import (
+    KEYFRAMES,
+    ContextMemory,
+    build_memory,
+    channel_drift,
+    channel_statistics,
+    encode_singly,
+    filled,
+    load_memory,
+    memory_from_latents,
+    retake_identity,
+    save_memory,
+    select_keyframes,
+)
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(ValueError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+def same(one, other):
+    """Every field equal bit for bit, None where the other is None."""
+    for field in fields(ContextMemory):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, torch.Tensor):
+            if not (isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)):
+                return False
+        elif a != b or type(a) is not type(b):
+            return False
+    return True
+
+
+def grey_levels(*levels):
+    """Frames [n, 16, 32, 3], each of one brightness."""
+    return torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 16, 32, 3).contiguous()
+
+
+# --- identity memory -------------------------------------------------------------------------------------------------
+
+
+def test_one_reference_is_repeated_until_the_first_chunk(codec, pictures):
+    reference = pictures(1)
+    memory = build_memory(reference, codec)
+    alone = codec.encode(reference)
+    assert alone.shape == (1, 16, 1, 2, 4)
+    assert torch.equal(memory.reference_latents, alone)
+    assert torch.equal(memory.identity, torch.cat([alone] * 4, dim=2))
+    assert torch.equal(memory.references, reference)
+    assert memory.frozen is False
+    assert (memory.identity_count, memory.motion_count, memory.width, memory.height) == (4, 1, 32, 16)
+    assert memory.motion is memory.last_frames is memory.statistics is None
+
+
+def test_several_references_stand_in_order_and_the_last_is_repeated(codec, pictures):
+    references = pictures(2)
+    memory = build_memory(references, codec, motion_latents=2)
+    first, second = (codec.encode(references[i : i + 1]) for i in range(2))
+    assert torch.equal(memory.reference_latents, torch.cat([first, second], dim=2))
+    assert torch.equal(memory.identity, torch.cat([first, second, second, second], dim=2))
+    assert memory.frozen is False
+    assert memory.motion_count == 2
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_as_many_references_as_anchors_are_final(codec, pictures, count):
+    references = pictures(count)
+    memory = build_memory(references, codec, identity_latents=count)
+    assert torch.equal(memory.identity, torch.cat([codec.encode(frame[None]) for frame in references], dim=2))
+    assert torch.equal(memory.identity, memory.reference_latents)
+    assert memory.frozen is True
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_no_or_too_many_references_are_refused_before_any_encoding(pictures, count):
+    rule = "Build Memory: reference_images must hold between 1 and identity_latents (4) images"
+    assert refusal(build_memory, pictures(count), None) == f"{rule}; got {count}."
+
+
+def test_references_of_a_size_that_no_patch_fits_are_refused_before_any_encoding():
+    rule = "Build Memory: width and height must be multiples of 16 (832x480)"
+    assert refusal(build_memory, torch.zeros(1, 16, 40, 3), None) == f"{rule}; got 40x16."
+    assert refusal(build_memory, torch.zeros(1, 24, 32, 3), None) == f"{rule}; got 32x24."
+
+
+def test_frames_are_encoded_one_by_one_not_as_a_clip(codec, pictures):
+    frames = pictures(5)
+    latents = encode_singly(frames, codec)
+    assert latents.shape == (1, 16, 5, 2, 4)
+    for index in range(5):
+        assert torch.equal(latents[:, :, index : index + 1], codec.encode(frames[index : index + 1]))
+    clip = codec.encode(frames)
+    assert clip.shape[2] == 2
+    assert not torch.allclose(clip[:, :, 1], latents[:, :, 4], atol=1e-2)
+
+
+def test_filled_by_hand():
+    latents = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1, 1)
+    assert filled(latents, 4).flatten().tolist() == [1, 2, 2, 2]
+    assert filled(latents, 2).flatten().tolist() == [1, 2]
+
+
+def test_the_reference_comes_last_after_the_first_chunk(codec, pictures):
+    memory, chunk = build_memory(pictures(1), codec), pictures(9, seed=1)
+    later = retake_identity(memory, chunk, [2, 5, 7], codec)
+    expected = [codec.encode(chunk[i : i + 1]) for i in (2, 5, 7)] + [codec.encode(memory.references)]
+    assert torch.equal(later.identity, torch.cat(expected, dim=2))
+    assert later.frozen is True
+    assert same(replace(later, identity=memory.identity, frozen=False), memory)
+
+
+def test_several_references_come_last_in_their_order(codec, pictures):
+    memory, chunk = build_memory(pictures(2), codec), pictures(9, seed=1)
+    later = retake_identity(memory, chunk, [3, 8], codec)
+    expected = [chunk[3:4], chunk[8:9], memory.references[:1], memory.references[1:]]
+    assert torch.equal(later.identity, torch.cat([codec.encode(frame) for frame in expected], dim=2))
+
+
+def test_the_last_reference_fills_up_where_the_chunk_is_too_short(codec, pictures):
+    # Five frames offer four candidates; 8 anchors less 2 references want six.
+    memory, chunk = build_memory(pictures(2), codec, identity_latents=8), pictures(5, seed=1)
+    keyframes = select_keyframes("random", 5, 6, torch.Generator().manual_seed(0))
+    assert keyframes == [1, 2, 3, 4]
+    later = retake_identity(memory, chunk, keyframes, codec)
+    first, last = memory.reference_latents[:, :, :1], memory.reference_latents[:, :, 1:]
+    expected = torch.cat([encode_singly(chunk[1:], codec), first, last, last, last], dim=2)
+    assert torch.equal(later.identity, expected)
+
+
+# --- keyframe selectors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_keyframes_are_a_permutation_of_an_own_generator(seed):
+    chosen = select_keyframes("random", 77, 3, torch.Generator().manual_seed(seed))
+    order = torch.randperm(76, generator=torch.Generator().manual_seed(seed))
+    assert chosen == sorted(int(frame) + 1 for frame in order[:3])
+    assert len(set(chosen)) == 3
+    assert 1 <= chosen[0] <= chosen[-1] <= 76
+
+
+def test_random_keyframes_do_not_touch_the_global_generator():
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        first = select_keyframes("random", 77, 3, torch.Generator().manual_seed(1))
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(1)
+        assert select_keyframes("random", 77, 3, torch.Generator().manual_seed(1)) == first
+
+
+def test_random_keyframes_reach_every_frame_but_the_first():
+    seen = set()
+    for seed in range(60):
+        seen.update(select_keyframes("random", 9, 3, torch.Generator().manual_seed(seed)))
+    assert seen == set(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("frames", "count", "expected"),
+    [(9, 3, [2, 5, 7]), (9, 1, [5]), (9, 2, [3, 7]), (77, 3, [13, 39, 64]), (5, 4, [1, 2, 3, 4]), (9, 0, [])],
+)
+def test_uniform_keyframes_by_hand(frames, count, expected):
+    # Candidates 1..8 in 3 spans of 8/3: middles at 4/3, 4 and 20/3, that is the candidates 2, 5 and 7.
+    assert select_keyframes("uniform", frames, count) == expected
+
+
+def test_first_keyframes_by_hand():
+    assert select_keyframes("first", 9, 3) == [1, 2, 3]
+    assert select_keyframes("first", 77, 0) == []
+
+
+@pytest.mark.parametrize("method", KEYFRAMES)
+def test_every_selector_is_sorted_distinct_and_spares_frame_0(method, pictures):
+    for count in range(0, 12):
+        chosen = select_keyframes(method, 9, count, torch.Generator().manual_seed(count), pictures(9))
+        assert len(chosen) == min(count, 8)
+        assert chosen == sorted(set(chosen))
+        assert all(1 <= frame <= 8 for frame in chosen)
+
+
+def test_planted_poses_are_found():
+    pose = torch.zeros(9, 16, 32, 3)
+    pose[3, :, :16] = 1
+    pose[6, :, 16:] = 1
+    assert select_keyframes("pose", 9, 2, pose=pose) == [3, 6]
+    # Nothing else differs: what is left are ties, and the earliest is taken.
+    assert select_keyframes("pose", 9, 3, pose=pose) == [1, 3, 6]
+
+
+def test_poses_must_differ_from_each_other_not_only_from_frame_0():
+    # Frame 7 is far from frame 0 too, but close to frame 5.
+    pose = grey_levels(0.0, 0.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.9, 0.0)
+    assert select_keyframes("pose", 9, 2, pose=pose) == [2, 5]
+
+
+def test_equal_poses_give_the_lowest_frames():
+    assert select_keyframes("pose", 9, 3, pose=grey_levels(*[0.3] * 9)) == [1, 2, 3]
+    pose = grey_levels(0.0, 0.5, 0.0, 0.5, 0.0)
+    assert select_keyframes("pose", 5, 1, pose=pose) == [1]
+
+
+def test_pose_choice_against_plain_numpy(pictures):
+    pose = pictures(13, seed=3)  # 32 wide already: the maps are the frames
+    points = pose.flatten(1).double().numpy()
+    chosen = [0]
+    while len(chosen) < 6:
+        distance = [min(np.linalg.norm(point - points[other]) for other in chosen) for point in points]
+        chosen.append(max((i for i in range(13) if i not in chosen), key=lambda i: distance[i]))
+    assert select_keyframes("pose", 13, 5, pose=pose) == sorted(chosen[1:])
+
+
+def test_single_pixels_do_not_make_a_pose():
+    # 64 wide: pairs of pixels are averaged. Frame 1 inverts frame 0's checkerboard, frame 2 has one faint limb.
+    board = (torch.arange(32).view(-1, 1) + torch.arange(64)).remainder(2).float()
+    pose = torch.stack([board, 1 - board, board, board, board])[..., None].expand(-1, -1, -1, 3).clone()
+    pose[2, 8:16, 8:16] += 0.2
+    assert select_keyframes("pose", 5, 1, pose=pose) == [2]
+
+
+def test_selector_errors():
+    assert refusal(select_keyframes, "last", 9, 3) == (
+        "Propagate Latents: keyframes must be one of random, uniform, first, pose; got 'last'."
+    )
+    assert refusal(select_keyframes, "pose", 9, 3) == (
+        "Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none."
+    )
+
+
+# --- memories made from latents --------------------------------------------------------------------------------------
+
+
+def test_memory_from_identity_latents_alone(latents):
+    identity = latents(3)
+    memory = memory_from_latents(identity, motion_latents=2)
+    assert torch.equal(memory.identity, identity)
+    assert memory.frozen is True
+    assert (memory.identity_count, memory.motion_count, memory.width, memory.height) == (3, 2, 32, 16)
+    assert memory.motion is None
+    assert memory.references.shape == (0, 16, 32, 3)
+    assert memory.reference_latents.shape == (1, 16, 0, 2, 4)
+
+
+def test_memory_from_latents_counts_the_given_motion(latents):
+    motion = latents(2, seed=1)
+    memory = memory_from_latents(latents(4), motion, motion_latents=1)
+    assert torch.equal(memory.motion, motion)
+    assert memory.motion_count == 2
+
+
+def test_memory_from_latents_takes_the_last_anchors_for_the_references(latents, pictures):
+    identity, references = latents(4), pictures(2)
+    memory = memory_from_latents(identity, references=references)
+    assert torch.equal(memory.references, references)
+    assert torch.equal(memory.reference_latents, identity[:, :, 2:])
+
+
+@pytest.mark.parametrize("shape", [(16, 4, 2, 4), (2, 16, 4, 2, 4), (1, 4, 4, 2, 4), (1, 16, 2, 4)])
+def test_other_latents_are_refused(latents, shape):
+    rule = "must be Wan latents of one video ([1, 16, frames, height/8, width/8])"
+    other = torch.zeros(shape)
+    expected = f"Memory from Latents: identity {rule}; got {list(shape)}."
+    assert refusal(memory_from_latents, other) == expected
+    assert refusal(memory_from_latents, latents(4), other) == expected.replace("identity", "motion")
+
+
+def test_memory_from_latents_of_two_sizes_is_refused(latents):
+    rule = "Memory from Latents: motion must be of identity's size (32x16 pixels)"
+    assert refusal(memory_from_latents, latents(4), torch.zeros(1, 16, 1, 4, 2)) == f"{rule}; got 16x32."
+    rule = "Memory from Latents: reference_image must be of identity's size (32x16)"
+    expected = f"{rule}; got 16x32."
+    assert refusal(memory_from_latents, latents(4), references=torch.zeros(1, 32, 16, 3)) == expected
+
+
+def test_memory_from_latents_refuses_more_references_than_anchors(latents, pictures):
+    assert "got 3" in refusal(memory_from_latents, latents(2), references=pictures(3))
+
+
+# --- statistics and files --------------------------------------------------------------------------------------------
+
+
+def test_channel_statistics_by_hand():
+    latents = torch.zeros(1, 16, 1, 1, 4)
+    latents[0, 0] = torch.tensor([1.0, 3.0, 1.0, 3.0])  # mean 2, deviation 1 (of the population)
+    latents[0, 5] = 7
+    statistics = channel_statistics(latents)
+    assert statistics.shape == (2, 16)
+    assert statistics[:, 0].tolist() == [2, 1]
+    assert statistics[:, 5].tolist() == [7, 0]
+    assert statistics[:, 1].tolist() == [0, 0]
+
+
+def test_channel_statistics_against_numpy(latents):
+    chunk = latents(5) * torch.arange(1, 17).view(1, -1, 1, 1, 1) + 3
+    values = chunk[0].double().numpy().reshape(16, -1)
+    expected = np.stack([values.mean(axis=1), values.std(axis=1)])
+    np.testing.assert_allclose(channel_statistics(chunk).numpy(), expected, rtol=1e-5)
+
+
+def test_channel_drift_by_hand():
+    # Each channel is -1 or 1 (mean 0) times its number (its spread).
+    signs = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 1, 1, 4)
+    spread = torch.arange(1.0, 17.0).view(1, -1, 1, 1, 1)
+    chunk = signs * spread
+    statistics = channel_statistics(chunk)
+    assert channel_drift(chunk, statistics) == 0
+    assert channel_drift(3 * chunk, statistics) == 0  # means alone count
+    assert channel_drift(chunk - 2 * spread, statistics) == pytest.approx(2)
+    # Root of the mean square: one channel of 16 that is 8 spreads off counts sqrt(64 / 16).
+    chunk[:, 4] += 8 * 5
+    assert channel_drift(chunk, statistics) == pytest.approx(2)
+
+
+def test_a_memory_before_its_first_chunk_comes_back_from_its_file(codec, pictures, tmp_path):
+    memory = build_memory(pictures(2), codec, motion_latents=3)
+    save_memory(memory, tmp_path / "memory.safetensors")
+    assert same(load_memory(tmp_path / "memory.safetensors"), memory)
+
+
+def test_a_full_memory_comes_back_from_its_file(pictures, latents, tmp_path):
+    memory = ContextMemory(
+        references=pictures(1),
+        reference_latents=latents(1),
+        identity=latents(4, seed=1),
+        motion_count=2,
+        frozen=True,
+        motion=latents(2, seed=2),
+        last_frames=pictures(5, seed=1),
+        statistics=channel_statistics(latents(3)),
+    )
+    save_memory(memory, str(tmp_path / "memory.safetensors"))
+    loaded = load_memory(str(tmp_path / "memory.safetensors"))
+    assert same(loaded, memory)
+    assert loaded.frozen is True
+
+
+def test_a_memory_without_references_comes_back_from_its_file(latents, tmp_path):
+    memory = memory_from_latents(latents(4))
+    save_memory(memory, tmp_path / "memory.safetensors")
+    loaded = load_memory(tmp_path / "memory.safetensors")
+    assert same(loaded, memory)
+    assert loaded.references.shape == (0, 16, 32, 3)
+
+
+def test_views_of_one_storage_come_back_from_their_file(pictures, latents, tmp_path):
+    chunk, frames = latents(5), pictures(5)
+    memory = ContextMemory(
+        references=frames[:1],
+        reference_latents=chunk[:, :, :1],
+        identity=chunk[:, :, :1].expand(-1, -1, 4, -1, -1),
+        motion_count=1,
+        frozen=False,
+        motion=chunk[:, :, -1:],
+        last_frames=frames[:1],
+    )
+    save_memory(memory, tmp_path / "memory.safetensors")
+    assert same(load_memory(tmp_path / "memory.safetensors"), memory)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_files_of_others_are_refused(tmp_path, metadata):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(2)}, path, metadata=metadata)
+    message = refusal(load_memory, path)
+    assert message.startswith("EverAnimate memory: the file must have been saved by this pack (format everanimate-")
+    assert message.endswith(f"; got {(metadata or {}).get('format')} in {path}.")
+
+
+def test_files_that_are_no_safetensors_are_refused(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    assert str(path) in refusal(load_memory, path)
+
+
+@pytest.fixture
+def saved(pictures, latents, tmp_path):
+    """A function that writes a memory's file with other tensors or another header, and gives its path."""
+    memory = memory_from_latents(latents(4), latents(1), pictures(1))
+    save_memory(memory, tmp_path / "memory.safetensors")
+    right = load_file(tmp_path / "memory.safetensors")
+
+    def write(header='{"motion_count": 1, "frozen": true}', drop=None, **tensors):
+        path = tmp_path / "memory.safetensors"
+        state = {name: value for name, value in {**right, **tensors}.items() if name != drop}
+        save_file(state, path, metadata={"format": "everanimate-memory-1", "memory": header})
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("header", "got"),
+    [
+        ("", "no JSON ("),
+        ("[]", "a list instead of an object"),
+        ("{}", "no 'motion_count'"),
+        ('{"motion_count": "1", "frozen": true}', "'motion_count' '1', which is not a whole number"),
+        ('{"motion_count": 1, "frozen": 1}', "'frozen' 1, which is not true or false"),
+        ('{"motion_count": 1, "frozen": true, "identity": 1}', "the unknown 'identity'"),
+        ('{"motion_count": 0, "frozen": true}', "1 references, 4 identity latents, motion_count 0"),
+        ('{"motion_count": 2, "frozen": true}', "motion [1, 16, 1, 2, 4] of float32 instead of [1, 16, 2, 2, 4] of"),
+        ("[" * 100_000, "JSON of more than 100 levels"),
+    ],
+)
+def test_a_header_that_was_changed(saved, header, got):
+    assert f"; got {got}" in refusal(load_memory, saved(header))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "got"),
+    [
+        ({"drop": "identity"}, "no identity"),
+        ({"drop": "references"}, "no references"),
+        ({"identity": torch.zeros(16, 4, 2, 4)}, "no identity"),
+        ({"identity": torch.zeros(1, 16, 0, 2, 4)}, "1 references, 0 identity latents, motion_count 1"),
+        ({"identity": torch.zeros(1, 16, 4, 3, 4)}, "pictures of 32x24"),
+        ({"identity": torch.zeros(1, 8, 4, 2, 4)}, "identity [1, 8, 4, 2, 4] of float32 instead of [1, 16, 4, 2, 4]"),
+        ({"references": torch.zeros(1, 16, 16, 3)}, "references [1, 16, 16, 3] of float32 instead of [1, 16, 32, 3]"),
+        ({"references": torch.zeros(5, 16, 32, 3)}, "5 references, 4 identity latents"),
+        ({"last_frames": torch.zeros(0, 16, 32, 3)}, "last_frames [0, 16, 32, 3] of float32 instead of [1, 16, 32, 3]"),
+        ({"statistics": torch.zeros(2, 16).half()}, "statistics [2, 16] of float16 instead of [2, 16] of float32"),
+        ({"motion": torch.full((1, 16, 1, 2, 4), float("nan"))}, "NaN or infinity in motion"),
+        ({"statistics": torch.full((2, 16), float("inf"))}, "NaN or infinity in statistics"),
+        ({"we\nights": torch.zeros(1)}, r"the unknown 'we\nights'"),
+    ],
+)
+def test_tensors_that_were_changed(saved, tensors, got):
+    assert f"; got {got}" in refusal(load_memory, saved(**tensors))

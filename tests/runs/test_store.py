@@ -1,0 +1,330 @@
+"""The files of a run: names that stay inside, files that are whole or not there, and what is refused."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import everanimate_core
+from everanimate_core.everanimate.memory import build_memory
+from everanimate_core.runs.fingerprint import file_digest
+from everanimate_core.runs.store import ChunkRecord, Manifest, RunError, RunStore, run_folder
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "dance")
+
+
+def refusal(call, *args):
+    with pytest.raises(RunError) as caught:
+        call(*args)
+    return str(caught.value)
+
+
+def record(**changes):
+    fields = {
+        "key": KEY,
+        "latents": "a",
+        "segment": "b",
+        "start": 0,
+        "stop": 9,
+        "frames": "c",
+        "noise_seed": 2**64 - 1,
+        "seconds": 1.25,
+        "drift": 0.1,
+    }
+    return ChunkRecord(**(fields | changes))
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dance", "dance 01", "a", "_x", "2026-01-31", "v1.2", "Con-cert", "x" * 100])
+def test_a_run_lies_in_the_output_folder(tmp_path, name):
+    assert run_folder(tmp_path, name) == tmp_path / "everanimate" / name
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", " ", ".", "..", "...", "../x", "..\\x", "/x", "/etc/x", "a/b", "a\\b", "C:\\x", "C:x", "a:b"],
+        *["\\\\host\\x", "x.", "x ", " x", ".x", "-x", "x\n", "x\0", "x\ty", "a*b", "a?b", 'a"b', "a|b", "a<b"],
+        *["~", "~root", "ä", "x" * 101],
+        *["CON", "con", "nul.txt", "NUL", "aux.tar.gz", "prn", "COM1", "lpt9.mp4", "con .txt"],
+    ],
+)  # fmt: skip
+def test_names_that_could_lead_elsewhere_are_refused(tmp_path, name):
+    assert refusal(run_folder, tmp_path, name) == (
+        "Animate Long Video: run_name must be a plain file name of letters, digits, spaces, dots, dashes and "
+        f"underscores (dance_01); got {name!r}."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", ["everanimate", "everanimate/dance", "everanimate/dance.mp4"])
+@pytest.mark.parametrize("there", [True, False])
+def test_links_that_lead_outside_are_refused(tmp_path, link, there):
+    outside, root = tmp_path / "outside", tmp_path / "output"
+    if there:
+        outside.mkdir()
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(outside)
+    message = refusal(run_folder, root, "dance")
+    assert message.startswith(f"Animate Long Video: a run stays inside the output folder ({root}); got {root}")
+    assert message.endswith("a link to elsewhere.")
+    assert "dance" in message
+
+
+def test_links_that_stay_inside_are_followed(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "everanimate").symlink_to(tmp_path / "disk")
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert run_folder(tmp_path, "dance") == tmp_path / "everanimate" / "dance"
+    assert run_folder(tmp_path / "link", "dance") == tmp_path / "everanimate" / "dance"
+
+
+# --- the manifest ----------------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_comes_back_as_it_was(store):
+    store.prepare()
+    assert store.read_manifest() is None
+    settings = {"network": "é", "sigmas": [1.0, 1 / 3, 0.0], "none": None, "yes": True, "fps": "24000/1001"}
+    manifest = Manifest(settings, {"0": 1, "10": 3, "9": 2}, (record(), record(drift=None)))
+    store.write_manifest(manifest)
+    assert store.read_manifest() == manifest
+    assert store.read_manifest().seed == 3
+    assert json.loads((store.folder / "manifest.json").read_text())["format"] == "everanimate-run-2"
+
+
+def altered(text, **changes):
+    content = json.loads(text)
+    content.update(changes)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda text: text.replace('"noise_seed": 18446744073709551615', '"noise_seed": 0'),
+        lambda text: text.replace('"network": "tiny"', '"network": "other"'),
+        lambda text: text.replace('"0": 5', '"0": 6'),
+        lambda text: altered(text, format="everanimate-run-1"),
+        lambda text: altered(text, digest="0" * 32),
+        lambda text: altered(text, run={}),
+        lambda text: text[:-1],
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "null",
+        lambda text: '"run"',
+        lambda text: "{}",
+    ],
+)
+def test_an_altered_manifest_is_refused(store, alter):
+    store.prepare()
+    store.write_manifest(Manifest({"network": "tiny"}, {"0": 5}, (record(),)))
+    path = store.folder / "manifest.json"
+    text = path.read_text()
+    assert alter(text) != text
+    path.write_text(alter(text))
+    assert refusal(store.read_manifest) == (
+        "Animate Long Video: the run's manifest.json must be as it was written (restore it, or start anew with resume "
+        f"false or --no-resume: the old run is set aside, the chunks in {store.folder} are untouched); got an altered "
+        "one."
+    )
+    assert path.read_text() == alter(text)
+
+
+def test_a_manifest_that_is_no_text_is_refused(store):
+    store.folder.mkdir()
+    (store.folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    assert "got an altered one" in refusal(store.read_manifest)
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_sampled_is_found_under_its_key(store, latents):
+    store.prepare()
+    assert store.sampled_latents(3, KEY) is None
+    chunk = latents(7)[:, :, 4:]
+    store.save_latents(3, KEY, chunk)
+    assert torch.equal(store.sampled_latents(3, KEY), chunk)
+    assert store.sampled_latents(3, KEY[::-1]) is None
+    assert store.sampled_latents(2, KEY) is None
+
+
+def test_no_altered_byte_gets_through(store, latents):
+    store.folder.mkdir()
+    store.save_latents(0, KEY, latents(1))
+    path = store.chunk_path(0)
+    whole = path.read_bytes()
+    for offset in range(len(whole)):
+        for bit in (1, 4, 32):
+            content = bytearray(whole)
+            content[offset] ^= bit
+            path.write_bytes(content)
+            found = store.sampled_latents(0, KEY)
+            # Only blanks in the header can differ without changing what is read.
+            assert found is None or torch.equal(found, latents(1)), (offset, bit)
+    for length in (0, 4, 8, 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert store.sampled_latents(0, KEY) is None
+
+
+@pytest.fixture
+def memories(codec, pictures, latents):
+    """The memory before the first chunk, after it, and after the second."""
+    before = build_memory(pictures(1), codec)
+    first, second = latents(3, seed=1), latents(3, seed=2)
+    after = replace(
+        before,
+        identity=latents(4, seed=3),
+        frozen=True,
+        statistics=torch.rand(2, 16),
+        last_frames=pictures(1, seed=4).transpose(1, 2).contiguous().transpose(1, 2),
+        motion=first[:, :, 2:].clone(),
+    )
+    return (
+        before,
+        first,
+        after,
+        second,
+        replace(after, motion=second[:, :, 2:].clone(), last_frames=pictures(1, seed=5)),
+    )
+
+
+def same(one, other):
+    pairs = [(value, getattr(other, name)) for name, value in vars(one).items()]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def written(store, index):
+    return record(latents=file_digest(store.chunk_path(index)))
+
+
+def test_a_chunk_comes_back_with_its_memory(store, memories):
+    store.prepare()
+    before, first, after, second, last = memories
+    store.save_chunk(0, KEY, first, before, after)
+    store.save_chunk(1, KEY, second, after, last)
+    found, memory = store.load_chunk(0, written(store, 0), before)
+    assert torch.equal(found, first)
+    assert same(memory, after)
+    found, memory = store.load_chunk(1, written(store, 1), memory)
+    assert torch.equal(found, second)
+    assert same(memory, last)
+    # A finished chunk is one that was sampled, too.
+    assert torch.equal(store.sampled_latents(0, KEY), first)
+
+
+def test_what_was_read_does_not_change_with_the_file(store, memories):
+    store.prepare()
+    before, first, after, *_ = memories
+    store.save_chunk(0, KEY, first, before, after)
+    found, memory = store.load_chunk(0, written(store, 0), before)
+    sampled = store.sampled_latents(0, KEY)
+    path = store.chunk_path(0)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(found, first)
+    assert torch.equal(sampled, first)
+    assert same(memory, after)
+
+
+@pytest.mark.parametrize(("damage", "got"), [("cut", "an altered"), ("gone", "no")])
+def test_a_damaged_chunk_is_refused(store, memories, damage, got):
+    store.prepare()
+    before, first, after, *_ = memories
+    store.save_chunk(12, KEY, first, before, after)
+    chunk = written(store, 12)
+    path = store.chunk_path(12)
+    path.write_bytes(path.read_bytes()[:-1])
+    if damage == "gone":
+        path.unlink()
+    assert refusal(store.load_chunk, 12, chunk, before) == (
+        "Animate Long Video: chunk_0012.safetensors must be as it was written (make it and all after it "
+        f"again with from_chunk or --from-chunk 12; what is before is kept); got {got} file."
+    )
+
+
+# --- one writer ------------------------------------------------------------------------------------------------------
+
+
+def test_one_writer_at_a_time(tmp_path, monkeypatch):
+    folder = tmp_path / "deep" / "down" / "dance"
+    store = RunStore(folder)
+    with store.locked():
+        assert not folder.exists()
+        monkeypatch.chdir(folder.parent)
+        for other in (RunStore(folder), RunStore("dance"), RunStore("./x/../dance"), store):
+            assert refusal(other.locked().__enter__) == (
+                "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
+                f"wait); got a second one for {folder}."
+            )
+        with RunStore(folder.with_name("other")).locked():
+            pass
+    with pytest.raises(KeyboardInterrupt), store.locked():
+        raise KeyboardInterrupt
+    with store.locked():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_writer_keeps_nobody_out(store):
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with store.locked():
+            os.write(told, b"x")
+            signal.pause()
+    os.read(ready, 1)
+    assert "one program at a time" in refusal(store.locked().__enter__)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with store.locked():
+        pass
+
+
+def test_a_run_in_the_current_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "dance"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    store = RunStore(".")
+    with store.locked():
+        store.prepare()
+        store.write_manifest(Manifest({}, {"0": 0}))
+    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+
+
+def test_old_runs_are_set_aside_under_new_names(store):
+    store.set_aside()
+    assert not store.folder.exists()
+    for content in ("first", "second", "third"):
+        store.folder.mkdir()
+        (store.folder / "file").write_text(content)
+        store.set_aside()
+        assert not store.folder.exists()
+    aside = [store.folder.with_name(f"dance.{number}") / "file" for number in (1, 2, 3)]
+    assert [path.read_text() for path in aside] == ["first", "second", "third"]
+
+
+def test_the_manifest_names_the_versions_that_made_it(tmp_path):
+    store = RunStore(tmp_path / "run")
+    store.prepare()
+    store.write_manifest(Manifest({}, {"0": 0}))
+    content = json.loads((store.folder / "manifest.json").read_text())
+    assert content["versions"] == {"everanimate": everanimate_core.__version__, "torch": torch.__version__}
+
+
+def test_the_version_is_the_packages():
+    pyproject = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    assert f'version = "{everanimate_core.__version__}"' in pyproject

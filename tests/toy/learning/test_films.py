@@ -1,0 +1,69 @@
+"""The material of the toy network: every latent is the encoding of the frames that it should be."""
+
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from everanimate_core.toy.learning import films
+from everanimate_core.toy.learning.films import FIRST_SEED, STARTS, STRIDE, make_film, read_shards, write_shard
+from everanimate_core.toy.network.state import GEOMETRY
+from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.toy.world.world import World
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return ToyCodec(load_vae())
+
+
+@pytest.fixture(scope="module")
+def film(codec):
+    return make_film(7, codec)
+
+
+def test_two_chunks_of_one_world(film, codec):
+    start, world = Random("film 7").randrange(STARTS), World(FIRST_SEED + 7)
+    assert STRIDE == 29
+    for chunk, first in enumerate((start, start + STRIDE)):
+        seen = range(first, first + 33)
+        assert torch.allclose(film["chunks"][chunk], codec.encode(world.frames(seen))[0], atol=1e-5)
+        assert torch.allclose(film["poses"][chunk], codec.encode(world.pose(seen))[0], atol=1e-5)
+    assert torch.allclose(film["reference"], codec.encode(world.reference()[None])[0], atol=1e-5)
+
+
+def test_the_carried_frames_and_grey(film, codec):
+    start = Random("film 7").randrange(STARTS)
+    shared = World(FIRST_SEED + 7).frames(range(start + 29, start + 33))
+    clip = torch.cat([shared, torch.full((29, 64, 64, 3), 0.5)])
+    assert torch.allclose(film["carried"], codec.encode(clip)[0], atol=1e-5)
+    # The first of them is the first frame of the second chunk.
+    assert torch.allclose(film["carried"][:, 0], film["chunks"][1][:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_single_frames_are_near_or_from_the_beginning(number, codec):
+    chance = Random(f"film {number}")
+    start, near = chance.randrange(STARTS), chance.random() < 0.5
+    chosen = sorted(chance.sample(range(1, 33), 6))
+    world = World(FIRST_SEED + number)
+    frames = world.frames([start + index if near else index for index in chosen])
+    singles = torch.cat([codec.encode(frame[None])[0] for frame in frames], dim=1)
+    assert torch.allclose(make_film(number, codec)["singles"], singles, atol=1e-5)
+
+
+def test_shards(tmp_path, codec, monkeypatch):
+    monkeypatch.setattr(films, "SHARD", 2)
+    write_shard(tmp_path, 0, codec)
+    write_shard(tmp_path, 1, codec)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["films-0000.safetensors", "films-0001.safetensors"]
+    stored = load_file(tmp_path / "films-0001.safetensors")
+    assert stored["chunks"].dtype == torch.float16
+    assert torch.equal(stored["chunks"][1], make_film(3, codec)["chunks"].half())
+    before = (tmp_path / "films-0000.safetensors").stat().st_mtime_ns
+    write_shard(tmp_path, 0, codec)
+    assert (tmp_path / "films-0000.safetensors").stat().st_mtime_ns == before
+    whole = read_shards(tmp_path, 2)
+    assert whole["singles"].shape == (4, 16, GEOMETRY.identity + 2, 8, 8)
+    assert torch.equal(whole["chunks"][2:], stored["chunks"])

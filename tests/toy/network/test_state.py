@@ -1,0 +1,55 @@
+"""The weight files: what they leave out, and how large they are."""
+
+import json
+
+import pytest
+import torch
+from everanimate_core.lora.fit import check_coverage
+from safetensors.torch import load_file
+
+from everanimate_core.cli import main as cli
+from everanimate_core.lora.files import read_lora
+from everanimate_core.runs.fingerprint import weights_digest
+from everanimate_core.toy.network.dit import load_dit
+from everanimate_core.toy.network.state import BASELINE, FOLDER, LAYERS, LORAS, MEMORY, TEXT_DIM, complete, read_state
+
+
+@pytest.mark.parametrize("path", [BASELINE, MEMORY])
+def test_files_hold_half_precision_and_no_zeros(path):
+    stored = load_file(path)
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    assert all(value.any() for value in stored.values())
+    assert len(stored) == 13 + 16 * LAYERS
+
+
+def test_all_weights_together_are_small():
+    assert sum(path.stat().st_size for path in set(FOLDER.iterdir()) - set(LORAS)) < 24e6
+    assert sum(path.stat().st_size for path in LORAS) < 8e6
+
+
+@pytest.mark.parametrize("path", LORAS, ids=lambda path: path.stem)
+def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
+    lora, network = read_lora(path), load_dit(BASELINE)
+    assert check_coverage(lora, read_state(BASELINE)).matched == 10 * LAYERS
+    assert lora.metadata["network"] == weights_digest(network.state_dict().items())
+    *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
+    options = cli.parser().parse_args(train.split()[1:])
+    for name in ("stage", "seed", "rank", "batch", "rate", "schedule", "perturbation"):
+        assert lora.metadata[name] == str(getattr(options, name)), name
+    assert int(lora.metadata["step"]) == options.steps
+    assert convert.split()[4:] == [path.name, "--format", "released", "--dtype", "float16"]
+
+
+def test_what_was_left_out_comes_back_as_zeros():
+    stored, whole = load_file(MEMORY), read_state()
+    added = set(whole) - set(stored)
+    assert all(not whole[name].any() for name in added)
+    assert all(torch.equal(whole[name], stored[name].float()) for name in stored)
+    # Of every block: q, k, v of the cross-attention with biases, o's weight, three norms of which one has a bias.
+    assert len(added) == 4 + LAYERS * (6 + 1 + 4)
+    assert whole["text_embedding.0.weight"].shape[1] == TEXT_DIM
+
+
+def test_stored_weights_win_over_zeros():
+    bias = torch.ones(256)
+    assert complete({"blocks.0.cross_attn.o.bias": bias})["blocks.0.cross_attn.o.bias"] is bias
