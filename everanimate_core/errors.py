@@ -13,6 +13,27 @@ _REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 3, 80, 80
 _INSTALLED_AS = {"cv2": "opencv-python"}
 
 
+class InputError(ValueError):
+    """An input that cannot serve. Whoever shows it knows where it came in: at a node, or as an option.
+
+    field: the input, by its name in the settings, or in words what is no setting ("this run"); "" where the rule says
+    it all. rule: what it must be. example: a right value, or a way on; "" for none. got: what came instead.
+    """
+
+    def __init__(self, field: str, rule: str, example: object, got: object):
+        self.field, self.rule, self.example, self.got = field, rule, example, got
+        super().__init__(f"{field} {self.said}".strip())
+
+    @property
+    def said(self) -> str:
+        """The message without the name of the field."""
+        example = "" if self.example == "" else f" ({self.example})"
+        return f"{self.rule}{example}; got {self.got}."
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.field, self.rule, self.example, self.got)
+
+
 def one_line(text: object, longest: int | None = None) -> str:
     r"""`text` with control characters, line ends and characters that turn the line round as escapes (`\n`, `\x1b`).
 
@@ -27,27 +48,29 @@ def shown(value: object) -> str:
     return one_line(_REPR.repr(value))
 
 
-def needed(module: str, who: str) -> ModuleType:
-    """The package `module`; ImportError, in the name of `who`, that says how to install it when it is not there."""
+def needed(module: str, work: str) -> ModuleType:
+    """The package `module`; ImportError that says how to install it, and for what `work`, when it is not there."""
     try:
         return import_module(module)
     except ImportError as error:
         package = _INSTALLED_AS.get(module, module)
-        raise ImportError(f"{who}: the package {package} is needed (pip install {package}); got {error}.") from error
+        raise ImportError(f"{work}: the package {package} is needed (pip install {package}); got {error}.") from error
 
 
-def check_number(who: str, name: str, value: float, example: str) -> None:
-    """Raise ValueError, in the name of `who`, unless the setting `name` is finite."""
+def check_number(name: str, value: float, example: str) -> None:
+    """Raise InputError unless the setting `name` is finite."""
     if not isfinite(value):
-        raise ValueError(f"{who}: {name} must be a number, not NaN or infinity ({example}); got {value}.")
+        raise InputError(name, "must be a number, not NaN or infinity", example, value)
 
 
-def check_finite(who: str, name: str, values: Tensor) -> None:
-    """Raise ValueError, in the name of `who`, unless all of `values` (any shape, [n, ...]) are finite."""
+def check_finite(name: str, values: Tensor) -> None:
+    """Raise InputError unless all of `values` (any shape, [n, ...]) are finite."""
     # Part by part: a whole video would need a quarter of its size once more.
     bad = next((i for i, part in enumerate(values) if not part.isfinite().all()), None) if values.ndim else None
     if bad is not None:
-        raise ValueError(
-            f"{who}: {name} must hold numbers only, not NaN or infinity (check what made it); got one in "
-            f"{name}[{bad}] of {len(values)}."
+        raise InputError(
+            name,
+            "must hold numbers only, not NaN or infinity",
+            "check what made it",
+            f"one in {name}[{bad}] of {len(values)}",
         )

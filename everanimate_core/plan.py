@@ -7,6 +7,8 @@ dropped (they repeat the end of the one before); the last chunk keeps the model'
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .errors import InputError
+
 CONTINUATIONS = ("pingpong", "loop", "hold", "error")
 
 
@@ -27,11 +29,9 @@ def pixel_frames(latents: int) -> int:
 def check_chunk(frames: int, overlap: int) -> None:
     """Raise ValueError unless `frames` is 4n + 1 (5 or more) and `overlap` lies in 0..frames - 2."""
     if frames < 5 or pixel_frames(latent_frames(frames)) != frames:
-        raise ValueError(f"Plan Chunks: chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got {frames}.")
+        raise InputError("chunk_frames", "must be 4n + 1 and at least 5", "5, 33, 77, 81", frames)
     if not 0 <= overlap <= frames - 2:
-        raise ValueError(
-            f"Plan Chunks: overlap must lie between 0 and chunk_frames - 2 (0..{frames - 2}); got {overlap}."
-        )
+        raise InputError("overlap", "must lie between 0 and chunk_frames - 2", f"0..{frames - 2}", overlap)
 
 
 def shown_at(seconds: Fraction, rate: Fraction) -> int:
@@ -70,11 +70,9 @@ class ChunkPlan:
     def __post_init__(self):
         check_chunk(self.chunk_frames, self.overlap)
         if self.total_frames < 1:
-            raise ValueError(f"Plan Chunks: total_frames must be at least 1 (250); got {self.total_frames}.")
+            raise InputError("total_frames", "must be at least 1", "250", self.total_frames)
         if self.continuation not in CONTINUATIONS:
-            raise ValueError(
-                f"Plan Chunks: continuation must be one of {', '.join(CONTINUATIONS)}; got {self.continuation!r}."
-            )
+            raise InputError("continuation", f"must be one of {', '.join(CONTINUATIONS)}", "", repr(self.continuation))
 
     @property
     def stride(self) -> int:
@@ -92,12 +90,14 @@ class ChunkPlan:
         """The first frame of the animation that each chunk after the first supplies."""
         return [self.output_range(index).start for index in range(1, self.chunk_count)]
 
-    def check_index(self, index: int, who: str = "Condition Chunk") -> None:
-        """Raise ValueError, in the name of `who`, unless `index` is a chunk of this plan."""
+    def check_index(self, index: int) -> None:
+        """Raise InputError unless `index` is a chunk of this plan."""
         if not 0 <= index < self.chunk_count:
-            raise ValueError(
-                f"{who}: chunk_index must be between 0 and {self.chunk_count - 1} "
-                f"({self.chunk_count} chunks make {self.total_frames} frames); got {index}."
+            raise InputError(
+                "chunk_index",
+                f"must be between 0 and {self.chunk_count - 1}",
+                f"{self.chunk_count} chunks make {self.total_frames} frames",
+                index,
             )
 
     def check_source(self, name: str, length: int, needed: int | None = None) -> None:
@@ -107,11 +107,13 @@ class ChunkPlan:
         """
         needed = self.total_frames if needed is None else needed
         if length < 1:
-            raise ValueError(f"Condition Chunk: {name} must have at least 1 frame; got {length}.")
+            raise InputError(name, "must have at least 1 frame", "", length)
         if self.continuation == "error" and length < needed:
-            raise ValueError(
-                f"Condition Chunk: {name} must have at least {needed} frames when continuation is 'error' "
-                f"(choose pingpong, loop or hold to continue a shorter one); got {length}."
+            raise InputError(
+                name,
+                f"must have at least {needed} frames when continuation is 'error'",
+                "choose pingpong, loop or hold to continue a shorter one",
+                length,
             )
 
     def source_indices(self, index: int, length: int) -> list[int]:

@@ -10,6 +10,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.context import check_alignment, prepend_null
 
 WRAPPER_KEY = "everanimate"
@@ -147,10 +148,8 @@ def align_model(model):
     Raises ValueError for a model that is not Wan2.2-Animate.
     """
     if not isinstance(model.model, comfy.model_base.WAN22_Animate):
-        raise ValueError(
-            "Align Model to Memory: model must be Wan2.2-Animate (Wan2_2-Animate-14B, not Wan 2.1, Wan-Animate 2 or "
-            f"another network); got {type(model.model).__name__}."
-        )
+        example = "Wan2_2-Animate-14B, not Wan 2.1, Wan-Animate 2 or another network"
+        raise InputError("model", "must be Wan2.2-Animate", example, type(model.model).__name__)
     model = model.clone()
     alignment = Alignment()
     for place, wrapper in (

@@ -8,7 +8,7 @@ import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
-from ..everanimate_core.errors import check_number
+from ..everanimate_core.errors import InputError, check_number
 from ..everanimate_core.everanimate.flow import SEED_MODES, check_sigmas, sigma_schedule
 from ..everanimate_core.everanimate.geometry import check_size, chunk_geometry
 from ..everanimate_core.everanimate.memory import build_memory
@@ -35,6 +35,7 @@ from .host import (
     to_network,
     trim_window,
 )
+from .node import in_its_name
 from .sampling import restored_sampler, restores
 
 DEFAULT_FPS = Fraction(25)
@@ -154,6 +155,7 @@ class EverAnimateAnimate(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(
         cls,
         model,
@@ -195,25 +197,25 @@ class EverAnimateAnimate(io.ComfyNode):
         restore_schedule="gaussian",
         restore_target="statistics",
     ) -> io.NodeOutput:
-        who = "Animate Long Video"
         check_size(width, height)
-        check_number(who, "cfg", cfg, "1.0")
+        check_number("cfg", cfg, "1.0")
         if restores(model, sampler):
-            raise ValueError(
-                "Animate Long Video: every chunk has a correction of its own (set restore_strength and connect model "
-                "and sampler without it); got one from Restore Flow or Restorative Sampler."
+            raise InputError(
+                "every chunk",
+                "has a correction of its own",
+                "set restore_strength and connect model and sampler without it",
+                "one from Restore Flow or Restorative Sampler",
             )
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = WarnOfBlank(HostCodec(vae, tiled, who), logging.warning)
+        codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
         rate = file_rate(fps) if fps else None
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
         sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
         check_sigmas(sigmas)
         prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
-        check_strength(restore_strength, who, "restore_strength")
+        check_strength(restore_strength, "restore_strength")
         check_images(
-            who,
             reference_images=reference_images,
             pose_video=pose_video,
             face_video=face_video,
@@ -252,7 +254,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 prompt = prompts[min(request.index, len(prompts) - 1)]
                 conditioning = condition(prompt, negative, request, clip_vision)
                 on_step = progress.on_step(request.index, request.identity)
-                chosen = restored_sampler(who, sampler, request.correct)
+                chosen = restored_sampler("Animate Long Video", sampler, request.correct)
                 raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
                 return to_network(raw)[:, :, request.identity :]
 

@@ -2,11 +2,13 @@
 
 from comfy_api.latest import io
 
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.propagation import request_chunk
 from ..everanimate_core.plan import ChunkPlan
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, condition, drivers, empty_latent, frame_source
+from .node import in_its_name
 
 
 class EverAnimatePlanChunks(io.ComfyNode):
@@ -32,6 +34,7 @@ class EverAnimatePlanChunks(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, total_frames, chunk_frames, overlap, continuation, pose_video=None) -> io.NodeOutput:
         plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
         return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
@@ -41,8 +44,8 @@ def make_plan(total_frames: int, chunk_frames: int, overlap: int, continuation: 
     """The plan that a node's widgets describe; total_frames 0 takes the length of pose_video."""
     if total_frames == 0:
         if pose_video is None:
-            raise ValueError("Plan Chunks: total_frames or pose_video must say how long the animation is; got neither.")
-        with frame_source("pose_video", pose_video, "Plan Chunks") as pose:
+            raise InputError("total_frames or pose_video", "must say how long the animation is", "", "neither")
+        with frame_source("pose_video", pose_video) as pose:
             total_frames = pose.frame_count
     return ChunkPlan(total_frames, chunk_frames, overlap, continuation)
 
@@ -79,6 +82,7 @@ class EverAnimateChunk(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(
         cls,
         positive,
@@ -96,7 +100,6 @@ class EverAnimateChunk(io.ComfyNode):
         clip_vision=None,
     ) -> io.NodeOutput:
         check_images(
-            "Condition Chunk",
             pose_video=pose_video,
             face_video=face_video,
             background_video=background_video,

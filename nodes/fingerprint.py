@@ -10,6 +10,7 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.runs.content import Sampled, content_digest
 from ..everanimate_core.runs.fingerprint import weights_digest
 
@@ -45,9 +46,8 @@ def original_weights(model) -> Iterator[tuple[str, Tensor]]:
                 continue
             weight = parameters[name].detach().as_subclass(Tensor)
         if weight.is_meta:
-            raise ValueError(
-                "Animate Long Video: model must have its weights in memory (as loader nodes give it); got "
-                f"{name} without values."
+            raise InputError(
+                "model", "must have its weights in memory", "as loader nodes give it", f"{name} without values"
             )
         yield name, _as_used(network, name, weight)
 

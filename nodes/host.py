@@ -22,7 +22,7 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..everanimate_core.errors import check_finite
+from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.everanimate.drivers import FACE_SIZE, Drivers
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, chunk_geometry
 from ..everanimate_core.everanimate.memory import ContextMemory
@@ -52,16 +52,15 @@ def to_raw(latents: Tensor) -> Tensor:
 
 
 class HostCodec:
-    """The host's Wan VAE as the core's Codec. tiled: decode in spatial tiles (never in time), for less memory.
+    """The host's Wan VAE as the core's Codec. tiled: decode in spatial tiles (never in time), for less memory."""
 
-    node: in whose name errors speak.
-    """
-
-    def __init__(self, vae, tiled: bool = False, node: str = "Condition Chunk"):
+    def __init__(self, vae, tiled: bool = False):
         if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 3:
-            raise ValueError(
-                f"{node}: vae must be the Wan 2.1 video VAE with {LATENT_CHANNELS} channels (wan_2.1_vae); "
-                f"got {vae.latent_channels} channels and {vae.latent_dim} dimensions."
+            raise InputError(
+                "vae",
+                f"must be the Wan 2.1 video VAE with {LATENT_CHANNELS} channels",
+                "wan_2.1_vae",
+                f"{vae.latent_channels} channels and {vae.latent_dim} dimensions",
             )
         self.vae = vae
         self.tiled = tiled
@@ -84,13 +83,11 @@ class HostCodec:
 
 
 @contextmanager
-def frame_source(
-    name: str, video, node: str = "Condition Chunk", fps: Fraction | None = None
-) -> Iterator[FrameSource | None]:
+def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[FrameSource | None]:
     """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed, and closed at the end.
 
     None stays None. fps: the rate at which to show a VIDEO, None for its own. What is to be known of it goes into the
-    log. Raises ValueError, naming the node and the input, for one without frames.
+    log. Raises InputError for one without frames.
     """
     if video is None:
         yield None
@@ -100,7 +97,7 @@ def frame_source(
             source = files.enter_context(telling_video(_log, stream_source(video), fps, *trim_window(video)))
         elif isinstance(video, Input.Video):
             components = video.get_components()
-            check_finite(node, name, components.images)
+            check_finite(name, components.images)
             source = TensorFrames(components.images, file_rate(components.frame_rate))
             if fps is not None:
                 source = ResampledFrames(source, fps)
@@ -109,7 +106,7 @@ def frame_source(
         else:
             source = TensorFrames(video)
         if source.frame_count < 1:
-            raise ValueError(f"{node}: {name} must have at least 1 frame; got 0.")
+            raise InputError(name, "must have at least 1 frame", "", "0")
         yield source
 
 
@@ -183,9 +180,11 @@ def trim_window(video) -> tuple[float, float]:
 def clip_features(clip_vision, image: Tensor | None):
     """What CLIP vision sees in `image` [1, H, W, 3]; the picture is not cropped, the method stretches it."""
     if image is None:
-        raise ValueError(
-            "Condition Chunk: clip_vision needs an image to look at (a memory with a reference image); got a memory "
-            "made from latents only."
+        raise InputError(
+            "clip_vision",
+            "needs an image to look at",
+            "a memory with a reference image",
+            "a memory made from latents only",
         )
     return clip_vision.encode_image(image, crop=False)
 
@@ -224,11 +223,13 @@ def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tens
     geometry = chunk_geometry(plan, memory.identity_count, memory.motion_count)
     expected = [1, LATENT_CHANNELS, geometry.input_latents, *memory.identity.shape[3:]]
     if list(raw.shape) != expected:
-        raise ValueError(
-            f"Propagate Latents: samples must be what was sampled from Condition Chunk's latent, anchors included "
-            f"({expected} for {geometry.identity} anchors and {geometry.frames} frames); got {list(raw.shape)}."
+        raise InputError(
+            "samples",
+            "must be what was sampled from Condition Chunk's latent, anchors included",
+            f"{expected} for {geometry.identity} anchors and {geometry.frames} frames",
+            list(raw.shape),
         )
-    check_finite("Propagate Latents", "samples", raw)
+    check_finite("samples", raw)
     return to_network(raw)[:, :, geometry.identity :].contiguous()
 
 

@@ -10,6 +10,7 @@ from ..everanimate_core.lora.files import LoraError, host_state_dict, read_lora
 from ..everanimate_core.lora.fit import check_coverage, check_strength
 from . import widgets
 from .alignment import align_model
+from .node import in_its_name
 
 
 class EverAnimateLoadLora(io.ComfyNode):
@@ -43,6 +44,7 @@ class EverAnimateLoadLora(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, model, lora_name, strength) -> io.NodeOutput:
         check_strength(strength)
         aligned = align_model(model)
@@ -108,5 +110,6 @@ class EverAnimatePatchModel(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, model) -> io.NodeOutput:
         return io.NodeOutput(align_model(model))

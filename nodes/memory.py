@@ -13,6 +13,7 @@ from ..everanimate_core.media.frames import fit_frames
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
+from .node import in_its_name
 
 
 class EverAnimateMemory(io.ComfyNode):
@@ -36,13 +37,12 @@ class EverAnimateMemory(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, vae, reference_images, width, height, identity_latents, motion_latents, fit) -> io.NodeOutput:
         check_size(width, height)
-        check_images("Build Memory", reference_images=reference_images)
+        check_images(reference_images=reference_images)
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
-        return io.NodeOutput(
-            build_memory(references, HostCodec(vae, node="Build Memory"), identity_latents, motion_latents)
-        )
+        return io.NodeOutput(build_memory(references, HostCodec(vae), identity_latents, motion_latents))
 
 
 class EverAnimateMemoryFromLatents(io.ComfyNode):
@@ -73,12 +73,12 @@ class EverAnimateMemoryFromLatents(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, identity, motion=None, reference_image=None) -> io.NodeOutput:
-        node = "Memory from Latents"
-        check_images(node, reference_image=reference_image)
+        check_images(reference_image=reference_image)
         for name, latent in (("identity", identity), ("motion", motion)):
             if latent is not None:
-                check_finite(node, name, latent["samples"])
+                check_finite(name, latent["samples"])
         return io.NodeOutput(
             memory_from_latents(
                 to_network(identity["samples"]),
@@ -127,10 +127,11 @@ class EverAnimatePropagate(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, memory, plan, chunk_index, samples, vae, keyframes, seed, tiled, pose_video=None) -> io.NodeOutput:
-        check_images("Propagate Latents", pose_video=pose_video)
+        check_images(pose_video=pose_video)
         latents = chunk_latents(samples, plan, memory)
-        codec = WarnOfBlank(HostCodec(vae, tiled, "Propagate Latents"), logging.warning)
-        with frame_source("pose_video", pose_video, "Propagate Latents") as pose:
+        codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
+        with frame_source("pose_video", pose_video) as pose:
             result = hand_over(plan, memory, chunk_index, latents, codec, keyframes, seed, pose)
         return io.NodeOutput(result.memory, result.frames, {"samples": to_raw(result.latents)})

@@ -10,6 +10,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.flow import sigma_schedule
 from ..everanimate_core.everanimate.memory import ContextMemory
 from ..everanimate_core.everanimate.restoration import Correction, Restoration, check_strength, correction
@@ -17,6 +18,7 @@ from . import widgets
 from .alignment import CONDITION_KEY
 from .checks import check_images
 from .host import frame_source
+from .node import in_its_name
 
 RESTORE_KEY = "everanimate_restore"
 
@@ -47,6 +49,7 @@ class EverAnimateSigmas(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, steps, shift, denoise) -> io.NodeOutput:
         return io.NodeOutput(sigma_schedule(steps, shift, denoise))
 
@@ -158,25 +161,25 @@ def static_inputs() -> list:
 
 
 def make_correction(
-    node: str, memory: ContextMemory, strength: float, schedule: str, target: str, mask: Tensor | None, pose_video
+    memory: ContextMemory, strength: float, schedule: str, target: str, mask: Tensor | None, pose_video
 ) -> Correction | None:
-    """The correction that the inputs of the restoring node `node` (its display name) describe, None for none.
+    """The correction that the inputs of a restoring node describe, None for none.
 
     Raises ValueError for low_frequency without mask and pose, or with one of another size than the animation's, and for
     values that are no numbers.
     """
-    check_strength(strength, node)
-    check_images(node, mask=mask, pose_video=pose_video)
+    check_strength(strength)
+    check_images(mask=mask, pose_video=pose_video)
     pose = None
     if target == "low_frequency":
         if mask is not None:
             mask = mask.float().cpu()
-            check_frames(node, "mask", mask, memory)
+            check_frames("mask", mask, memory)
         elif pose_video is not None:
-            with frame_source("pose_video", pose_video, node) as source:
+            with frame_source("pose_video", pose_video) as source:
                 pose = brightest(source)
-            check_frames(node, "pose_video", pose, memory)
-    return correction(Restoration(strength, schedule, target), memory, pose, mask, node)
+            check_frames("pose_video", pose, memory)
+    return correction(Restoration(strength, schedule, target), memory, pose, mask)
 
 
 def brightest(source) -> Tensor:
@@ -187,13 +190,12 @@ def brightest(source) -> Tensor:
     return reduce(torch.maximum, (source.read([index]) for index in range(source.frame_count)))
 
 
-def check_frames(node: str, name: str, frames: Tensor, memory: ContextMemory) -> None:
+def check_frames(name: str, frames: Tensor, memory: ContextMemory) -> None:
     """Raise ValueError unless frames [n, H, W, ...] are of the animation's size: fitting them is another node's."""
     height, width = frames.shape[1:3]
     if (width, height) != (memory.width, memory.height):
-        raise ValueError(
-            f"{node}: {name} must be of the animation's size ({memory.width}x{memory.height}); got {width}x{height}."
-        )
+        size = f"{memory.width}x{memory.height}"
+        raise InputError(name, "must be of the animation's size", size, f"{width}x{height}")
 
 
 class EverAnimateRestorativeSampler(io.ComfyNode):
@@ -219,11 +221,11 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, memory, strength, schedule, target, sampler=None, mask=None, pose_video=None) -> io.NodeOutput:
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        node = "Restorative Sampler"
-        correct = make_correction(node, memory, strength, schedule, target, mask, pose_video)
-        return io.NodeOutput(restored_sampler(node, sampler, correct))
+        correct = make_correction(memory, strength, schedule, target, mask, pose_video)
+        return io.NodeOutput(restored_sampler("Restorative Sampler", sampler, correct))
 
 
 class EverAnimateRestoreFlow(io.ComfyNode):
@@ -242,7 +244,7 @@ class EverAnimateRestoreFlow(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, model, memory, strength, schedule, target, mask=None, pose_video=None) -> io.NodeOutput:
-        node = "Restore Flow"
-        correct = make_correction(node, memory, strength, schedule, target, mask, pose_video)
-        return io.NodeOutput(restored_model(node, model, correct))
+        correct = make_correction(memory, strength, schedule, target, mask, pose_video)
+        return io.NodeOutput(restored_model("Restore Flow", model, correct))

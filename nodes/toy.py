@@ -17,6 +17,7 @@ from ..everanimate_core.toy.network.vae import load_vae
 from ..everanimate_core.toy.world.world import World
 from . import widgets
 from .alignment import align_model
+from .node import in_its_name
 
 # Worlds from here on were used in training.
 MAX_SEED = 997_999
@@ -68,6 +69,7 @@ class EverAnimateLoadToy(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, seed, frames) -> io.NodeOutput:
         world = World(seed)
         shown = range(frames)

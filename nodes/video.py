@@ -4,8 +4,10 @@ import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 
+from ..everanimate_core.errors import InputError
 from . import widgets
 from .host import check_cancel, frame_source
+from .node import in_its_name
 
 
 class EverAnimateJoinChunks(io.ComfyNode):
@@ -26,14 +28,13 @@ class EverAnimateJoinChunks(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, images, previous=None) -> io.NodeOutput:
         if previous is None:
             return io.NodeOutput(images)
         if previous.shape[1:] != images.shape[1:]:
-            raise ValueError(
-                f"Join Chunks: images and previous must be of one size ({previous.shape[2]}x{previous.shape[1]}); "
-                f"got {images.shape[2]}x{images.shape[1]}."
-            )
+            size = f"{previous.shape[2]}x{previous.shape[1]}"
+            raise InputError("images", "must be of the size of previous", size, f"{images.shape[2]}x{images.shape[1]}")
         return io.NodeOutput(torch.cat([previous, images]))
 
 
@@ -69,19 +70,19 @@ class EverAnimateDriftReport(io.ComfyNode):
         )
 
     @classmethod
+    @in_its_name
     def execute(cls, video, reference_images, truth=None, plan=None) -> io.NodeOutput:
         # Here, because the pack works without the packages that evaluation needs.
         from ..everanimate_core.evaluation.evaluate import evaluate
         from ..everanimate_core.evaluation.plot import plot, to_image
 
         with (
-            frame_source("video", video, "Drift Report") as source,
-            frame_source("truth", truth, "Drift Report") as true_source,
+            frame_source("video", video) as source,
+            frame_source("truth", truth) as true_source,
         ):
             if plan is not None and plan.total_frames != source.frame_count:
-                raise ValueError(
-                    f"Drift Report: plan must be of the video's length ({source.frame_count} frames); "
-                    f"got {plan.total_frames}."
+                raise InputError(
+                    "plan", "must be of the video's length", f"{source.frame_count} frames", plan.total_frames
                 )
             bar = comfy.utils.ProgressBar(source.frame_count)
 

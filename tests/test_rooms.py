@@ -77,3 +77,15 @@ def test_the_core_knows_no_host(imports):
     for path in CORE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(from|import) (comfy|nodes|folder_paths)\b", text, re.MULTILINE), path
+
+
+def test_the_core_names_no_node():
+    """Errors say what is wrong with an input; whoever shows them says where it came in."""
+    names = re.findall(
+        r'display_name="([A-Z][^"]* [^"]*)",\n            category',
+        "".join(path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py")),
+    )
+    assert len(names) == 14
+    for path in CORE.rglob("*.py"):
+        found = [name for name in names if name in path.read_text(encoding="utf-8")]
+        assert not found, path

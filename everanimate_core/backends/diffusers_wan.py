@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ..errors import InputError
 from ..everanimate.context import Context
 from ..everanimate.flow import draw_noise
 from ..everanimate.propagation import ChunkRequest
@@ -110,5 +111,5 @@ def _pad_text(text: Tensor) -> Tensor:
     The network counts 512 tokens from the end; of a shorter text it would read image tokens too, without an error.
     """
     if text.ndim != 3 or text.shape[1] > TEXT_TOKENS:
-        raise ValueError(f"text: must be [P, L, C] with L at most {TEXT_TOKENS} tokens; got {list(text.shape)}.")
+        raise InputError("text", f"must be [P, L, C] with L at most {TEXT_TOKENS} tokens", "", list(text.shape))
     return pad(text, (0, 0, 0, TEXT_TOKENS - text.shape[1]))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..json_files import Refuse, check_fields, read_json
 from ..tensor_files import PICKLE_SUFFIXES, open_tensors
 
@@ -90,11 +90,11 @@ def check_model(folder: str | Path, kinds: tuple[str, ...], name: str) -> None:
     folder = Path(folder)
     where = one_line(folder)
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{name}: must be a folder with config.json and weights in it; got {where}.")
+        raise InputError(name, "must be a folder with config.json and weights in it", "", where)
     config = read_config(folder, name)
     if config.get("model_type") not in kinds:
-        raise ValueError(
-            f"{name}: must be a model of type {' or '.join(kinds)}; got {shown(config.get('model_type'))} in {where}."
+        raise InputError(
+            name, f"must be a model of type {' or '.join(kinds)}", "", f"{shown(config.get('model_type'))} in {where}"
         )
     _check_own_code(folder, config, name)
     tensors = 0
@@ -114,9 +114,11 @@ def _check_own_code(folder: Path, config: dict[str, Any], name: str) -> None:
     if (folder / "adapter_config.json").exists():
         odd.append("adapter_config.json")
     if odd:
-        raise ValueError(
-            f"{name}: must be a plain model, without quantisation, adapters and code from elsewhere; "
-            f"got {odd[0]} in {one_line(folder)}."
+        raise InputError(
+            name,
+            "must be a plain model, without quantisation, adapters and code from elsewhere",
+            "",
+            f"{odd[0]} in {one_line(folder)}",
         )
 
 
@@ -131,10 +133,10 @@ def load_model(model: type, folder: str | Path, name: str, **options: Any):
     except Exception as error:
         # Settings of a stranger can make it stumble anywhere.
         got += f", of which none can be made ({type(error).__name__}: {one_line(error, 200)})"
-        raise ValueError(f"{name}: must hold a whole {model.__name__}; got {got}.") from error
+        raise InputError(name, f"must hold a whole {model.__name__}", "", got) from error
     odd = [*found["missing_keys"], *found["mismatched_keys"]]
     if odd:
         # transformers gives them random values, and says so in a log line only.
         got += f", where {len(odd)} weights are missing or of another size ({shown(sorted(map(str, odd))[0])})"
-        raise ValueError(f"{name}: must hold a whole {model.__name__}; got {got}.")
+        raise InputError(name, f"must hold a whole {model.__name__}", "", got)
     return loaded

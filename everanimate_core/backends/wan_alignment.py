@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..everanimate.context import prepend_null
 from ..plan import pixel_frames
 from .wan_checkpoint import has_face_path
@@ -40,11 +41,13 @@ def encode_driving(
     checkpoint has no face path.
     """
     if pose is not None and pose.shape[2] != latents:
-        raise ValueError(f"pose_latents: must have T = {latents} latent frames; got {pose.shape[2]}.")
+        raise InputError("pose_latents", f"must have T = {latents} latent frames", "", pose.shape[2])
     if face is not None and face.shape[2] != pixel_frames(latents):
-        raise ValueError(
-            f"face_pixels: must have {pixel_frames(latents)} frames (4(T - 1) + 1 for T = {latents} latent frames); "
-            f"got {face.shape[2]}."
+        raise InputError(
+            "face_pixels",
+            f"must have {pixel_frames(latents)} frames",
+            f"4(T - 1) + 1 for T = {latents} latent frames",
+            face.shape[2],
         )
     if face is not None and not has_face_path(transformer):
         raise ValueError(

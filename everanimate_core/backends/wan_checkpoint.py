@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
 from ..tensor_files import FLOATS, open_tensors
 from .model_folders import check_counts, read_config, weight_files
@@ -91,9 +91,11 @@ def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype
         config = _vae_config(original, path)
         state = _foreign(lambda: convert_wan_vae_to_diffusers(original), "vae", path)
     if config.get("z_dim", LATENT_CHANNELS) != LATENT_CHANNELS:
-        raise ValueError(
-            f"vae: must have {LATENT_CHANNELS} latent channels (wan_2.1_vae.safetensors, not the Wan 2.2 VAE); "
-            f"got {shown(config['z_dim'])} in {one_line(path)}."
+        raise InputError(
+            "vae",
+            f"must have {LATENT_CHANNELS} latent channels",
+            "wan_2.1_vae.safetensors, not the Wan 2.2 VAE",
+            f"{shown(config['z_dim'])} in {one_line(path)}",
         )
     check_counts(config, len(state), lambda got: ValueError(f"{_rule('vae')}; got {one_line(path)} with {got}."))
     model = _foreign(lambda: empty_vae(config), "vae", path)
@@ -202,8 +204,8 @@ def _read_files(paths: list[Path], name: str) -> State:
 
 def _refusal(path: Path, name: str) -> Callable[[str], ValueError]:
     """The error of a file that is none, from what is wrong with it."""
-    return lambda wrong: ValueError(
-        f"{name}: must be a diffusers folder or a whole .safetensors file; got {one_line(path)}, {wrong}."
+    return lambda wrong: InputError(
+        name, "must be a diffusers folder or a whole .safetensors file", "", f"{one_line(path)}, {wrong}"
     )
 
 

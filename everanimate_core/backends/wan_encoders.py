@@ -15,7 +15,7 @@ except ImportError as error:
         f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
     ) from error
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from .diffusers_wan import TEXT_TOKENS
 from .model_folders import LOCAL, check_model, load_model, read_config
 from .wan_checkpoint import check_transformer, check_vae
@@ -69,9 +69,7 @@ class WanFiles:
 def _check_tokenizer(folder: Path) -> None:
     found = read_config(folder, "tokenizer", "tokenizer_config.json").get("tokenizer_class")
     if found not in TOKENIZERS:
-        raise ValueError(
-            f"tokenizer: must be umT5's ({', '.join(TOKENIZERS)}); got {shown(found)} in {one_line(folder)}."
-        )
+        raise InputError("tokenizer", "must be umT5's", ", ".join(TOKENIZERS), f"{shown(found)} in {one_line(folder)}")
 
 
 def _load_tokenizer(folder: Path):
@@ -107,11 +105,13 @@ def _encode_prompt(tokenizer, encoder: nn.Module, prompt: str) -> Tensor:
     tokens = tokenizer(prompt, padding="max_length", max_length=TEXT_TOKENS, return_tensors="pt")
     ids, known = tokens.input_ids, tokens.attention_mask
     if ids.shape[1] > TEXT_TOKENS:
-        raise ValueError(f"prompt: must have at most {TEXT_TOKENS} tokens (about 350 words); got {ids.shape[1]}.")
+        raise InputError("prompt", f"must have at most {TEXT_TOKENS} tokens", "about 350 words", ids.shape[1])
     if int(ids.max()) >= encoder.config.vocab_size:
-        raise ValueError(
-            f"tokenizer: must be the text encoder's, which knows {encoder.config.vocab_size} tokens; "
-            f"got one that makes token {int(ids.max())}."
+        raise InputError(
+            "tokenizer",
+            f"must be the text encoder's, which knows {encoder.config.vocab_size} tokens",
+            "",
+            f"one that makes token {int(ids.max())}",
         )
     hidden = encoder(ids.to(encoder.device), known.to(encoder.device)).last_hidden_state
     return hidden.float().cpu() * known[..., None]

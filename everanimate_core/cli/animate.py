@@ -15,7 +15,7 @@ from ..backends.diffusers_wan import DiffusersWan
 from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, WanFiles, encode_prompts
-from ..errors import check_number, one_line
+from ..errors import InputError, check_number, one_line
 from ..everanimate.drivers import FACE_SIZE, Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.geometry import check_size
@@ -47,7 +47,7 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
     """
     _check_out(options)
     check_size(options.width, options.height)
-    check_number("animate", "--cfg", options.cfg, "1.0")
+    check_number("cfg", options.cfg, "1.0")
     references = torch.cat([_reference(path, options, report) for path in options.reference])
     with _drivers(options, report) as drivers, FileSound(options.pose) as sound:
         for note in sound.notes:
@@ -105,10 +105,10 @@ def animate_files(options: Namespace, report: Callable[[str], None]) -> Path:
 def _check_out(options: Namespace) -> None:
     out = options.out
     if out.suffix.lower() not in OUT_SUFFIXES or out.is_dir():
-        raise ValueError(f"--out: must be a video file that ends in {', '.join(OUT_SUFFIXES)} (dance.mp4); got {out}.")
+        raise InputError("out", f"must be a video file that ends in {', '.join(OUT_SUFFIXES)}", "dance.mp4", out)
     inputs = [*options.reference, options.pose, options.face, options.background, options.mask]
     if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise ValueError(f"--out: must be another file than the inputs, which it would replace (dance.mp4); got {out}.")
+        raise InputError("out", "must be another file than the inputs, which it would replace", "dance.mp4", out)
 
 
 def _reference(path: Path, options: Namespace, report: Callable[[str], None]) -> Tensor:
@@ -142,8 +142,11 @@ def _load(options: Namespace, prompts: list[str]) -> DiffusersWan:
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model in TOYS:
         if options.tiled:
-            raise ValueError(
-                f"--tiled: the embedded toy's VAE has no tiles (leave it out); got --model {options.model} --tiled."
+            raise InputError(
+                "tiled",
+                "must be left out for the embedded toy, whose VAE has no tiles",
+                "",
+                f"--model {options.model} --tiled",
             )
         model = replace(
             load_toy(TOYS[options.model], device=device, dtype=dtype), cfg=options.cfg, negative_text=NO_TEXT
@@ -170,16 +173,18 @@ def wan_files(options: Namespace) -> WanFiles:
     """The files that --model and --parts name; ValueError when they are not there, or cannot be Wan-Animate's."""
     path = Path(options.model)
     if not os.path.exists(path):
-        raise ValueError(f"--model: must be a folder or file that is there; got {one_line(path)}.")
+        raise InputError("model", "must be a folder or file that is there", "", one_line(path))
     if options.parts is not None and not os.path.isdir(options.parts):
-        raise ValueError(f"--parts: must be a diffusers folder that is there; got {one_line(options.parts)}.")
+        raise InputError("parts", "must be a diffusers folder that is there", "", one_line(options.parts))
     if path.is_dir():
         files = WanFiles.from_folder(path)
     else:
         if options.parts is None:
-            raise ValueError("--parts: a transformer file needs a diffusers folder with VAE and encoders; got none.")
+            raise InputError(
+                "parts", "must be a diffusers folder with VAE and encoders where --model is a file", "", "none"
+            )
         if path.suffix != ".safetensors":
-            raise ValueError(f"--model: a transformer is read from a .safetensors file; got {one_line(path)}.")
+            raise InputError("model", "must be a .safetensors file, or a folder", "", one_line(path))
         files = WanFiles.from_folder(options.parts, path)
     files.check()
     return files
@@ -189,8 +194,8 @@ def _device(name: str) -> torch.device:
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
-        raise ValueError(
-            f"--device: must be one that torch has here (cpu, cuda, cuda:1); got {name} ({error})."
+        raise InputError(
+            "device", "must be one that torch has here", "cpu, cuda, cuda:1", f"{name} ({error})"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import InputError
 from ..evaluation.alignment import describe
 from ..evaluation.boxes import read_boxes
 from ..evaluation.evaluate import evaluate
@@ -35,7 +36,7 @@ def evaluate_files(options: Namespace, say: Say) -> Path:
     """
     out = options.out or options.video.with_suffix(".evaluation")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out: must be a folder or a new name (report); got the file {out}.")
+        raise InputError("out", "must be a folder or a new name", "report", f"the file {out}")
     with ExitStack() as files:
 
         def read(path: Path) -> VideoFrames:

@@ -18,7 +18,7 @@ from subprocess import list2cmdline
 
 from safetensors import SafetensorError
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 from ..everanimate.flow import SEED_MODES
 from ..everanimate.memory import KEYFRAMES
 from ..everanimate.perturbation import RECIPES
@@ -95,7 +95,7 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
     add("--background", type=Path, metavar="VIDEO", help="replacement: the scene that stays (with --mask)")
     add("--mask", type=Path, metavar="VIDEO", help="replacement: white where the new person is drawn")
     add(
-        "--model",
+        "model",
         default=TOY,
         metavar="PATH",
         help=f"diffusers folder, transformer file, {TOY!r} (embedded, the default) or {TOY_BASELINE!r}",
@@ -111,7 +111,7 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
         add(f"--{name}", type=_pixels, help=_sizes(name))
     add("--frames", type=_whole, default=0, help="frames to make (0: as many as the pose video has)")
     add(
-        "--fps",
+        "fps",
         type=_fps,
         help="frames per second, at which the pose is shown then: 25, 23.976, 30000/1001 (default: the pose video's)",
     )
@@ -138,7 +138,7 @@ def _add_animate(command: argparse.ArgumentParser) -> None:
     add("--run", type=Path, metavar="DIR", help="where finished chunks are kept (default: OUT without suffix + .run)")
     add("--from-chunk", type=_whole, default=0, metavar="K", help="make chunk K and all after it again")
     add(
-        "--resume",
+        "resume",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="go on with an earlier run (the default), or start anew and set it aside",
@@ -252,9 +252,11 @@ def _add_train(command: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     missing = [f"--{name}" for name in ("stage", "data", "model", "out") if getattr(options, name) is None]
     if missing:
-        raise ValueError(
-            f"train: --stage, --data, --model and --out must be given (--stage 1 --data SET --model toy --out stage1); "
-            f"got no {', '.join(missing)}."
+        raise InputError(
+            "--stage, --data, --model and --out",
+            "must be given",
+            "--stage 1 --data SET --model toy --out stage1",
+            f"no {', '.join(missing)}",
         )
     from .train import train_files
 
@@ -314,7 +316,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--inception", type=Path, metavar="FILE", help="weights of FID: inception-2015-12-05.pt")
     add("--videomae", type=Path, metavar="DIR", help="a transformers folder of a VideoMAE model")
     add(
-        "--fetch-lpips",
+        "fetch-lpips",
         nargs="?",
         const="",
         metavar="ARCHIVE",
@@ -327,7 +329,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate import evaluate_files, fetch_files
 
     if options.fetch_lpips is None and options.video is None:
-        raise ValueError("evaluate: a VIDEO or --fetch-lpips must be given (everanimate evaluate dance.mp4); got none.")
+        raise InputError("a VIDEO or --fetch-lpips", "must be given", "everanimate evaluate dance.mp4", "none")
     if options.fetch_lpips is not None:
         print(f"Wrote {fetch_files(options)}")
     if options.video is not None:

@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import InputError
 from ..everanimate.geometry import ChunkGeometry
 from ..lora.files import read_lora
 from ..runs.fingerprint import weights_digest
@@ -21,12 +22,12 @@ from .toy_training import ToyEntry, toy_parts
 def precompute_files(options: Namespace, report: Callable[[str], None]) -> FilmSet:
     """Make the training set that the options of `everanimate train precompute` ask for."""
     if options.films is not None and options.data != TOY:
-        raise ValueError(f"--films: says how many worlds --data {TOY} has; got it with --data {options.data}.")
+        raise InputError("films", f"says how many worlds --data {TOY} has", "", f"it with --data {options.data}")
     entries = [ToyEntry(number) for number in range(options.films or 0)]
     if options.data != TOY:
         entries = list_films(Path(options.data))
     elif not entries:
-        raise ValueError(f"--films: must be at least 1 with --data {TOY} (1024); got {options.films}.")
+        raise InputError("films", f"must be at least 1 with --data {TOY}", "1024", options.films)
     parts = _parts(options, Accelerator())
     codec = parts.codec()
     settings = SetSettings(

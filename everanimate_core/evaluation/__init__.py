@@ -7,7 +7,7 @@ try:
     import torchmetrics
 except ImportError as error:
     raise ImportError(
-        "Drift Report: evaluation needs scikit-image, torchmetrics and matplotlib (pip install 'everanimate[eval]', or "
+        "evaluation needs scikit-image, torchmetrics and matplotlib (pip install 'everanimate[eval]', or "
         f"pip install scikit-image torchmetrics matplotlib); got {error}."
     ) from error
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..ports import FrameSource
 from .alignment import MAX_SHIFT, Shift, describe, find_repeats, find_shifts, signatures
 from .drift import seam_index, slope
@@ -188,7 +189,7 @@ def _steps_of(mine: Sequence[Tensor], true: Sequence[Tensor]) -> tuple[list[Shif
 def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | None) -> str:
     """What is said of videos of unlike lengths: both, and where frames seem to be missing, if that can be told."""
     count, true_count = video.frame_count, truth.frame_count
-    error = f"Drift Report: the true video must have as many frames as the video ({count}); got {true_count}."
+    error = str(InputError("the true video", "must have as many frames as the video", count, true_count))
     if abs(count - true_count) > MAX_SHIFT:
         return error
     signs = ([], [])
@@ -209,7 +210,7 @@ def _seam(join: int, curves: Curves, truth: Curves) -> Seam:
 def _size(video: FrameSource) -> tuple[int, int]:
     """Width and height of a video, ValueError when it has no frame."""
     if not video.frame_count:
-        raise ValueError("Drift Report: videos must have at least 1 frame; got 0.")
+        raise InputError("videos", "must have at least 1 frame", "", "0")
     _, height, width, _ = video.read([0]).shape
     return width, height
 
@@ -217,22 +218,21 @@ def _size(video: FrameSource) -> tuple[int, int]:
 def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) -> None:
     count, (width, height) = video.frame_count, _size(video)
     if min(width, height) < MIN_SIZE:
-        raise ValueError(
-            f"Drift Report: frames must be at least {MIN_SIZE}x{MIN_SIZE} (832x480); got {width}x{height}."
-        )
+        raise InputError("frames", f"must be at least {MIN_SIZE}x{MIN_SIZE}", "832x480", f"{width}x{height}")
     if truth is not None and _size(truth) != (width, height):
-        raise ValueError(
-            f"Drift Report: the true video must be of the video's size ({width}x{height}); "
-            f"got {'x'.join(map(str, _size(truth)))}."
+        raise InputError(
+            "the true video", "must be of the video's size", f"{width}x{height}", "x".join(map(str, _size(truth)))
         )
     if truth is not None and _rates_differ(video, truth):
-        raise ValueError(
-            f"Drift Report: the true video must have the video's frame rate ({float(video.fps):.6g} a second); "
-            f"got {float(truth.fps):.6g}."
+        raise InputError(
+            "the true video",
+            "must have the video's frame rate",
+            f"{float(video.fps):.6g} a second",
+            f"{float(truth.fps):.6g}",
         )
     for join in joins:
         if not 0 < join < count:
-            raise ValueError(f"Drift Report: joins must be frames within 1..{count - 1} (77); got {join}.")
+            raise InputError("joins", f"must be frames within 1..{count - 1}", "77", join)
 
 
 def _check_boxes(
@@ -243,9 +243,7 @@ def _check_boxes(
         if boxes is None:
             continue
         if len(boxes) != video.frame_count:
-            raise ValueError(
-                f"Drift Report: {name} must have an entry for every frame ({video.frame_count}); got {len(boxes)}."
-            )
+            raise InputError(name, "must have an entry for every frame", video.frame_count, len(boxes))
         for box in filter(None, boxes):
             _check_box(name, box, width, height)
 
@@ -253,9 +251,11 @@ def _check_boxes(
 def _check_box(name: str, box: Box, width: int, height: int) -> None:
     left, top, right, bottom = box
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(
-            f"Drift Report: {name} must be left, top, right, bottom inside {width}x{height} (10, 5, 30, 25); "
-            f"got {left}, {top}, {right}, {bottom}."
+        raise InputError(
+            name,
+            f"must be left, top, right, bottom inside {width}x{height}",
+            "10, 5, 30, 25",
+            f"{left}, {top}, {right}, {bottom}",
         )
 
 

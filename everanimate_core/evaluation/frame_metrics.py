@@ -14,7 +14,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from ..errors import needed
 
-cv2 = needed("cv2", "Drift Report")
+cv2 = needed("cv2", "evaluation")
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom exclusive
 

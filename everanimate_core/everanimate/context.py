@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..errors import InputError
 from ..plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 from ..ports import Codec
 from .geometry import LATENT_CHANNELS, ChunkGeometry
@@ -41,9 +42,7 @@ class ContextPolicy:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"ContextPolicy: {name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}."
-                )
+                raise InputError(name, f"must be one of {', '.join(allowed)}", "", repr(getattr(self, name)))
 
 
 METHOD = ContextPolicy()
@@ -78,9 +77,11 @@ def carried_slots(geometry: ChunkGeometry, memory: ContextMemory, policy: Contex
         if memory.last_frames is None:
             return 0
         if memory.last_frames.shape[0] < geometry.overlap:
-            raise ValueError(
-                f"ContextPolicy: carry 'pixel' needs the last {geometry.overlap} frames in the memory (the policy of "
-                f"the chunk before); got {memory.last_frames.shape[0]}."
+            raise InputError(
+                "carry 'pixel'",
+                f"needs the last {geometry.overlap} frames in the memory",
+                "the policy of the chunk before",
+                memory.last_frames.shape[0],
             )
         return latent_frames(geometry.overlap)
     return 0 if memory.motion is None else geometry.motion
@@ -143,9 +144,11 @@ def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tenso
 def check_alignment(identity: int, latents: int, pose_latents: int) -> None:
     """Raise ValueError unless N anchors and the pose's T latent frames make up the `latents` frames of the state."""
     if identity + pose_latents != latents:
-        raise ValueError(
-            f"Align Model to Memory: identity latents + pose latents must equal the latent frames being sampled "
-            f"(4 + 20 = 24); got {identity} + {pose_latents} and {latents}."
+        raise InputError(
+            "identity latents + pose latents",
+            "must equal the latent frames being sampled",
+            "4 + 20 = 24",
+            f"{identity} + {pose_latents} and {latents}",
         )
 
 

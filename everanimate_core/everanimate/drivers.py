@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..errors import InputError
 from ..plan import ChunkPlan, continued_index, shown_at
 from ..ports import FrameSource
 
@@ -27,7 +28,7 @@ class Drivers:
         """Raise ValueError, naming the input, where a driving video cannot serve the plan."""
         if (self.background is None) != (self.mask is None):
             got = "background_video" if self.mask is None else "character_mask"
-            raise ValueError(f"Condition Chunk: background_video and character_mask come together; got {got} alone.")
+            raise InputError("background_video and character_mask", "come together", "", f"{got} alone")
         for name, source in (
             ("pose_video", self.pose),
             ("face_video", self.face),

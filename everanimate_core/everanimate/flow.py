@@ -11,6 +11,8 @@ from math import inf
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 SEED_MODES = ("released", "fixed", "increment")
 # The authors add 42 to the seed from one chunk to the next.
 RELEASED_SEED_STEP = 42
@@ -28,37 +30,43 @@ def sigma_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Tens
     noise level (1 starts from pure noise, sigma = 1).
     """
     if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"EverAnimate Sigmas: steps must be at least 1 (20); got {steps}.")
+        raise InputError("steps", "must be at least 1", "20", steps)
     # Written so that they catch NaN, which is neither above nor below anything.
     if not 0 < shift < inf:
-        raise ValueError(f"EverAnimate Sigmas: shift must be above 0 and finite (5.0); got {shift}.")
+        raise InputError("shift", "must be above 0 and finite", "5.0", shift)
     if not 0 < denoise <= 1:
-        raise ValueError(f"EverAnimate Sigmas: denoise must lie above 0 and up to 1 (1.0); got {denoise}.")
+        raise InputError("denoise", "must lie above 0 and up to 1", "1.0", denoise)
     levels = torch.linspace(1, 0, int(steps / denoise) + 1)[:-1]
     sigmas = torch.cat([shifted(levels, shift), torch.zeros(1)])[-(steps + 1) :]
-    # A shift beyond what float32 can tell apart leaves levels that do not fall.
-    check_sigmas(sigmas, f"EverAnimate Sigmas (shift {shift})")
+    try:
+        check_sigmas(sigmas)
+    except InputError as error:
+        raise InputError("shift", "must leave noise levels that float32 can tell apart", "5.0", shift) from error
     return sigmas
 
 
-def check_sigmas(sigmas: Tensor, who: str = "Animate Long Video") -> None:
-    """Raise ValueError, in the name of `who`, unless these are noise levels that a chunk can be sampled with.
+def check_sigmas(sigmas: Tensor) -> None:
+    """Raise InputError unless these are noise levels that a chunk can be sampled with.
 
     They are one list of at least two finite values, from at most 1 (noise) falling to exactly 0 (data).
     """
-    rule = f"{who}: sigmas must fall from step to step, from at most 1 to exactly 0 (1.0, 0.9375, 0.8333, 0.625, 0.0)"
+
+    def refuse(got: str) -> InputError:
+        rule = "must fall from step to step, from at most 1 to exactly 0"
+        return InputError("sigmas", rule, "1.0, 0.9375, 0.8333, 0.625, 0.0", got)
+
     if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"{rule}; got values of shape {list(sigmas.shape)}, which make no step.")
+        raise refuse(f"values of shape {list(sigmas.shape)}, which make no step")
     levels = sigmas.tolist()
     for step, (level, following) in enumerate(pairwise(levels)):
         # NaN and infinity fail it, too.
         if not inf > level > following > -inf:
-            raise ValueError(f"{rule}; got {level:g} followed by {following:g} in step {step}.")
+            raise refuse(f"{level:g} followed by {following:g} in step {step}")
     # Other programs round: 1.0000001 is noise, 14.6 is another model's.
     if levels[0] > 1.001:
-        raise ValueError(f"{rule}; got {levels[0]:g} at first, the noise level of another kind of model.")
+        raise refuse(f"{levels[0]:g} at first, the noise level of another kind of model")
     if levels[-1] != 0:
-        raise ValueError(f"{rule}; got {levels[-1]:g} at last.")
+        raise refuse(f"{levels[-1]:g} at last")
 
 
 def interpolate(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
@@ -84,7 +92,7 @@ def velocity_from_clean(x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tens
 def chunk_seed(seed: int, index: int, mode: str = "released") -> int:
     """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index; below 2^64."""
     if mode not in SEED_MODES:
-        raise ValueError(f"Animate Long Video: seed_mode must be one of {', '.join(SEED_MODES)}; got {mode!r}.")
+        raise InputError("seed_mode", f"must be one of {', '.join(SEED_MODES)}", "", repr(mode))
     return (seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]) % 2**64
 
 

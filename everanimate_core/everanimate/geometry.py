@@ -7,6 +7,7 @@ of them, N + T in all; the first M of the T are where the motion memory of the p
 
 from dataclasses import dataclass
 
+from ..errors import InputError
 from ..plan import ChunkPlan, check_chunk, latent_frames
 
 LATENT_CHANNELS = 16
@@ -18,9 +19,7 @@ SIZE_MULTIPLE = 16
 def check_size(width: int, height: int) -> None:
     """Raise ValueError unless both sizes (pixels) are positive multiples of 16."""
     if width < SIZE_MULTIPLE or height < SIZE_MULTIPLE or width % SIZE_MULTIPLE or height % SIZE_MULTIPLE:
-        raise ValueError(
-            f"Build Memory: width and height must be multiples of {SIZE_MULTIPLE} (832x480); got {width}x{height}."
-        )
+        raise InputError("width and height", f"must be multiples of {SIZE_MULTIPLE}", "832x480", f"{width}x{height}")
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,13 @@ class ChunkGeometry:
     def __post_init__(self):
         check_chunk(self.frames, self.overlap)
         if self.identity < 1:
-            raise ValueError(f"Build Memory: identity_latents must be at least 1 (4); got {self.identity}.")
+            raise InputError("identity_latents", "must be at least 1", "4", self.identity)
         if not 1 <= self.motion < self.latents:
-            raise ValueError(
-                f"Build Memory: motion_latents must be between 1 and {self.latents - 1} for chunks of {self.frames} "
-                f"frames (1); got {self.motion}."
+            raise InputError(
+                "motion_latents",
+                f"must be between 1 and {self.latents - 1} for chunks of {self.frames} frames",
+                "1",
+                self.motion,
             )
 
     @property

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..files import part_file
 from ..json_files import Refuse, check_fields, parse_json
 from ..ports import Codec
@@ -77,7 +77,7 @@ def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
 def check_motion(motion_latents: int) -> None:
     """Raise ValueError unless at least one latent is carried over."""
     if motion_latents < 1:
-        raise ValueError(f"Build Memory: motion_latents must be at least 1 (1); got {motion_latents}.")
+        raise InputError("motion_latents", "must be at least 1", "1", motion_latents)
 
 
 def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, motion_latents: int = 1) -> ContextMemory:
@@ -90,9 +90,8 @@ def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, mo
     """
     count = references.shape[0]
     if not 1 <= count <= identity_latents:
-        raise ValueError(
-            f"Build Memory: reference_images must hold between 1 and identity_latents ({identity_latents}) images; "
-            f"got {count}."
+        raise InputError(
+            "reference_images", f"must hold between 1 and identity_latents ({identity_latents}) images", "", count
         )
     check_size(references.shape[2], references.shape[1])
     check_motion(motion_latents)
@@ -111,31 +110,36 @@ def memory_from_latents(
     """
     for name, latents in (("identity", identity), ("motion", motion)):
         if latents is not None and (latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS)):
-            raise ValueError(
-                f"Memory from Latents: {name} must be Wan latents of one video ([1, 16, frames, height/8, width/8]); "
-                f"got {list(latents.shape)}."
+            raise InputError(
+                name, "must be Wan latents of one video", "[1, 16, frames, height/8, width/8]", list(latents.shape)
             )
         if latents is not None and not latents.shape[2]:
-            raise ValueError(f"Memory from Latents: {name} must have at least 1 latent frame; got 0.")
+            raise InputError(name, "must have at least 1 latent frame", "", "0")
     height, width = identity.shape[3] * SPATIAL_FACTOR, identity.shape[4] * SPATIAL_FACTOR
     check_size(width, height)
     check_motion(motion_latents)
     if motion is not None and motion.shape[3:] != identity.shape[3:]:
-        raise ValueError(
-            f"Memory from Latents: motion must be of identity's size ({width}x{height} pixels); "
-            f"got {motion.shape[4] * SPATIAL_FACTOR}x{motion.shape[3] * SPATIAL_FACTOR}."
+        raise InputError(
+            "motion",
+            "must be of identity's size",
+            f"{width}x{height} pixels",
+            f"{motion.shape[4] * SPATIAL_FACTOR}x{motion.shape[3] * SPATIAL_FACTOR}",
         )
     if references is None:
         references = torch.zeros(0, height, width, 3)
     elif references.shape[1:3] != (height, width):
-        raise ValueError(
-            f"Memory from Latents: reference_image must be of identity's size ({width}x{height}); "
-            f"got {references.shape[2]}x{references.shape[1]}."
+        raise InputError(
+            "reference_image",
+            "must be of identity's size",
+            f"{width}x{height}",
+            f"{references.shape[2]}x{references.shape[1]}",
         )
     elif references.shape[0] > identity.shape[2]:
-        raise ValueError(
-            f"Memory from Latents: reference_image must hold at most as many images as identity has latent frames "
-            f"({identity.shape[2]}); got {references.shape[0]}."
+        raise InputError(
+            "reference_image",
+            "must hold at most as many images as identity has latent frames",
+            identity.shape[2],
+            references.shape[0],
         )
     return ContextMemory(
         references,
@@ -171,9 +175,9 @@ def select_keyframes(
 def check_keyframes(method: str, pose: object) -> None:
     """Raise ValueError unless `method` is one of KEYFRAMES, and `pose` is there for the one of that name."""
     if method not in KEYFRAMES:
-        raise ValueError(f"Propagate Latents: keyframes must be one of {', '.join(KEYFRAMES)}; got {method!r}.")
+        raise InputError("keyframes", f"must be one of {', '.join(KEYFRAMES)}", "", repr(method))
     if method == "pose" and pose is None:
-        raise ValueError("Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none.")
+        raise InputError("pose_video", "must be given when keyframes is 'pose'", "", "none")
 
 
 def farthest_poses(pose: Tensor, count: int) -> list[int]:
@@ -226,15 +230,13 @@ def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
 
 def load_memory(path: str | PathLike) -> ContextMemory:
     """Read a memory that save_memory wrote; ValueError when the file is something else, or was changed into it."""
-    rule, name = (
-        f"EverAnimate memory: the file must have been saved by this pack (format {FILE_FORMAT})",
-        one_line(path),
-    )
+    name = one_line(path)
 
-    def refuse(got: object) -> ValueError:
-        return ValueError(f"{rule}; got {one_line(got)} in {name}.")
+    def refuse(got: object) -> InputError:
+        rule = "must be a memory that this pack saved"
+        return InputError("the file", rule, f"format {FILE_FORMAT}", f"{one_line(got)} in {name}")
 
-    tensors, metadata = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {name}, {wrong}."))
+    tensors, metadata = read_tensors(path, lambda wrong: refuse(f"a file, {wrong},"))
     if metadata.get("format") != FILE_FORMAT:
         raise refuse(metadata.get("format"))
     header = parse_json(metadata.get("memory", ""), refuse)

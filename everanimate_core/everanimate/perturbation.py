@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import needed
+from ..errors import InputError, needed
 
 RECIPES = ("released", "paper")
 
@@ -97,7 +97,7 @@ def is_perturbed(sigma: float, generator: torch.Generator) -> bool:
 def draw(recipe: str, height: int, width: int, generator: torch.Generator) -> Perturbation:
     """Draw what happens to one clip of height x width pixels; `recipe` is one of RECIPES, else ValueError."""
     if recipe not in RECIPES:
-        raise ValueError(f"Perturbation: recipe must be one of {', '.join(RECIPES)}; got {recipe!r}.")
+        raise InputError("recipe", f"must be one of {', '.join(RECIPES)}", "", repr(recipe))
     dice = _Dice(generator)
     return _draw_released(dice, height, width) if recipe == "released" else _draw_paper(dice)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..plan import ChunkPlan, latent_frames, pixel_frames
 from ..ports import Codec, FrameSource
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
@@ -77,17 +78,18 @@ def request_chunk(
     drivers.check(plan)
     geometry = chunk_geometry(plan, memory.identity_count, memory.motion_count)
     if index and memory.motion is None:
-        raise ValueError(
-            f"Condition Chunk: memory must come from the chunk before for chunk_index {index} (Propagate Latents "
-            f"{index - 1}); got a memory that has seen no chunk."
+        raise InputError(
+            "memory",
+            f"must come from the chunk before for chunk_index {index}",
+            f"the one after chunk {index - 1}",
+            "a memory that has seen no chunk",
         )
 
     def frames_of(source: FrameSource, width: int = memory.width, height: int = memory.height) -> Tensor:
         frames = source.read(drivers.source_indices(plan, index, source))
         if frames.shape[1:3] != (height, width):
-            raise ValueError(
-                f"Condition Chunk: driving videos must be fitted to {width}x{height}; "
-                f"got {frames.shape[2]}x{frames.shape[1]}."
+            raise InputError(
+                "driving videos", f"must be fitted to {width}x{height}", "", f"{frames.shape[2]}x{frames.shape[1]}"
             )
         return frames
 
@@ -112,7 +114,7 @@ def request_chunk(
 def clip_frame(memory: ContextMemory, clip_source: str) -> Tensor | None:
     """The image [1, H, W, 3] that CLIP vision looks at for the next chunk, None when the memory has none."""
     if clip_source not in CLIP_SOURCES:
-        raise ValueError(f"Condition Chunk: clip_source must be one of {', '.join(CLIP_SOURCES)}; got {clip_source!r}.")
+        raise InputError("clip_source", f"must be one of {', '.join(CLIP_SOURCES)}", "", repr(clip_source))
     if clip_source == "last_frame" and memory.last_frames is not None:
         return memory.last_frames[-1:]
     return memory.references[-1:] if memory.references.shape[0] else None
@@ -130,33 +132,37 @@ def decode_chunk(latents: Tensor, memory: ContextMemory, codec: Codec, latent_co
     return frames[-pixel_frames(latents.shape[2]) :]
 
 
-def check_latents(
-    latents: object, plan: ChunkPlan, memory: ContextMemory, index: int, who: str = "Propagate Latents"
-) -> None:
-    """Raise ValueError, in the name of `who`, unless `latents` can be those of chunk `index`.
+def check_latents(latents: object, plan: ChunkPlan, memory: ContextMemory, index: int) -> None:
+    """Raise InputError unless `latents` can be those of chunk `index`.
 
     They are a float32 tensor [1, 16, T, h, w] of finite numbers, of the plan's length and the memory's size.
     """
     kind, expected = (1, LATENT_CHANNELS), (latent_frames(plan.chunk_frames), *memory.identity.shape[3:])
     if not isinstance(latents, Tensor) or latents.dtype != torch.float32:
         got = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
-        raise ValueError(f"{who}: a chunk's latents must be a float32 tensor; got {got} for chunk {index}.")
+        raise InputError("a chunk's latents", "must be a float32 tensor", "", f"{got} for chunk {index}")
     if latents.ndim != 5 or tuple(latents.shape[:2]) != kind:
-        raise ValueError(
-            f"{who}: a chunk's latents must be Wan latents of one video ({[*kind, *expected]}); "
-            f"got {list(latents.shape)} for chunk {index}."
+        raise InputError(
+            "a chunk's latents",
+            "must be Wan latents of one video",
+            [*kind, *expected],
+            f"{list(latents.shape)} for chunk {index}",
         )
     if tuple(latents.shape[2:]) != expected:
-        raise ValueError(
-            f"{who}: a chunk's latents must be {list(expected)} frames, height, width, anchors cut; "
-            f"got {list(latents.shape[2:])}."
+        raise InputError(
+            "a chunk's latents",
+            f"must be {list(expected)} frames, height, width, anchors cut",
+            "",
+            list(latents.shape[2:]),
         )
     bad = int((~latents.isfinite()).sum())
     if bad:
-        raise ValueError(
-            f"{who}: a chunk's latents must be finite numbers (sample with the model in bf16 or fp32 instead of fp16, "
-            f"without fast modes, with a lower cfg, or with another sampler or other sigmas); got {bad} of "
-            f"{latents.numel()} values that are NaN or infinite in chunk {index}."
+        raise InputError(
+            "a chunk's latents",
+            "must be finite numbers",
+            "sample with the model in bf16 or fp32 instead of fp16, without fast modes, with a lower cfg, "
+            "or with another sampler or other sigmas",
+            f"{bad} of {latents.numel()} values that are NaN or infinite in chunk {index}",
         )
 
 
@@ -177,14 +183,16 @@ def hand_over(
     keyframes, seed: how the identity memory is completed after the first chunk, by a generator of its own; `pose` is
     read for the selector of that name only. latent_context: see decode_chunk.
     """
-    plan.check_index(index, "Propagate Latents")
+    plan.check_index(index)
     check_keyframes(keyframes, pose)
     check_latents(latents, plan, memory, index)
     frames = decode_chunk(latents, memory, codec, latent_context)
     if not frames.isfinite().all():
-        raise ValueError(
-            f"Propagate Latents: the decoded frames of chunk {index} must be finite numbers (decode with the VAE in "
-            "bf16 or fp32 instead of fp16); got NaN or infinity."
+        raise InputError(
+            f"the decoded frames of chunk {index}",
+            "must be finite numbers",
+            "decode with the VAE in bf16 or fp32 instead of fp16",
+            "NaN or infinity",
         )
     if memory.statistics is None:
         memory = replace(memory, statistics=channel_statistics(latents))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d
 
+from ..errors import InputError
 from ..ports import Velocity
 from .flow import clean_estimate, interpolate, sigma_schedule, velocity, velocity_from_clean
 from .memory import ContextMemory
@@ -79,14 +80,14 @@ OFFERED_TARGETS = tuple(name for name in TARGETS if name != "none")
 
 def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"Restoration: {name} must be one of {', '.join(allowed)}; got {value!r}.")
+        raise InputError(name, f"must be one of {', '.join(allowed)}", "", repr(value))
 
 
-def check_strength(strength: float, who: str = "Restoration", name: str = "strength") -> None:
-    """Raise ValueError, in the name of `who`, unless the setting `name` is a strength: 0 (off) and up."""
+def check_strength(strength: float, name: str = "strength") -> None:
+    """Raise InputError unless the setting `name` is a strength: 0 (off) and up."""
     # Written so that it catches NaN, which command lines and links between nodes bring.
     if not 0 <= strength < inf:
-        raise ValueError(f"{who}: {name} must be at least 0 and finite (1.0); got {strength}.")
+        raise InputError(name, "must be at least 0 and finite", "1.0", strength)
 
 
 def restoration_weight(sigma: Tensor, schedule: str = "gaussian") -> Tensor:
@@ -238,21 +239,17 @@ def clean_target(
     memory: ContextMemory,
     pose: Tensor | None = None,
     mask: Tensor | None = None,
-    who: str = "Restoration",
 ) -> CleanTarget | None:
     """R, one of TARGETS, as a function of x0's chunk latents [B, 16, T, h, w]; None when nothing is to be corrected.
 
     statistics: none on the first chunk, whose statistics are still to come. low_frequency: towards the low frequencies
     of the identity memory, inside mask [n, H, W] (1 = static) if given, else where the chunk's pose frames [F, H, W, 3]
-    leave the scene static; it alone reads the two. ValueError for an unknown name and, in the name of `who`, when it
-    has neither.
+    leave the scene static; it alone reads the two. InputError for an unknown name, and when it has neither.
     """
     _check("target", name, TARGETS)
     if name == "low_frequency":
         if pose is None and mask is None:
-            raise ValueError(
-                f"{who}: target low_frequency must be told what is static (a pose_video or a mask); got neither."
-            )
+            raise InputError("target low_frequency", "must be told what is static", "a pose_video or a mask", "neither")
         size = memory.identity.shape[3:]
         region = static_region(pose, *size) if mask is None else masked_region(mask, *size)
         low = low_pass(lasting(memory.identity), region)
@@ -292,13 +289,12 @@ def correction(
     memory: ContextMemory,
     pose: Tensor | None = None,
     mask: Tensor | None = None,
-    who: str = "Restoration",
 ) -> Correction | None:
-    """The correction of one chunk; pose, mask, who: see clean_target.
+    """The correction of one chunk; pose, mask: see clean_target.
 
     None when nothing is to be corrected (strength 0, or no target): the host then leaves its sampler as it is.
     """
-    target = clean_target(restoration.target, memory, pose, mask, who)
+    target = clean_target(restoration.target, memory, pose, mask)
     if target is None or not restoration.strength:
         return None
     return Correction(restoration, memory, target)

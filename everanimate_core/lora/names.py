@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 
 # Linear layers of a block: name in the original code -> name in diffusers.
 _DIFFUSERS = {
@@ -54,11 +54,14 @@ _OTHER_KINDS = (
 )
 
 
-class LoraError(ValueError):
+class LoraError(InputError):
     """A LoRA file, or its fit to a model, is not what it has to be."""
 
     def __init__(self, rule: str, example: str, got: str):
-        super().__init__(one_line(f"Load EverAnimate LoRA: {rule} ({example}); got {got}."))
+        super().__init__("", *map(one_line, (rule, example, got)))
+
+    def __reduce__(self) -> tuple:
+        return LoraError, (self.rule, self.example, self.got)
 
 
 class Key(NamedTuple):

@@ -9,6 +9,7 @@ from fractions import Fraction
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
 from ..ports import FrameSource
 from .rates import steady_numbers
 
@@ -23,13 +24,13 @@ def fit_frames(frames: Tensor, width: int, height: int, fit: str) -> Tensor:
     Raises ValueError for an unknown `fit`, and where `error` meets another size.
     """
     if fit not in FIT_POLICIES:
-        raise ValueError(f"Video: fit must be one of {', '.join(FIT_POLICIES)}; got {fit}.")
+        raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", fit)
     old_height, old_width = frames.shape[1:3]
     if (old_width, old_height) == (width, height):
         return frames
     if fit == "error":
-        raise ValueError(
-            f"Video: frames must be {width}x{height} (or fit stretch, crop or pad); got {old_width}x{old_height}."
+        raise InputError(
+            "frames", f"must be {width}x{height}", "or fit stretch, crop or pad", f"{old_width}x{old_height}"
         )
     if fit == "stretch":
         return _resize(frames, width, height)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import av
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 
 Source = str | os.PathLike | BinaryIO  # a path, or a seekable binary file object
 
@@ -38,7 +38,7 @@ _POINTING_ELSEWHERE = {
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A video that cannot be read or written as asked."""
 
 
@@ -59,8 +59,10 @@ def open_input(source: Source) -> av.container.InputContainer:
             if error.errno != errno.EINVAL:  # what FFmpeg says of a format that is not among ours
                 raise
             raise VideoError(
-                f"Video: the file must hold pictures or sound of its own, not the names of other files; "
-                f"got {source_name(source)}."
+                "the file",
+                "must hold pictures or sound of its own, not the names of other files",
+                "",
+                source_name(source),
             ) from error
 
 
@@ -69,7 +71,7 @@ def open_video(source: Source) -> av.container.InputContainer:
     container = open_input(source)
     if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
-        raise VideoError(f"Video: the file must hold a video stream of a known codec; got {source_name(source)}.")
+        raise VideoError("the file", "must hold a video stream of a known codec", "", source_name(source))
     return container
 
 
@@ -85,7 +87,7 @@ def readable(source: Source) -> Iterator[None]:
         yield
     except (av.FFmpegError, IndexError) as error:  # IndexError: PyAV's, for streams that turn up late in damaged files
         raise VideoError(
-            f"Video: the file must be a readable video; got {source_name(source)} ({reason(error)})."
+            "the file", "must be a readable video", "", f"{source_name(source)} ({reason(error)})"
         ) from error
 
 
@@ -124,4 +126,4 @@ def _refuse_heic(source: Source) -> None:
     start = first_bytes(source)
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
         # FFmpeg gives the first tile of the picture for the whole.
-        raise VideoError(f"Video: HEIC pictures cannot be read (save it as JPEG or PNG); got {source_name(source)}.")
+        raise VideoError("HEIC pictures", "cannot be read", "save it as JPEG or PNG", source_name(source))

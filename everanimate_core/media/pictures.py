@@ -57,7 +57,7 @@ class AnimatedWebp:
             self.frame_count = self._image.n_frames
             durations = [self._duration(number) for number in range(self.frame_count)]
         except (OSError, UnidentifiedImageError, EOFError) as error:
-            raise VideoError(f"Video: the file must be a readable video; got {self.name} ({error}).") from error
+            raise VideoError("the file", "must be a readable video", "", f"{self.name} ({error})") from error
         self.width, self.height = self._image.size
         ends = list(accumulate(durations))
         self.times, self.end = [0.0, *ends[:-1]], ends[-1]

@@ -11,6 +11,7 @@ from statistics import median
 
 import numpy as np
 
+from ..errors import InputError
 from ..plan import shown_at
 
 MAX_FPS = 1000
@@ -37,9 +38,7 @@ def file_rate(fps: Fraction | float | int) -> Fraction:
         rate = Fraction(fps).limit_denominator(1001)
         if 0 < rate <= MAX_FPS:
             return rate
-    raise ValueError(
-        f"Video: frames per second must be above 0 and at most {MAX_FPS} (25, 29.97, 30000/1001); got {fps}."
-    )
+    raise InputError("fps", f"must be above 0 and at most {MAX_FPS}", "25, 29.97, 30000/1001", fps)
 
 
 def is_steady(times: Sequence[float], rate: Fraction) -> bool:

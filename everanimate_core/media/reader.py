@@ -134,7 +134,7 @@ class StoredFrames:
         try:
             self._survey()
             if not self.frame_count:
-                raise VideoError(f"Video: the file must hold at least one video frame; got 0 in {self.name}.")
+                raise VideoError("the file", "must hold at least one video frame", "", f"0 in {self.name}")
             self._kept: dict[int, np.ndarray] = {}
             first = self._picture(0)
             self.height, self.width = first.shape[:2]
@@ -268,7 +268,7 @@ class StoredFrames:
             self._missing.update(range(number))
             self._run, self._position = chain([(number, frame)], self._run), number - 1
             return frame
-        raise VideoError(f"Video: the file must hold at least one video frame; got 0 in {self.name}.")
+        raise VideoError("the file", "must hold at least one video frame", "", f"0 in {self.name}")
 
     def _decode(self, number: int) -> av.VideoFrame | None:
         """The frame of this number, None where the file is damaged there."""

@@ -75,7 +75,7 @@ class VideoWriter:
         """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
         if frames.shape[1:] != self._shape:
             height, width, _ = self._shape
-            raise VideoError(f"Video: frames must be [n, {height}, {width}, 3]; got {list(frames.shape)}.")
+            raise VideoError("frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
         for rgb in frames:
             pixels = (rgb.clamp(0, 1) * 255).round().to("cpu", torch.uint8).contiguous().numpy()
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -92,7 +92,7 @@ class VideoWriter:
     def _finish(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
             if not self.frame_count:
-                raise VideoError(f"Video: at least one frame must be written; got 0 for {self._path}.")
+                raise VideoError("at least one frame", "must be written", "", f"0 for {self._path}")
             self._mux(None)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
@@ -126,7 +126,7 @@ def check_writing(fps: Fraction, width: int, height: int) -> None:
             container.mux(stream.encode(None))
     except (av.FFmpegError, OverflowError, ValueError) as error:
         raise VideoError(
-            f"Video: a video of {width}x{height} at {fps} frames per second must be writable; got {error}."
+            f"a video of {width}x{height} at {fps} frames per second", "must be writable", "", error
         ) from error
 
 
@@ -134,7 +134,7 @@ def check_size(width: int, height: int, pix_fmt: str) -> None:
     """Raise VideoError where `pix_fmt` halves the colour planes of a size in pixels that is odd."""
     layout = av.VideoFormat(pix_fmt)
     if width % (2 // layout.chroma_width(2)) or height % (2 // layout.chroma_height(2)):
-        raise VideoError(f"Video: width and height must be even for {pix_fmt} (832x480); got {width}x{height}.")
+        raise VideoError("width and height", f"must be even for {pix_fmt}", "832x480", f"{width}x{height}")
 
 
 def concat_segments(
@@ -152,13 +152,13 @@ def concat_segments(
     read or differs in codec, size, rate or codec settings.
     """
     if not paths:
-        raise VideoError(f"Video: at least one segment is needed; got 0 for {out}.")
+        raise VideoError("at least one segment", "is needed", "", f"0 for {out}")
     settings, _ = _survey(paths[0])
     orders = []
     for path in paths:
         found, order = _survey(path)
         if found != settings:
-            raise VideoError(f"Video: segments must share codec, size, rate and settings with {paths[0]}; got {path}.")
+            raise VideoError("segments", f"must share codec, size, rate and settings with {paths[0]}", "", path)
         orders.append(order)
     # Decoding runs ahead of showing by one delay for all: a short segment on its own would need less than its
     # neighbours, and its decoding times would collide with theirs.

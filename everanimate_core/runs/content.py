@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .fingerprint import digest, weights_digest
 
 Known = Callable[[Any], Any]
@@ -28,7 +29,7 @@ class Sampled:
 
 
 def content_digest(value: Any, name: str, known: Known = lambda value: value) -> str:
-    """32 hex digits that stand for all that `value`, the input `name` of Animate Long Video, holds.
+    """32 hex digits that stand for all that `value`, the input `name` of a run, holds.
 
     known(value) puts something else in the place of an object that only the host understands, or returns it as it is.
     Lists and tuples are alike, and devices, places in memory and the code of functions do not count. Raises ValueError,
@@ -101,7 +102,9 @@ class _Walk:
     def check(self, possible: bool, value: Any, where: str) -> None:
         """Raise ValueError unless something can stand for `value`."""
         if not possible:
-            raise ValueError(
-                f"Animate Long Video: {self.name} must hold what can be compared when the run goes on (tensors, "
-                f"numbers, text, models with their weights in memory); got a {type(value).__qualname__} at {where}."
+            raise InputError(
+                self.name,
+                "must hold what can be compared when the run goes on",
+                "tensors, numbers, text, models with their weights in memory",
+                f"a {type(value).__qualname__} at {where}",
             )

@@ -24,22 +24,23 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
     """
     if path.is_dir():
         raise RunError(
-            f"Animate Long Video: no folder may stand where the finished video belongs ({ANOTHER_NAME}, or move the "
-            f"folder away); got the folder {path}."
+            "the finished video's place",
+            "must not be taken by a folder",
+            f"{ANOTHER_NAME}, or move the folder away",
+            f"the folder {path}",
         )
     if folder.exists() and not folder.is_dir():
         raise RunError(
-            "Animate Long Video: no file may stand where the run's folder belongs (choose another run name or --run, "
-            f"or move the file away); got the file {folder}."
+            "the run's place",
+            "must not be taken by a file",
+            "choose another run name or --run, or move the file away",
+            f"the file {folder}",
         )
     if _OF_A_RUN.fullmatch(path.name) and path.parent.resolve() == folder.resolve():
-        raise RunError(
-            f"Animate Long Video: the finished video must not replace a file of its run ({ANOTHER_NAME}); got {path}."
-        )
+        raise RunError("the finished video", "must not replace a file of its run", ANOTHER_NAME, path)
     if isinstance(source, str | os.PathLike) and path.resolve() == Path(source).resolve():
         raise RunError(
-            "Animate Long Video: the finished video must be another file than the pose video, which it would replace "
-            f"({ANOTHER_NAME}); got {path}."
+            "the finished video", "must be another file than the pose video, which it would replace", ANOTHER_NAME, path
         )
 
 
@@ -67,8 +68,8 @@ def check_space(plan: ChunkPlan, memory: ContextMemory, finished: int, folder: P
         # Some network volumes do not say how large they are.
         if disk.total and disk.free < size:
             raise RunFailed(
-                f"Animate Long Video: the disk must have room for what the run still has to write, about "
-                f"{_amount(size)} (make room, or choose another place); got {_amount(disk.free)} free in {place}."
+                f"the disk must have room for what the run still has to write, about {_amount(size)} (make room, "
+                f"or choose another place); got {_amount(disk.free)} free in {place}."
             )
 
 

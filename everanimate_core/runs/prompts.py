@@ -3,7 +3,7 @@
 import os
 from os import PathLike
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..json_files import read_text
 from ..plan import ChunkPlan
 
@@ -15,10 +15,10 @@ def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
     """The changes in the file, by frame; ValueError, naming the line, unless they rise from frame 0."""
 
     def refuse(got: str) -> ValueError:
-        return ValueError(f"prompts: the file must be UTF-8 text (save it as such); got {got} in {one_line(path)}.")
+        return InputError("prompts", "must be a file of UTF-8 text", "save it as such", f"{got} in {one_line(path)}")
 
     if not os.path.isfile(path):
-        raise ValueError(f"prompts: must be a file that is there (prompts.txt); got {one_line(path)}.")
+        raise InputError("prompts", "must be a file that is there", "prompts.txt", one_line(path))
     text = read_text(path, refuse)
     changes: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -28,15 +28,15 @@ def read_prompts(path: str | PathLike) -> list[tuple[int, str]]:
         after = changes[-1][0] + 1 if changes else 0
         counts = colon and frame.strip().isdecimal() and len(frame.strip()) <= MOST_DIGITS
         if not counts or int(frame) < after or (not changes and int(frame) != 0):
-            raise ValueError(
-                f"prompts: every line must be `frame: prompt`, frames rising from 0 (0: a woman dances); "
-                f"got {shown(line)} in line {number} of {one_line(path)}."
+            raise InputError(
+                "prompts",
+                "must be lines of `frame: prompt`, frames rising from 0",
+                "0: a woman dances",
+                f"{shown(line)} in line {number} of {one_line(path)}",
             )
         changes.append((int(frame), prompt.strip()))
     if not changes:
-        raise ValueError(
-            f"prompts: the file must have a line for frame 0 (0: a woman dances); got none in {one_line(path)}."
-        )
+        raise InputError("prompts", "must have a line for frame 0", "0: a woman dances", f"none in {one_line(path)}")
     return changes
 
 

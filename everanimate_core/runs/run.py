@@ -98,9 +98,10 @@ class _Run:
         """Raise RunError when nothing of a finished run could be kept: that is another run."""
         if index == 0:
             raise RunError(
-                "Animate Long Video: the first chunk's pose, face, background and prompt must be the run's own "
-                f"({ANOTHER_NAME}, or {ANEW}); got others, and {len(self.manifest.chunks)} finished chunks in "
-                f"{self.store.folder}."
+                "the first chunk's pose, face, background and prompt",
+                "must be the run's own",
+                f"{ANOTHER_NAME}, or {ANEW}",
+                f"others, and {len(self.manifest.chunks)} finished chunks in {self.store.folder}",
             )
 
     def has_segment(self, index: int) -> bool:
@@ -120,7 +121,7 @@ class _Run:
         if kept is None:
             latents = sample_chunk(request, self.noise_seed)
             try:
-                check_latents(latents, self.job.plan, self.job.memory, index, "Animate Long Video")
+                check_latents(latents, self.job.plan, self.job.memory, index)
             except ValueError as error:
                 raise RunFailed(f"{error} Nothing of it was kept. {kept_chunks(self.store, self.manifest)}") from None
             # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
@@ -193,10 +194,7 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     """
     last = min(len(found.chunks), job.plan.chunk_count - 1) if found else 0
     if not 0 <= from_chunk <= last:
-        raise RunError(
-            "Animate Long Video: from_chunk must be a finished chunk or the one after the last "
-            f"(0..{last}); got {from_chunk}."
-        )
+        raise RunError("from_chunk", "must be a finished chunk or the one after the last", f"0..{last}", from_chunk)
     new = job, Manifest(job.constants(), {"0": job.seed})
     if found is None:
         return new
@@ -208,10 +206,12 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     if other and not found.chunks:
         return new
     if other:
-        differences = "; ".join(f"{name} {constants.get(name)} instead of {before.get(name)}" for name in other)
+        differences = ", ".join(f"{name} {constants.get(name)} (was {before.get(name)})" for name in other)
         raise RunError(
-            f"Animate Long Video: a run is continued with what it was started with ({ANOTHER_NAME}, or {ANEW}; with "
-            f"from_chunk the seed may change); got {differences}."
+            "this run",
+            "was started with other settings",
+            f"{ANOTHER_NAME}, or {ANEW}; with from_chunk the seed may change",
+            differences,
         )
     if not from_chunk:
         return job, found
@@ -240,10 +240,7 @@ def run(
     job.check()
     check_places(store.folder, path, getattr(job.audio_from, "source", job.audio_from))
     if from_chunk and not resume:
-        raise RunError(
-            f"Animate Long Video: from_chunk needs the chunks before it (resume true); got {from_chunk} and resume "
-            "false."
-        )
+        raise RunError("from_chunk", "needs the chunks before it", "resume true", f"{from_chunk} and resume false")
     current = None
     try:
         with store.locked():
@@ -273,20 +270,18 @@ def run(
         raise
     except OwnershipLost:
         raise RunFailed(
-            "Animate Long Video: a run is written by one program at a time; another one took over "
-            f"{store.folder} while this one was paused, and goes on there."
+            f"a run is written by one program at a time; another one took over {store.folder} while this one "
+            "was paused, and goes on there."
         ) from None
     except (OSError, av.FFmpegError, ValueError) as error:
         if store.deleted:
             raise RunFailed(
-                "Animate Long Video: a run's folder must stay where it is while the run is going (the next start makes "
-                f"all chunks anew, or puts it back first); {store.folder} was deleted or moved."
+                "a run's folder must stay where it is while the run is going (the next start makes all chunks "
+                f"anew, or puts it back first); {store.folder} was deleted or moved."
             ) from error
         kept = kept_chunks(store, current.manifest if current else None)
         if not isinstance(error, ValueError):
-            raise RunFailed(
-                f"Animate Long Video: the run's files must be writable and the disk not full; got {error}. {kept}"
-            ) from error
+            raise RunFailed(f"the run's files must be writable and the disk not full; got {error}. {kept}") from error
         if current is None or not current.manifest.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error

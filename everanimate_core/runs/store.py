@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import InputError
 from ..everanimate.geometry import LATENT_CHANNELS
 from ..everanimate.memory import ContextMemory
 from ..files import clear_parts, part_file, probe, sync_folder
@@ -40,7 +41,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-])?")
 
 
-class RunError(ValueError):
+class RunError(InputError):
     """A run that cannot be started, continued or read as asked."""
 
 
@@ -56,17 +57,17 @@ def run_folder(root: str | os.PathLike, name: str) -> Path:
     """The folder of run `name` under root/everanimate; RunError for a name that could lead anywhere else."""
     if not _PLAIN.fullmatch(name) or _DEVICES.fullmatch(name):
         raise RunError(
-            "Animate Long Video: run_name must be a plain file name of letters, digits, spaces, dots, dashes and "
-            f"underscores (dance_01); got {name!r}."
+            "run_name",
+            "must be a plain file name of letters, digits, spaces, dots, dashes and underscores",
+            "dance_01",
+            repr(name),
         )
     root = Path(root).resolve()
     folder = root / "everanimate" / name
     # A link that someone put there may lead out.
     for path in (folder, folder.with_name(f"{name}.mp4")):
         if not path.resolve().is_relative_to(root):
-            raise RunError(
-                f"Animate Long Video: a run stays inside the output folder ({root}); got {path}, a link to elsewhere."
-            )
+            raise RunError("a run", "stays inside the output folder", root, f"{path}, a link to elsewhere")
     return folder
 
 
@@ -94,13 +95,13 @@ class RunStore:
         except Taken as taken:
             wait = f"wait: {taken.until}" if taken.until else "wait"
             raise RunError(
-                f"Animate Long Video: a run is written by one program at a time ({ANOTHER_NAME}, or {wait}); got a "
-                f"second one for {self.folder}{f', held by {taken}' if taken.until else ''}."
+                "a run",
+                "is written by one program at a time",
+                f"{ANOTHER_NAME}, or {wait}",
+                f"a second one for {self.folder}{f', held by {taken}' if taken.until else ''}",
             ) from None
         except LinkedLock as lock:
-            raise RunError(
-                f"Animate Long Video: a run's lock must be a file of its own (delete the link); got {lock}."
-            ) from None
+            raise RunError("a run's lock", "must be a file of its own", "delete the link", lock) from None
 
     def check_owner(self) -> None:
         """Raise OwnershipLost when another program took over."""
@@ -160,8 +161,10 @@ class RunStore:
             return Manifest.from_json(path.read_bytes())
         except ManifestError as error:
             raise RunError(
-                f"Animate Long Video: the run's {MANIFEST} must be as it was written (restore it, or {ANEW}: the "
-                f"old run is set aside, the chunks in {self.folder} are untouched); got {error}."
+                f"the run's {MANIFEST}",
+                "must be as it was written",
+                f"restore it, or {ANEW}: the old run is set aside, the chunks in {self.folder} are untouched",
+                error,
             ) from None
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -214,8 +217,7 @@ class RunStore:
             if index:
                 way = f"make it and all after it again with from_chunk or --from-chunk {index}; what is before is kept"
             raise DamagedChunk(
-                f"Animate Long Video: {path.name} must be as it was written ({way}); got "
-                f"{'an altered' if path.is_file() else 'no'} file."
+                path.name, "must be as it was written", way, f"{'an altered' if path.is_file() else 'no'} file"
             )
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             return None

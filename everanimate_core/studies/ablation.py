@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backends.diffusers_wan import DiffusersWan
+from ..errors import InputError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
 from ..evaluation.report import Report, as_json, mean, shown
@@ -164,9 +165,11 @@ def ablate(
     """
     frames = round(seconds * FPS)
     if frames < 1 or len(set(seeds)) < 2:
-        raise ValueError(
-            f"ablate: --seconds must be a frame or more (60) and --seeds at least 2 (100 101 102 103); got {seconds} "
-            f"and {list(seeds)}."
+        raise InputError(
+            "seconds",
+            "must be a frame or more (60) and --seeds at least 2",
+            "100 101 102 103",
+            f"{seconds} and {list(seeds)}",
         )
     # All of them first: a LoRA that is not there, or of another model, costs no finished rows.
     models = [row.load() for row in rows]

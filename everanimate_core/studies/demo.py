@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..errors import InputError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.plot import save_plot
 from ..evaluation.report import as_json
@@ -38,7 +39,7 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     the truth. Raises ValueError for less than a frame.
     """
     if not seconds * FPS >= 1:
-        raise ValueError(f"demo: --seconds must be at least {float(1 / FPS)} (60); got {seconds}.")
+        raise InputError("seconds", f"must be at least {float(1 / FPS)}", "60", seconds)
     world, frames = World(seed), round(seconds * FPS)
     pose, truth = WorldFrames(world.pose, frames), WorldFrames(world.frames, frames)
     animation = folder / "animation.mp4"

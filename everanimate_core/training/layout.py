@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..errors import InputError
 from ..everanimate.geometry import ChunkGeometry
 from ..plan import TEMPORAL_FACTOR
 
@@ -19,9 +20,11 @@ class Layout:
     def __post_init__(self):
         carried = TEMPORAL_FACTOR * self.geometry.motion
         if self.geometry.overlap != carried:
-            raise ValueError(
-                f"train: overlap must be 4 frames for each of the {self.geometry.motion} motion latents ({carried}); "
-                f"got {self.geometry.overlap}."
+            raise InputError(
+                "overlap",
+                f"must be 4 frames for each of the {self.geometry.motion} motion latents",
+                carried,
+                self.geometry.overlap,
             )
 
     @property

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ..errors import InputError
 from ..files import clear_parts
 from ..lora.files import Lora, lora_from_tensors, save_lora
 from ..ports import Codec
@@ -62,13 +63,15 @@ class Training:
         self.recipe, self.pace, self.films, self.parts = recipe, pace, films, parts
         self.accelerator, self.folder, self.say = accelerator, folder, say
         if not films.records:
-            raise ValueError(f"train: data must be a finished set (run precompute again); got {films.folder}.")
+            raise InputError("data", "must be a finished set", "run precompute again", films.folder)
         processes = accelerator.num_processes
         self.share, rest = divmod(recipe.batch, processes * pace.accumulate)
         if rest:
-            raise ValueError(
-                f"train: batch must be a multiple of processes x accumulate (8 for 2 x 4); got {recipe.batch} for "
-                f"{processes} x {pace.accumulate}."
+            raise InputError(
+                "batch",
+                "must be a multiple of processes x accumulate",
+                "8 for 2 x 4",
+                f"{recipe.batch} for {processes} x {pace.accumulate}",
             )
         accelerator.gradient_accumulation_steps = pace.accumulate
         # Stage 2 alone encodes while it trains.
@@ -101,9 +104,11 @@ class Training:
         codec = self.parts.codec()
         found = weights_digest(codec.vae.state_dict().items())
         if found != self.films.settings.vae:
-            raise ValueError(
-                f"train: data must have been made with the model's VAE ({found}); got {self.films.folder}, made with "
-                f"{self.films.settings.vae}."
+            raise InputError(
+                "data",
+                "must have been made with the model's VAE",
+                found,
+                f"{self.films.folder}, made with {self.films.settings.vae}",
             )
         return codec
 
@@ -221,7 +226,7 @@ class Training:
         return together(self.accelerator, work, lambda reason: self._failed(f"{reason.rstrip('.')}. {self._way_on()}"))
 
     def _failed(self, what: str) -> TrainingFailed:
-        return TrainingFailed(f"train: stopped after {self.step} of {self.pace.steps} steps: {what}")
+        return TrainingFailed(f"stopped after {self.step} of {self.pace.steps} steps: {what}")
 
     def _way_on(self) -> str:
         """What is kept, and how to go on from there when the cause is out of the way."""
@@ -294,12 +299,14 @@ def train(
     """Train in `folder`; ValueError when there is a training in it that is not to be resumed, or cannot be."""
     films.check()
     if not (folder / STATE).exists() and (loras := saved_loras(folder)):
-        raise ValueError(
-            f"train: --out must be a new folder, or have the {STATE} of its training (begin a new one with --lora "
-            f"{loras[-1]} to go on from the last LoRA there); got LoRAs without it in {folder}."
+        raise InputError(
+            "out",
+            f"must be a new folder, or have the {STATE} of its training",
+            f"begin a new one with --lora {loras[-1]} to go on from the last LoRA there",
+            f"LoRAs without it in {folder}",
         )
     if (folder / STATE).exists() and not resume:
-        raise ValueError(f"train: --out must be a new folder (or --resume what is in it); got {folder}.")
+        raise InputError("out", "must be a new folder", "or --resume what is in it", folder)
     folder.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
         clear_parts(folder)

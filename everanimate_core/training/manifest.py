@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import ChunkGeometry, check_size
 from ..files import part_file
 from ..json_files import check_fields, read_json
@@ -80,9 +80,11 @@ def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, s
     anything that write_manifest does not write."""
 
     def refuse(got: str) -> ValueError:
-        return ValueError(
-            f"train: a set must have the {MANIFEST} that `everanimate train precompute` wrote (run that again into a "
-            f"new folder); got {got.rstrip('.')} in {one_line(path)}."
+        return InputError(
+            "a set",
+            f"must have the {MANIFEST} that `everanimate train precompute` wrote",
+            "run that again into a new folder",
+            f"{got.rstrip('.')} in {one_line(path)}",
         )
 
     facts = read_json(path, refuse)

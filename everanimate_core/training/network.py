@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..backends.diffusers_wan import MAX_TIMESTEP
 from ..backends.wan_alignment import encode_driving, predict_velocity
-from ..errors import needed
+from ..errors import InputError, needed
 from ..everanimate.restoration import restorative_loss, training_pair
 from ..lora.files import Lora, LoraLayer
 from ..lora.fit import check_coverage
@@ -60,9 +60,11 @@ class Network(nn.Module):
         ranks = {layer.rank for layer in lora.layers}
         rank = {value.shape[0] for name, value in self.trained().items() if trained[name][1] == "A"}
         if layers.keys() != targets or ranks != rank:
-            raise ValueError(
-                f"train: --lora must have the layers and the rank of the training ({len(targets)} layers, rank "
-                f"{sorted(rank)}); got {len(layers)} layers, rank {sorted(ranks)}."
+            raise InputError(
+                "lora",
+                "must have the layers and the rank of the training",
+                f"{len(targets)} layers, rank {sorted(rank)}",
+                f"{len(layers)} layers, rank {sorted(ranks)}",
             )
         for name, parameter in self.trained().items():
             target, factor = trained[name]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -25,4 +27,4 @@ class Pace:
             ("sample_every", 0, 500),
         ):
             if getattr(self, name) < least:
-                raise ValueError(f"train: {name} must be at least {least} ({example}); got {getattr(self, name)}.")
+                raise InputError(name, f"must be at least {least}", example, getattr(self, name))

@@ -5,6 +5,7 @@ from math import inf
 
 import torch
 
+from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
 from ..runs.fingerprint import digest
@@ -38,16 +39,14 @@ class Recipe:
     def __post_init__(self):
         for name, allowed in (("stage", (1, 2)), ("schedule", SCHEDULES), ("perturbation", RECIPES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"train: {name} must be one of {', '.join(map(str, allowed))}; got {getattr(self, name)!r}."
-                )
+                raise InputError(name, f"must be one of {', '.join(map(str, allowed))}", "", repr(getattr(self, name)))
         if not 0 < self.rate < inf:
-            raise ValueError(f"train: rate must be a finite number above 0 (1e-4); got {self.rate}.")
+            raise InputError("rate", "must be a finite number above 0", "1e-4", self.rate)
         if not 0 <= self.augmented <= 1:
-            raise ValueError(f"train: augmented must be between 0 and 1 (0.5); got {self.augmented}.")
+            raise InputError("augmented", "must be between 0 and 1", "0.5", self.augmented)
         for name, example in (("rank", 32), ("batch", 8)):
             if getattr(self, name) < 1:
-                raise ValueError(f"train: {name} must be at least 1 ({example}); got {getattr(self, name)}.")
+                raise InputError(name, "must be at least 1", example, getattr(self, name))
 
     @property
     def restoration(self) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..everanimate.drivers import FACE_SIZE
 from ..everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
 from ..everanimate.memory import encode_singly
@@ -128,7 +128,7 @@ class FilmSet:
         """Read set.json; ValueError when there is none of this kind in the folder."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise ValueError(f"train: data must be a folder that `everanimate train precompute` made; got {folder}.")
+            raise InputError("data", "must be a folder that `everanimate train precompute` made", "", folder)
         settings, records, skipped = read_manifest(path)
         return cls(folder, settings, records, skipped)
 
@@ -166,9 +166,11 @@ def _read_file(path: Path, needed: Shapes, optional: set[str], names: Iterable[s
     """Copies of tensors of a file that has tensors of these shapes."""
 
     def refuse(wrong: str) -> ValueError:
-        return ValueError(
-            f"train: a file of a training set must be as precompute wrote it (delete it, and run that again); got "
-            f"{one_line(path)}, {wrong}."
+        return InputError(
+            "a file of a training set",
+            "must be as precompute wrote it",
+            "delete it, and run that again",
+            f"{one_line(path)}, {wrong}",
         )
 
     with open_tensors(path, refuse) as file:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 from ..everanimate.drivers import FACE_SIZE
 from ..media.frames import FittedFrames
 from ..media.reader import VideoFrames
@@ -124,9 +124,9 @@ def list_films(data: Path) -> list[VideoEntry]:
     elif is_list(data):
         entries = [_entry(data.parent, row) for row in read_films(data)]
     else:
-        raise ValueError(f"--data: must be a folder, a .csv or a .jsonl file that exists (films/); got {data}.")
+        raise InputError("data", "must be a folder, a .csv or a .jsonl file that exists", "films/", data)
     if not entries:
-        raise ValueError(f"--data: must hold films (dance.mp4 and dance.pose.mp4); got none in {data}.")
+        raise InputError("data", "must hold films", "dance.mp4 and dance.pose.mp4", f"none in {data}")
     return entries
 
 

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..json_files import check_fields, parse_json
 from ..tensor_files import read_tensors, write_tensors
 
@@ -110,4 +110,4 @@ def _damaged(path: Path, got: str) -> ValueError:
     """What to say of a state that cannot be gone on from."""
     loras = saved_loras(path.parent)
     way = f"begin a new --out with --lora {loras[-1]}, the last LoRA there" if loras else "begin a new --out"
-    return ValueError(f"train: {path} must be a state as `everanimate train` writes it ({way}); got {got}.")
+    return InputError(path, "must be a state as `everanimate train` writes it", way, got)

@@ -826,7 +826,7 @@ def test_joined_segments_hold_the_frames_of_the_parts(tmp_path, suffix, lengths)
     concat_segments(paths, out)
     with VideoFrames(out) as video:
         assert video.frame_count == sum(lengths)
-        assert is_rate(video.fps, Fraction(30000, 1001))
+        assert is_rate(video.fps, Fraction(30000, 1001), suffix)
         assert torch.equal(video.read(range(video.frame_count)), torch.cat([all_frames(path) for path in paths]))
     joined = packets_of(out)
     assert [data for _, _, data, _ in joined] == [data for path in paths for _, _, data, _ in packets_of(path)]

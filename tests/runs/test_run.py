@@ -255,7 +255,7 @@ def test_the_video_has_the_exact_frames_rate_and_sound(place, job):
     outcome = place.start(task)
     frames, fps = video_of(place.path)
     assert frames.shape == (TOTAL, 16, 32, 3)
-    assert is_rate(fps, FPS)
+    assert is_rate(fps, FPS, ".mp4")
     segments = [video_of(place.store.segment_path(i)) for i in range(CHUNKS)]
     assert [len(part) for part, _ in segments] == [9, 5, 5, 5, 5, 3]
     assert torch.equal(torch.cat([part for part, _ in segments]), frames)
@@ -390,7 +390,7 @@ def test_short_runs(place, job, total):
     outcome = place.start(job(total))
     frames, fps = video_of(place.path)
     assert len(frames) == total
-    assert is_rate(fps, FPS)
+    assert is_rate(fps, FPS, ".mp4")
     assert len(outcome.last.frames) == (1 if total == 10 else total)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...errors import shown
+from ...errors import InputError, shown
 from ...json_files import check_fields, parse_json
 from ...runs.journal import begin_rows
 from ...runs.run import RunFailed
@@ -21,9 +21,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 def check_limits(seed: int, minutes: float | None) -> None:
     """ValueError unless the seed is one that every generator takes, and the minutes, if given, are a time."""
     if not 0 <= seed < 2**32:
-        raise ValueError(f"train-toy: seed must be between 0 and 2^32 - 1 (0); got {shown(seed)}.")
+        raise InputError("seed", "must be between 0 and 2^32 - 1", "0", shown(seed))
     if minutes is not None and not 0 < minutes < inf:
-        raise ValueError(f"train-toy: minutes must be a finite number above 0 (600); got {minutes}.")
+        raise InputError("minutes", "must be a finite number above 0", "600", minutes)
 
 
 class Learner:
@@ -68,9 +68,9 @@ class Learner:
         mean_loss, norm = self.shared(torch.stack([loss.detach().float(), norm])).tolist()
         if not isfinite(mean_loss) or not isfinite(norm):
             raise RunFailed(
-                f"train-toy: loss and gradients must be finite numbers; got loss {mean_loss}, gradients of norm {norm} "
-                f"in step {self.step + 1} of {self.steps}. The step was not taken; the last saved state is kept. The "
-                f"same command comes to the same end: try another --seed in a new --out."
+                f"loss and gradients must be finite numbers; got loss {mean_loss}, gradients of norm {norm} in "
+                f"step {self.step + 1} of {self.steps}. The step was not taken; the last saved state is kept. "
+                "The same command comes to the same end: try another --seed in a new --out."
             )
         self.optimiser.step()
         with torch.no_grad():
@@ -100,7 +100,7 @@ class Learner:
         tensors, header = self._read(path)
         step = header.pop("step")
         if header != self.facts:
-            raise ValueError(f"train-toy: {path} must be of the same run ({self.facts}); got {shown(header)}.")
+            raise InputError(path, "must be of the same run", self.facts, shown(header))
         self.step = step
         with torch.no_grad():
             for name, value in self.network.named_parameters():
@@ -113,9 +113,7 @@ class Learner:
         """The tensors of a file that `save` wrote, and what it says of its run."""
 
         def refuse(wrong: str) -> ValueError:
-            return ValueError(
-                f"train-toy: a state must be as it was written (delete it to begin anew); got {path}, {wrong}."
-            )
+            return InputError("a state", "must be as it was written", "delete it to begin anew", f"{path}, {wrong}")
 
         tensors, metadata = read_tensors(path, refuse)
         header = parse_json(metadata.get("training", "null"), lambda got: refuse(f"with {got} about its training"))
