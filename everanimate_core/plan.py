@@ -63,9 +63,9 @@ class ChunkPlan:
     """
 
     total_frames: int
-    chunk_frames: int = 77
-    overlap: int = 4
-    continuation: str = "pingpong"
+    chunk_frames: int
+    overlap: int
+    continuation: str = CONTINUATIONS[0]
 
     def __post_init__(self):
         check_chunk(self.chunk_frames, self.overlap)

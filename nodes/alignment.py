@@ -60,7 +60,7 @@ class FaceVectors:
 
 
 def aligned_embedding(
-    stock, identity: int, faces: FaceVectors, tokens: Tensor, pose: Tensor | None, face: Tensor | None
+    stock, anchors: int, faces: FaceVectors, tokens: Tensor, pose: Tensor | None, face: Tensor | None
 ):
     """`after_patch_embedding` for N anchors.
 
@@ -69,14 +69,14 @@ def aligned_embedding(
     face's motion vectors [B, N + T, heads, dim], zero for the anchors.
     """
     if pose is not None:
-        check_alignment(identity, tokens.shape[2], pose.shape[2])
+        check_alignment(anchors, tokens.shape[2], pose.shape[2])
     vectors = None if face is None else faces.find(face)
-    driven, fresh = stock(tokens[:, :, identity - 1 :], pose, face if vectors is None else None)
+    driven, fresh = stock(tokens[:, :, anchors - 1 :], pose, face if vectors is None else None)
     if fresh is not None:
         faces.keep(face, fresh)
         vectors = fresh
-    tokens = torch.cat([tokens[:, :, : identity - 1], driven], dim=2)
-    return tokens, None if vectors is None else prepend_null(vectors, identity - 1)
+    tokens = torch.cat([tokens[:, :, : anchors - 1], driven], dim=2)
+    return tokens, None if vectors is None else prepend_null(vectors, anchors - 1)
 
 
 class Alignment:
@@ -89,9 +89,9 @@ class Alignment:
         self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds
     ):
         """Around each model call: swap the method in, where the conditioning says how many anchors there are."""
-        identity = conds.pop(CONDITION_KEY, None)
+        anchors = conds.pop(CONDITION_KEY, None)
         arguments = (x, t, c_concat, c_crossattn, control, transformer_options)
-        if identity is None:
+        if anchors is None:
             return executor(*arguments, **conds)
         network = executor.class_obj.diffusion_model
         # torch.compile puts a module of its own around the network and traces the one inside.
@@ -99,7 +99,7 @@ class Alignment:
         stock = network.after_patch_embedding
 
         def after_patch_embedding(tokens, pose_latents, face_pixel_values):
-            return aligned_embedding(stock, int(identity), self.faces, tokens, pose_latents, face_pixel_values)
+            return aligned_embedding(stock, int(anchors), self.faces, tokens, pose_latents, face_pixel_values)
 
         network.after_patch_embedding = after_patch_embedding
         try:

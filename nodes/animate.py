@@ -2,22 +2,19 @@
 
 import json
 import logging
-from fractions import Fraction
 
 import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
-from ..everanimate_core.errors import InputError, check_number
-from ..everanimate_core.everanimate.flow import SEED_MODES, check_sigmas, sigma_schedule
-from ..everanimate_core.everanimate.geometry import check_size, chunk_geometry
-from ..everanimate_core.everanimate.memory import build_memory
-from ..everanimate_core.everanimate.restoration import Restoration, check_strength
+from ..everanimate_core.errors import InputError
+from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
+from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
-from ..everanimate_core.media.frames import fit_frames
 from ..everanimate_core.media.rates import file_rate
-from ..everanimate_core.plan import ChunkPlan
-from ..everanimate_core.runs.run import Job, run
+from ..everanimate_core.runs.job import make_job
+from ..everanimate_core.runs.run import run
+from ..everanimate_core.runs.settings import RunSettings
 from ..everanimate_core.runs.store import RunStore, run_folder
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
@@ -38,110 +35,48 @@ from .host import (
 from .node import in_its_name
 from .sampling import restored_sampler, restores
 
-DEFAULT_FPS = Fraction(25)
-
 
 class EverAnimateAnimate(io.ComfyNode):
     """A long animation from a reference image and a pose video."""
 
     @classmethod
     def define_schema(cls):
+        inputs = [
+            widgets.model(),
+            widgets.vae(),
+            widgets.positive(),
+            widgets.negative(),
+            widgets.reference_images(),
+            widgets.pose_video("The pose video (skeletons on black). A VIDEO is streamed.", optional=False),
+            *widgets.of("width", "height", "total_frames", "steps", "shift", "cfg", "seed"),
+            io.String.Input(
+                "run_name",
+                default="everanimate",
+                tooltip="Name of the run in the output folder's everanimate folder. A name that is there is continued.",
+            ),
+            *widgets.optional_drivers(),
+            io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
+            io.Sigmas.Input(
+                "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
+            ),
+            io.Conditioning.Input(
+                "prompts",
+                optional=True,
+                tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that follow. "
+                "Replaces positive.",
+            ),
+            *widgets.of("seed_mode", "identity_latents", "motion_latents", "chunk_frames", "overlap", "continuation"),
+            *widgets.of("keyframes", "clip_source", "fit", "tiled", "latent_context", "resume", "from_chunk", "fps"),
+            *widgets.of("restore_strength", "restore_schedule", "restore_target", optional=True),
+        ]
         return io.Schema(
             node_id="EverAnimateAnimate",
             display_name="Animate Long Video",
             category=widgets.CATEGORY,
             description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
-            "to "
-            "the output folder as they are made, so memory does not grow with the length.",
+            "to the output folder as they are made, so memory does not grow with the length.",
             is_output_node=True,
-            inputs=[
-                widgets.model(),
-                widgets.vae(),
-                widgets.positive(),
-                widgets.negative(),
-                widgets.reference_images(),
-                widgets.pose_video("The pose video (skeletons on black). A VIDEO is streamed.", optional=False),
-                *widgets.size(),
-                widgets.total_frames(),
-                *widgets.steps_and_shift(),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Classifier-free guidance. 1 (as released) needs no negative pass and half the time.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=widgets.MAX_SEED,
-                    # Editors draw a new "seed" after every run unless told not to; this one belongs to the run.
-                    control_after_generate=False,
-                    tooltip="Seed of the noise and of the keyframes. It stays as it is, so that a run can be "
-                    "continued.",
-                ),
-                io.String.Input(
-                    "run_name",
-                    default="everanimate",
-                    tooltip="Name of the run in the output folder's everanimate folder. A name that is there is "
-                    "continued.",
-                ),
-                *widgets.optional_drivers(),
-                io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
-                io.Sigmas.Input(
-                    "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
-                ),
-                io.Conditioning.Input(
-                    "prompts",
-                    optional=True,
-                    tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that "
-                    "follow. "
-                    "Replaces positive.",
-                ),
-                io.Combo.Input(
-                    "seed_mode",
-                    options=list(SEED_MODES),
-                    default="released",
-                    tooltip="Noise seed of chunk k: released = seed + 42 k, fixed = seed, increment = seed + k.",
-                ),
-                *widgets.memory_counts(),
-                *widgets.chunking(),
-                widgets.keyframes(),
-                widgets.clip_source(),
-                widgets.fit(),
-                widgets.tiled(),
-                io.Boolean.Input(
-                    "latent_context",
-                    default=False,
-                    tooltip="Decode every chunk behind the last latents of the one before. Off: as released.",
-                ),
-                io.Boolean.Input(
-                    "resume",
-                    default=True,
-                    tooltip="Go on with the run of this name: finished chunks are kept. Off: start anew; the old run's "
-                    "folder is given another name, its video is replaced.",
-                ),
-                io.Int.Input(
-                    "from_chunk",
-                    default=0,
-                    min=0,
-                    max=99999,
-                    tooltip="Make this chunk and all after it again, for example with another seed. 0: only what is "
-                    "missing.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=0.0,
-                    min=0.0,
-                    max=240.0,
-                    step=0.01,
-                    tooltip="Frames per second of the result, at which a pose VIDEO is then shown, in time. 0: those "
-                    "of the pose VIDEO, 25 for images.",
-                ),
-                *widgets.restoration("restore_", strength=0.0, optional=True),
-            ],
+            inputs=inputs + widgets.newer_than(inputs),
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(
@@ -164,28 +99,7 @@ class EverAnimateAnimate(io.ComfyNode):
         negative,
         reference_images,
         pose_video,
-        width,
-        height,
-        total_frames,
-        steps,
-        shift,
-        cfg,
-        seed,
         run_name,
-        seed_mode,
-        identity_latents,
-        motion_latents,
-        chunk_frames,
-        overlap,
-        continuation,
-        keyframes,
-        clip_source,
-        fit,
-        tiled,
-        latent_context,
-        resume,
-        from_chunk,
-        fps,
         face_video=None,
         background_video=None,
         character_mask=None,
@@ -193,12 +107,9 @@ class EverAnimateAnimate(io.ComfyNode):
         sampler=None,
         sigmas=None,
         prompts=None,
-        restore_strength=0.0,
-        restore_schedule="gaussian",
-        restore_target="statistics",
+        **values,
     ) -> io.NodeOutput:
-        check_size(width, height)
-        check_number("cfg", cfg, "1.0")
+        settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
         if restores(model, sampler):
             raise InputError(
                 "every chunk",
@@ -207,14 +118,12 @@ class EverAnimateAnimate(io.ComfyNode):
                 "one from Restore Flow or Restorative Sampler",
             )
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
-        rate = file_rate(fps) if fps else None
+        codec = WarnOfBlank(HostCodec(vae, video.tiled), logging.warning)
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        sigmas = sigma_schedule(steps, shift) if sigmas is None else sigmas
+        sigmas = sigma_schedule(settings.steps, settings.shift) if sigmas is None else sigmas
         check_sigmas(sigmas)
         prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
-        check_strength(restore_strength, "restore_strength")
         check_images(
             reference_images=reference_images,
             pose_video=pose_video,
@@ -222,44 +131,40 @@ class EverAnimateAnimate(io.ComfyNode):
             background_video=background_video,
             character_mask=character_mask,
         )
-        references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
         inputs = (pose_video, face_video, background_video, character_mask)
-        made_with = model, sampler, sigmas, cfg, negative, clip_vision
-        with drivers(width, height, fit, *inputs, fps=rate) as driving, sound_of(pose_video) as sound:
-            plan = ChunkPlan(total_frames or driving.pose.frame_count, chunk_frames, overlap, continuation)
-            chunk_geometry(plan, identity_latents, motion_latents)
-            driving.check(plan)
-            job = Job(
-                plan,
-                build_memory(references, codec, identity_latents, motion_latents),
+        made_with = model, sampler, sigmas, settings.cfg, negative, clip_vision
+        rate = file_rate(video.fps) if video.fps else None
+        with drivers(*inputs, fps=rate) as driving, sound_of(pose_video) as sound:
+            job = make_job(
+                reference_images,
+                codec,
                 driving,
-                settings=run_settings(*made_with) | {"tiled": tiled},
+                settings,
+                video,
+                network=run_settings(*made_with) | {"tiled": video.tiled},
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
-                fps=rate or driving.pose.fps or DEFAULT_FPS,
-                seed=seed,
-                seed_mode=seed_mode,
-                keyframes=keyframes,
-                clip_source=clip_source,
-                latent_context=latent_context,
-                restoration=Restoration(restore_strength, restore_schedule, restore_target),
-                audio_from=sound,
-                audio_start=trim_window(pose_video)[0],
+                sound=sound,
+                sound_start=trim_window(pose_video)[0],
                 metadata=graph_metadata(cls.hidden),
-                earlier=fingerprint_0_1_0.earlier(*made_with, tiled, prompts),
+                earlier=fingerprint_0_1_0.earlier(*made_with, video.tiled, prompts),
             )
-            progress = RunProgress(model, plan.chunk_count, len(sigmas) - 1)
+            progress = RunProgress(model, job.plan.chunk_count, len(sigmas) - 1)
 
             def sample_chunk(request, noise_seed):
                 check_cancel()
                 prompt = prompts[min(request.index, len(prompts) - 1)]
                 conditioning = condition(prompt, negative, request, clip_vision)
-                on_step = progress.on_step(request.index, request.identity)
+                on_step = progress.on_step(request.index, request.anchors)
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
-                raw = sample(model, *conditioning, empty_latent(request), chosen, sigmas, cfg, noise_seed, on_step)
-                return to_network(raw)[:, :, request.identity :]
+                raw = sample(
+                    model, *conditioning, empty_latent(request), chosen, sigmas, settings.cfg, noise_seed, on_step
+                )
+                return to_network(raw)[:, :, request.anchors :]
 
             path = folder.with_name(f"{run_name}.mp4")
-            outcome = run(job, RunStore(folder), sample_chunk, codec, path, resume, from_chunk, progress.on_chunk)
+            outcome = run(
+                job, RunStore(folder), sample_chunk, codec, path, video.resume, video.from_chunk, progress.on_chunk
+            )
         saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),

@@ -4,6 +4,8 @@ from comfy_api.latest import io
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.propagation import request_chunk
+from ..everanimate_core.everanimate.settings import Settings
+from ..everanimate_core.media.frames import fit_drivers
 from ..everanimate_core.plan import ChunkPlan
 from . import widgets
 from .checks import check_images
@@ -22,8 +24,7 @@ class EverAnimatePlanChunks(io.ComfyNode):
             category=widgets.CATEGORY,
             description="Divide a long animation into chunks that overlap by a few frames.",
             inputs=[
-                widgets.total_frames(),
-                *widgets.chunking(),
+                *widgets.of("total_frames", "chunk_frames", "overlap", "continuation"),
                 widgets.pose_video("Gives the length when total_frames is 0."),
             ],
             outputs=[
@@ -71,8 +72,7 @@ class EverAnimateChunk(io.ComfyNode):
                 widgets.chunk_index(),
                 widgets.pose_video("The whole pose video (skeletons on black)."),
                 *widgets.optional_drivers(),
-                widgets.clip_source(),
-                widgets.fit(),
+                *widgets.of("clip_source", "fit"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),
@@ -106,7 +106,10 @@ class EverAnimateChunk(io.ComfyNode):
             character_mask=character_mask,
         )
         inputs = (pose_video, face_video, background_video, character_mask)
-        with drivers(memory.width, memory.height, fit, *inputs) as driving:
-            request = request_chunk(plan, memory, chunk_index, driving, HostCodec(vae), clip_source)
+        with drivers(*inputs) as sources:
+            driving = fit_drivers(sources, memory.width, memory.height, fit)
+            request = request_chunk(
+                driving.chunk(plan, chunk_index), memory, HostCodec(vae), Settings(clip_source=clip_source)
+            )
         positive, negative = condition(positive, negative, request, clip_vision)
         return io.NodeOutput(positive, negative, empty_latent(request))

@@ -23,17 +23,17 @@ from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
 from ..everanimate_core.errors import InputError, check_finite
-from ..everanimate_core.everanimate.drivers import FACE_SIZE, Drivers
+from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, chunk_geometry
 from ..everanimate_core.everanimate.memory import ContextMemory
 from ..everanimate_core.everanimate.propagation import ChunkRequest
-from ..everanimate_core.media.frames import FittedFrames, ResampledFrames, TensorFrames
+from ..everanimate_core.media.frames import ResampledFrames, TensorFrames
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.media.reader import telling_video
 from ..everanimate_core.media.sound import FileSound, SampledSound, Sound
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.ports import FrameSource
-from ..everanimate_core.runs.run import Progress, RemainingTime
+from ..everanimate_core.runs.progress import Progress, RemainingTime
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -111,31 +111,18 @@ def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[Fram
 
 
 @contextmanager
-def drivers(
-    width: int,
-    height: int,
-    fit: str,
-    pose=None,
-    face=None,
-    background=None,
-    mask=None,
-    fps: Fraction | None = None,
-) -> Iterator[Drivers]:
-    """The driving inputs of a node, fitted to width x height (the face to 512 x 512) as its `fit` widget says.
-
-    fps: of the animation, at which a pose VIDEO is then shown.
-    """
+def drivers(pose=None, face=None, background=None, mask=None, fps: Fraction | None = None) -> Iterator[Drivers]:
+    """The driving inputs of a node, of their own sizes. fps: of the animation, at which a pose VIDEO is then shown."""
     with ExitStack() as files:
 
-        def fitted(name, video, width=width, height=height, fps=None):
-            source = files.enter_context(frame_source(name, video, fps=fps))
-            return None if source is None else FittedFrames(source, width, height, fit)
+        def opened(name: str, video, fps: Fraction | None = None) -> FrameSource | None:
+            return files.enter_context(frame_source(name, video, fps))
 
         yield Drivers(
-            pose=fitted("pose_video", pose, fps=fps),
-            face=fitted("face_video", face, FACE_SIZE, FACE_SIZE),
-            background=fitted("background_video", background),
-            mask=fitted("character_mask", mask),
+            pose=opened("pose_video", pose, fps),
+            face=opened("face_video", face),
+            background=opened("background_video", background),
+            mask=opened("character_mask", mask),
         )
 
 
@@ -198,7 +185,7 @@ def condition(positive, negative, request: ChunkRequest, clip_vision=None):
         "concat_latent_image": to_raw(request.context.y),
         # The host's sense is the other way round: 0 marks what is known.
         "concat_mask": 1 - request.context.mask,
-        "model_conds": {CONDITION_KEY: comfy.conds.CONDConstant(IdentityCount(request.identity))},
+        "model_conds": {CONDITION_KEY: comfy.conds.CONDConstant(IdentityCount(request.anchors))},
     }
     if request.pose_latents is not None:
         values["pose_video_latent"] = to_raw(request.pose_latents)
@@ -220,17 +207,17 @@ def chunk_latents(samples: dict, plan: ChunkPlan, memory: ContextMemory) -> Tens
     Raises ValueError when the LATENT is not of the plan's and the memory's geometry, or holds NaN or infinity.
     """
     raw = samples["samples"]
-    geometry = chunk_geometry(plan, memory.identity_count, memory.motion_count)
+    geometry = chunk_geometry(plan, memory.anchors, memory.motion_count)
     expected = [1, LATENT_CHANNELS, geometry.input_latents, *memory.identity.shape[3:]]
     if list(raw.shape) != expected:
         raise InputError(
             "samples",
             "must be what was sampled from Condition Chunk's latent, anchors included",
-            f"{expected} for {geometry.identity} anchors and {geometry.frames} frames",
+            f"{expected} for {geometry.anchors} anchors and {geometry.frames} frames",
             list(raw.shape),
         )
     check_finite("samples", raw)
-    return to_network(raw)[:, :, geometry.identity :].contiguous()
+    return to_network(raw)[:, :, geometry.anchors :].contiguous()
 
 
 def empty_latent(request: ChunkRequest) -> dict:
@@ -268,14 +255,14 @@ class RunProgress:
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self.steps = steps
 
-    def on_step(self, chunk: int, identity: int):
-        """The callback of chunk `chunk`: its first `identity` latents are anchors and are not shown."""
+    def on_step(self, chunk: int, anchors: int):
+        """The callback of chunk `chunk`: its first `anchors` latents are anchors and are not shown."""
 
         def step_done(step: int, steps: int, clean: Tensor) -> None:
             check_cancel()
             preview = None
             if self.previewer is not None:
-                preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, identity:])
+                preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, anchors:])
             self.bar.update_absolute(chunk * self.steps + step + 1, preview=preview)
 
         return step_done

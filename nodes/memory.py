@@ -5,9 +5,11 @@ import logging
 from comfy_api.latest import io
 
 from ..everanimate_core.errors import check_finite
+from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.geometry import check_size
 from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
 from ..everanimate_core.everanimate.propagation import hand_over
+from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.frames import fit_frames
 from . import widgets
@@ -29,9 +31,7 @@ class EverAnimateMemory(io.ComfyNode):
             inputs=[
                 widgets.vae(),
                 widgets.reference_images(),
-                *widgets.size(),
-                *widgets.memory_counts(),
-                widgets.fit(),
+                *widgets.of("width", "height", "identity_latents", "motion_latents", "fit"),
             ],
             outputs=[widgets.Memory.Output(display_name="memory", tooltip="The memory for chunk 0.")],
         )
@@ -107,16 +107,9 @@ class EverAnimatePropagate(io.ComfyNode):
                     "samples", tooltip="What the sampler made of Condition Chunk's latent, anchors included."
                 ),
                 widgets.vae(),
-                widgets.keyframes(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=widgets.MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="Seed of the random keyframes. The sampler has a seed of its own.",
-                ),
-                widgets.tiled(),
+                *widgets.of("keyframes"),
+                widgets.widget("seed", tooltip="Seed of the random keyframes. The sampler has a seed of its own."),
+                *widgets.of("tiled"),
                 widgets.pose_video("The pose video of Condition Chunk; only keyframes = pose looks at it."),
             ],
             outputs=[
@@ -133,5 +126,6 @@ class EverAnimatePropagate(io.ComfyNode):
         latents = chunk_latents(samples, plan, memory)
         codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
         with frame_source("pose_video", pose_video) as pose:
-            result = hand_over(plan, memory, chunk_index, latents, codec, keyframes, seed, pose)
+            chunk = Drivers(pose=pose).chunk(plan, chunk_index)
+            result = hand_over(chunk, memory, latents, codec, Settings(keyframes=keyframes, seed=seed))
         return io.NodeOutput(result.memory, result.frames, {"samples": to_raw(result.latents)})

@@ -18,6 +18,6 @@ def in_its_name(execute: Callable) -> Callable:
             return execute(cls, *inputs, **named_inputs)
         except (InputError, RunFailed) as error:
             kind = ValueError if isinstance(error, InputError) else RunFailed
-            raise kind(f"{cls.GET_SCHEMA().display_name}: {error}") from error
+            raise kind(f"{cls.define_schema().display_name}: {error}") from error
 
     return executed

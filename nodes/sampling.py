@@ -35,7 +35,7 @@ class EverAnimateSigmas(io.ComfyNode):
             description="Noise levels of the released model: evenly spaced, shifted towards noise, exact for any step "
             "count.",
             inputs=[
-                *widgets.steps_and_shift(),
+                *widgets.of("steps", "shift"),
                 io.Float.Input(
                     "denoise",
                     default=1.0,

@@ -21,6 +21,7 @@ from .node import in_its_name
 
 # Worlds from here on were used in training.
 MAX_SEED = 997_999
+MAX_FRAMES = 1_000_000
 # What the host keeps free for a pixel of a frame, in bytes: some ten times what the VAE's widest layer holds of it.
 _BYTES_PER_PIXEL = 200
 
@@ -51,7 +52,7 @@ class EverAnimateLoadToy(io.ComfyNode):
                     "frames",
                     default=250,
                     min=1,
-                    max=widgets.MAX_FRAMES,
+                    max=MAX_FRAMES,
                     tooltip="Frames of pose and truth (25 are a second).",
                 ),
             ],

@@ -1,17 +1,63 @@
-"""Inputs that several nodes share, so that one knob has one name, range and explanation everywhere."""
+"""Inputs that several nodes share, and the widgets of all settings, drawn from where the settings are declared."""
+
+from inspect import signature
+from typing import Any
 
 from comfy_api.latest import io
 
-from ..everanimate_core.everanimate.memory import KEYFRAMES
-from ..everanimate_core.everanimate.propagation import CLIP_SOURCES
-from ..everanimate_core.everanimate.restoration import OFFERED_SCHEDULES, OFFERED_TARGETS
-from ..everanimate_core.media.frames import FIT_POLICIES
-from ..everanimate_core.plan import CONTINUATIONS
+from ..everanimate_core.everanimate.settings import Settings
+from ..everanimate_core.knobs import Knob, knobs
+from ..everanimate_core.runs.settings import RunSettings
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")
 CATEGORY = "EverAnimate"
-MAX_SIZE, MAX_FRAMES, MAX_SEED = 8192, 1_000_000, 0xFFFFFFFFFFFFFFFF
+
+_KNOBS = knobs(Settings) | knobs(RunSettings)
+# Newer hosts hide what is rarely set until it is asked for.
+_HIDES = "advanced" in signature(io.Int.Input.__init__).parameters
+
+
+def of(*names: str, optional: bool = False) -> list[io.Input]:
+    """The widgets of these settings, in this order."""
+    return [widget(name, optional=optional) for name in names]
+
+
+def newer_than(listed: list[io.Input]) -> list[io.Input]:
+    """The widgets of all settings that are not among the listed inputs: what came later stands at a node's end.
+
+    Saved graphs store the values of widgets by their place.
+    """
+    there = {shown.id for shown in listed}
+    return of(*(name for name in _KNOBS if name not in there), optional=True)
+
+
+def widget(name: str, called: str = "", optional: bool = False, **other: Any) -> io.Input:
+    """The widget of one setting. called, other: its name, default or tooltip at a node where it has another one."""
+    knob = _KNOBS[name]
+    shown = {"id": called or name, "optional": optional, "default": knob.default, "tooltip": knob.help} | other
+    if _HIDES and knob.rare:
+        shown["advanced"] = True
+    return _of_kind(knob, shown)
+
+
+def _of_kind(knob: Knob, shown: dict[str, Any]) -> io.Input:
+    if knob.choices is not None:
+        return io.Combo.Input(options=list(knob.choices), **shown)
+    if knob.kind is bool:
+        return io.Boolean.Input(**shown)
+    limits = {"min": knob.low, "max": knob.high} | ({} if knob.step is None else {"step": knob.step})
+    if knob.kind is float:
+        return io.Float.Input(**limits, **shown)
+    if knob.name == "seed":
+        # Editors draw a new "seed" after every run unless told not to; this one belongs to the run.
+        shown["control_after_generate"] = False
+    return io.Int.Input(**limits, **shown)
+
+
+def chosen(settings: type, values: dict[str, Any]) -> Any:
+    """The settings of that class that a node was given, among other values."""
+    return settings(**{name: value for name, value in values.items() if name in knobs(settings)})
 
 
 def model() -> io.Model.Input:
@@ -56,162 +102,12 @@ def reference_images() -> io.Image.Input:
     )
 
 
-def size() -> list[io.Int.Input]:
-    """width and height."""
+def restoration() -> list[io.Input]:
+    """strength, schedule and target of explicit restoration, at a node whose purpose it is."""
     return [
-        io.Int.Input(name, default=default, min=16, max=MAX_SIZE, step=16, tooltip=f"{name.capitalize()} in pixels.")
-        for name, default in (("width", 832), ("height", 480))
-    ]
-
-
-def memory_counts() -> list[io.Int.Input]:
-    """identity_latents and motion_latents."""
-    return [
-        io.Int.Input(
-            "identity_latents",
-            default=4,
-            min=1,
-            max=16,
-            tooltip="Anchors that say who is animated. The released LoRA was trained with 4.",
-        ),
-        io.Int.Input(
-            "motion_latents",
-            default=1,
-            min=1,
-            max=16,
-            tooltip="Latents carried from chunk to chunk. The released LoRA was trained with 1.",
-        ),
-    ]
-
-
-def total_frames() -> io.Int.Input:
-    """Length."""
-    return io.Int.Input(
-        "total_frames",
-        default=0,
-        min=0,
-        max=MAX_FRAMES,
-        tooltip="Frames of the whole animation. 0: as many as pose_video has.",
-    )
-
-
-def chunking() -> list:
-    """chunk_frames, overlap and continuation."""
-    return [
-        io.Int.Input(
-            "chunk_frames",
-            default=77,
-            min=5,
-            max=161,
-            step=4,
-            tooltip="Frames of a chunk, 4n + 1. The released LoRA was trained with 77.",
-        ),
-        io.Int.Input(
-            "overlap",
-            default=4,
-            min=0,
-            max=159,
-            tooltip="Frames that two neighbouring chunks share. The released LoRA was trained with 4.",
-        ),
-        io.Combo.Input(
-            "continuation",
-            options=list(CONTINUATIONS),
-            default="pingpong",
-            tooltip="How a driving video that is too short goes on: pingpong (back and forth), loop, hold its last "
-            "frame, "
-            "or stop with an error.",
-        ),
-    ]
-
-
-def keyframes() -> io.Combo.Input:
-    """Selector of the identity memory."""
-    return io.Combo.Input(
-        "keyframes",
-        options=list(KEYFRAMES),
-        default="random",
-        tooltip="Which frames of chunk 0 complete the identity memory: random (as released), uniform in time, first, "
-        "or "
-        "those whose poses differ most.",
-    )
-
-
-def clip_source() -> io.Combo.Input:
-    """What CLIP vision sees."""
-    return io.Combo.Input(
-        "clip_source",
-        options=list(CLIP_SOURCES),
-        default="last_frame",
-        tooltip="What CLIP vision looks at after chunk 0: the last frame of the chunk before (as released) or always "
-        "the "
-        "reference.",
-    )
-
-
-def fit() -> io.Combo.Input:
-    """What happens to pictures of another size."""
-    return io.Combo.Input(
-        "fit",
-        options=list(FIT_POLICIES),
-        default="stretch",
-        tooltip="What to do with pictures of another size: stretch both sides on their own (as the authors do with the "
-        "reference picture), crop the middle to fill the size (as they do with pose and face), pad with black, or stop "
-        "with an error.",
-    )
-
-
-def tiled() -> io.Boolean.Input:
-    """Tiled decode."""
-    return io.Boolean.Input(
-        "tiled", default=False, tooltip="Decode in tiles: less memory, slower. Never split in time."
-    )
-
-
-def steps_and_shift() -> list:
-    """steps and shift."""
-    return [
-        io.Int.Input(
-            "steps", default=20, min=1, max=1000, tooltip="Sampling steps (20; 4 on the toy or with a distilled LoRA)."
-        ),
-        io.Float.Input(
-            "shift",
-            default=5.0,
-            min=0.01,
-            max=100.0,
-            step=0.01,
-            tooltip="How far the noise levels are shifted towards noise (5 as released; ComfyUI's own default is 8).",
-        ),
-    ]
-
-
-def restoration(prefix: str = "", strength: float = 1.0, optional: bool = False) -> list:
-    """strength, schedule and target of explicit restoration; the default strength."""
-    return [
-        io.Float.Input(
-            f"{prefix}strength",
-            default=strength,
-            min=0.0,
-            max=10.0,
-            step=0.05,
-            optional=optional,
-            tooltip="How strongly drift is corrected while sampling. 0: off. Above 4 it may go beyond its goal.",
-        ),
-        io.Combo.Input(
-            f"{prefix}schedule",
-            options=list(OFFERED_SCHEDULES),
-            default="gaussian",
-            optional=optional,
-            tooltip="At which noise levels: gaussian (around the middle, as trained), sigma_ramp (early steps), fixed "
-            "(all alike) or exact (late steps most; for study, beyond its goal above 1).",
-        ),
-        io.Combo.Input(
-            f"{prefix}target",
-            options=list(OFFERED_TARGETS),
-            default="statistics",
-            optional=optional,
-            tooltip="Towards what: statistics (colour and contrast of chunk 0, so nothing on chunk 0 itself) or "
-            "low_frequency (what the identity memory shows where nobody moves).",
-        ),
+        widget("restore_strength", called="strength", default=1.0),
+        widget("restore_schedule", called="schedule"),
+        widget("restore_target", called="target"),
     ]
 
 

@@ -43,7 +43,7 @@ class Frames:
 def exact_sampler(request, seed):
     """A sample_chunk that mixes noise, context and pose, element by element."""
     noise = draw_noise(request.latents_shape, seed)
-    return (0.5 * noise + 0.25 * request.context.y)[:, :, request.identity :] + 0.25 * request.pose_latents
+    return (0.5 * noise + 0.25 * request.context.y)[:, :, request.anchors :] + 0.25 * request.pose_latents
 
 
 def exact_pictures(count, height=16, width=32, seed=0):

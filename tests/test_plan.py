@@ -147,7 +147,7 @@ def test_an_empty_source_is_refused(continuation):
 
 def test_geometry_of_a_memory():
     plan = ChunkPlan(500, chunk_frames=81, overlap=8)
-    assert chunk_geometry(plan, identity=2, motion=3) == ChunkGeometry(frames=81, identity=2, motion=3, overlap=8)
+    assert chunk_geometry(plan, identity=2, motion=3) == ChunkGeometry(frames=81, anchors=2, motion=3, overlap=8)
 
 
 @pytest.mark.parametrize("total", [0, -5])

@@ -83,7 +83,7 @@ class DiffusersWan:
         """
         velocity = self.velocity(request)
         noise = draw_noise(request.latents_shape, noise_seed).to(self.transformer.patch_embedding.weight.device)
-        return euler(velocity, noise, sigmas, on_step)[:, :, request.identity :].cpu()
+        return euler(velocity, noise, sigmas, on_step)[:, :, request.anchors :].cpu()
 
     def _states(self, text: Tensor) -> Tensor:
         return self._to_network(text if self.image_encoder is None else _pad_text(text))
@@ -93,9 +93,9 @@ class DiffusersWan:
         return tensor.to(weight.device, weight.dtype)
 
     def _driving(self, request: ChunkRequest, face: Tensor | None) -> Driving:
-        latents = request.latents_shape[2] - request.identity
+        latents = request.latents_shape[2] - request.anchors
         pose = request.pose_latents
-        return encode_driving(self.transformer, identity=request.identity, latents=latents, pose=pose, face=face)
+        return encode_driving(self.transformer, anchors=request.anchors, latents=latents, pose=pose, face=face)
 
     def _predict(
         self, context: Context, driving: Driving, text: Tensor, clip: Tensor | None, x: Tensor, sigma: Tensor

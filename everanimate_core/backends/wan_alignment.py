@@ -32,11 +32,11 @@ class Driving:
 
 
 def encode_driving(
-    transformer: nn.Module, *, identity: int, latents: int, pose: Tensor | None, face: Tensor | None
+    transformer: nn.Module, *, anchors: int, latents: int, pose: Tensor | None, face: Tensor | None
 ) -> Driving:
     """Run the pose embedding, the motion encoder and the face encoder once.
 
-    identity: N. latents: T. pose: normalised latents [B, 16, T, h, w], or None. face: [B, 3, F, S, S] in -1..1 with
+    anchors: N. latents: T. pose: normalised latents [B, 16, T, h, w], or None. face: [B, 3, F, S, S] in -1..1 with
     F = 4(T - 1) + 1 and S the motion encoder's size (512), or None. Raises ValueError when the frames do not fit or the
     checkpoint has no face path.
     """
@@ -56,9 +56,9 @@ def encode_driving(
         )
     weight = transformer.patch_embedding.weight
     if pose is not None:
-        pose = prepend_null(transformer.pose_patch_embedding(pose.to(weight.device, weight.dtype)), identity - 1, dim=2)
+        pose = prepend_null(transformer.pose_patch_embedding(pose.to(weight.device, weight.dtype)), anchors - 1, dim=2)
     if face is not None:
-        face = prepend_null(_motion_vectors(transformer, face.to(weight.device, weight.dtype)), identity - 1)
+        face = prepend_null(_motion_vectors(transformer, face.to(weight.device, weight.dtype)), anchors - 1)
     return Driving(pose, face)
 
 

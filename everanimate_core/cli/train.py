@@ -1,86 +1,55 @@
-"""`everanimate train`: a training set from films, and a LoRA from a training set."""
+"""`everanimate train`: a LoRA from a training set."""
 
-from argparse import Namespace
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..errors import InputError
-from ..everanimate.geometry import ChunkGeometry
+import tyro
+
 from ..lora.files import read_lora
-from ..runs.fingerprint import weights_digest
-from ..toy.network.state import TOY, TOYS
-from ..training.loop import Accelerator, Pace, train
-from ..training.parts import Parts, wan_parts
-from ..training.precompute import precompute
+from ..training.loop import Accelerator, train
+from ..training.pace import Pace
 from ..training.recipe import Recipe
-from ..training.records import FilmSet, SetSettings
-from ..training.sources import list_films
-from .animate import wan_files
-from .toy_training import ToyEntry, toy_parts
+from ..training.records import FilmSet
+from .command import Command
+from .models import training_parts
+from .options import MODEL, Parts, option, settings_options
+
+RecipeOptions, PaceOptions = settings_options(Recipe), settings_options(Pace)
 
 
-def precompute_files(options: Namespace, report: Callable[[str], None]) -> FilmSet:
-    """Make the training set that the options of `everanimate train precompute` ask for."""
-    if options.films is not None and options.data != TOY:
-        raise InputError("films", f"says how many worlds --data {TOY} has", "", f"it with --data {options.data}")
-    entries = [ToyEntry(number) for number in range(options.films or 0)]
-    if options.data != TOY:
-        entries = list_films(Path(options.data))
-    elif not entries:
-        raise InputError("films", f"must be at least 1 with --data {TOY}", "1024", options.films)
-    parts = _parts(options, Accelerator())
-    codec = parts.codec()
-    settings = SetSettings(
-        ChunkGeometry(options.chunk_frames),
-        options.width,
-        options.height,
-        str(options.fps),
-        options.fit,
-        options.candidates,
-        # One film with a face makes it a set with faces, where films without are left out.
-        any(entry.face is not None for entry in entries),
-        weights_digest(codec.vae.state_dict().items()),
-    )
-    return precompute(entries, settings, parts, codec, options.out, report)
+@dataclass(frozen=True)
+class Options:
+    """Train a LoRA: the memory (stage 1), then restoration (stage 2).
+
+    `everanimate train precompute` makes the training set.
+    """
+
+    stage: option(Literal[1, 2], "1: memory adaptation, 2: restorative, from stage 1's LoRA.", None)
+    data: option(Path, "A training set that `everanimate train precompute` made.", "DIR")
+    model: option(str, MODEL + ".", "PATH")
+    out: option(Path, "Folder of LoRA files, losses, samples, and the state to go on from.", "DIR")
+    parts: Parts = None
+    resume: option(bool, "Go on with the training in --out.", None, False) = False
+    lora: option(Path | None, "The LoRA to begin with (stage 2: that of stage 1).", "FILE") = None
+    precision: option(
+        Literal["no", "bf16"] | None, "Of the network (default: what accelerate is configured for).", "{no,bf16}"
+    ) = None
+    recipe: tyro.conf.OmitArgPrefixes[RecipeOptions] = field(default_factory=RecipeOptions)
+    pace: tyro.conf.OmitArgPrefixes[PaceOptions] = field(default_factory=PaceOptions)
 
 
-def train_files(options: Namespace, report: Callable[[str], None]) -> Path:
-    """Train as the options of `everanimate train` say; the folder of the training."""
+def main(options: Options, command: Command) -> None:
+    """Train."""
+    command.to_go_on, command.kept = () if options.resume else ("--resume",), "what was saved is kept"
+    recipe, pace = Recipe(options.stage, **vars(options.recipe)), Pace(**vars(options.pace))
     films = FilmSet.open(options.data)
     start = None if options.lora is None else read_lora(options.lora)
-    accelerator = Accelerator(
-        mixed_precision=options.precision,
-        log_with="tensorboard",
-        project_dir=options.out,
-    )
-    recipe = Recipe(
-        options.stage,
-        options.seed,
-        options.rank,
-        options.batch,
-        options.rate,
-        options.schedule,
-        options.perturbation,
-        options.augmented,
-    )
-    pace = Pace(
-        options.steps,
-        options.accumulate,
-        options.save_every,
-        options.sample_every,
-        options.checkpointing,
-    )
+    accelerator = Accelerator(mixed_precision=options.precision, log_with="tensorboard", project_dir=options.out)
 
     def say(line: str) -> None:
         if accelerator.is_main_process:
-            report(line)
+            command.say(line)
 
-    parts = _parts(options, accelerator)
+    parts = training_parts(options.model, options.parts, accelerator.device)
     train(recipe, pace, films, parts, accelerator, options.out, start=start, resume=options.resume, say=say)
-    return options.out
-
-
-def _parts(options: Namespace, accelerator: Accelerator) -> Parts:
-    if options.model in TOYS:
-        return toy_parts(TOYS[options.model])
-    return wan_parts(wan_files(options), accelerator.device)

@@ -1,9 +1,15 @@
 """The context that conditions one chunk (arXiv 2605.15042, Eq. 2-3).
 
-    y = [ N identity | M motion | T - M zeros ]        mask = [ 1 on the identity | 0 elsewhere, motion too ]
+Along time, for N = 4 anchors, M = 1 motion latent and T = 20 latents of F = 77 frames:
 
-along time, in the network's normalised latent space, where a null slot is exactly zero. The network's input is
-[16 noisy latents | 4 mask | 16 y] channels; pose and face drive the T chunk latents only, the anchors get nothing.
+                 anchors (N)     motion (M)  chunk (T - M)
+    y          | a0 a1 a2 a3 |      m0     | 0    0    ...   0   |   in the network's normalised latent space,
+    mask       | 1  1  1  1  |      0      | 0    0    ...   0   |   where a null slot is exactly zero
+    pose, face | -  -  -  -  |      p0     | p1   p2   ...   p19 |
+    frames                          0       1-4   5-8  ...  73-76
+
+The network's input is [16 noisy latents | 4 mask | 16 y] channels; pose and face drive the T chunk latents only, the
+anchors get nothing.
 """
 
 from dataclasses import dataclass
@@ -12,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
+from ..errors import InputError, needed
 from ..plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 from ..ports import Codec
 from .geometry import LATENT_CHANNELS, ChunkGeometry
@@ -93,7 +99,7 @@ def pack_mask(known: Tensor) -> Tensor:
     The causal VAE gives frame 0 a latent of its own: it fills rows 0 to 3, frame f >= 1 goes to row f + 3.
     """
     rows = torch.cat([known[:1].expand(TEMPORAL_FACTOR - 1, -1, -1), known])
-    return rows.unflatten(0, (-1, TEMPORAL_FACTOR)).movedim(1, 0)[None]
+    return needed("einops", "packing masks").rearrange(rows, "(t r) h w -> 1 r t h w", r=TEMPORAL_FACTOR)
 
 
 def chunk_context(
@@ -103,7 +109,7 @@ def chunk_context(
     replacement: Replacement | None = None,
     policy: ContextPolicy = METHOD,
 ) -> Context:
-    """Build y and its mask for the next chunk (Eq. 2).
+    """Build y and its mask for the next chunk.
 
     The codec is used only where pixels enter: a replacement's background, and the policies `pixel` and `grey`.
     """
@@ -116,8 +122,9 @@ def chunk_context(
         character = interpolate(replacement.character[:, None], size=(height, width), mode="nearest")[:, 0]
         known = pack_mask(1 - character)
     known[:, :, :carried] = float(policy.motion_known)
-    anchors = torch.ones(1, TEMPORAL_FACTOR, memory.identity_count, height, width)
-    return Context(torch.cat([memory.identity, slots], dim=2), torch.cat([anchors, known], dim=2))
+    anchors = torch.ones(1, TEMPORAL_FACTOR, memory.anchors, height, width)
+    y = torch.cat([memory.identity, slots], dim=2)  # Eq. 2
+    return Context(y, torch.cat([anchors, known], dim=2))
 
 
 def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tensor:
@@ -141,19 +148,19 @@ def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tenso
     return slots
 
 
-def check_alignment(identity: int, latents: int, pose_latents: int) -> None:
+def check_alignment(anchors: int, latents: int, pose_latents: int) -> None:
     """Raise ValueError unless N anchors and the pose's T latent frames make up the `latents` frames of the state."""
-    if identity + pose_latents != latents:
+    if anchors + pose_latents != latents:
         raise InputError(
             "identity latents + pose latents",
             "must equal the latent frames being sampled",
             "4 + 20 = 24",
-            f"{identity} + {pose_latents} and {latents}",
+            f"{anchors} + {pose_latents} and {latents}",
         )
 
 
 def prepend_null(vectors: Tensor, count: int, dim: int = 1) -> Tensor:
-    """Put `count` zero vectors in front along `dim`: the anchors' share of pose or face driving (Eq. 3)."""
+    """Put `count` zero vectors in front along `dim`: the anchors' share of pose or face driving."""
     shape = list(vectors.shape)
     shape[dim] = count
-    return torch.cat([vectors.new_zeros(shape), vectors], dim=dim)
+    return torch.cat([vectors.new_zeros(shape), vectors], dim=dim)  # Eq. 3

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
 
 from ..errors import InputError
 from ..plan import ChunkPlan, continued_index, shown_at
@@ -51,6 +54,10 @@ class Drivers:
             for number in self._numbers(plan.source_indices(index, self.pose.frame_count), source)
         ]
 
+    def chunk(self, plan: ChunkPlan, index: int) -> "ChunkFrames":
+        """The frames of chunk `index`; none is read before it is asked for."""
+        return ChunkFrames(self, plan, index)
+
     def _by_time(self, source: FrameSource) -> bool:
         return self.pose is not None and source is not self.pose and None not in (self.pose.fps, source.fps)
 
@@ -63,3 +70,45 @@ class Drivers:
         if not self._by_time(source):
             return plan.total_frames
         return 1 + self._numbers([min(plan.total_frames, self.pose.frame_count) - 1], source)[0]
+
+
+@dataclass(frozen=True)
+class ChunkFrames:
+    """The driving frames that one chunk sees, [F, H, W, 3] in 0..1 or None, each video read once, when first asked for.
+
+    Fingerprint, conditioning and keyframes of a chunk all look at the same frames.
+    """
+
+    drivers: Drivers
+    plan: ChunkPlan
+    index: int
+
+    @cached_property
+    def pose(self) -> Tensor | None:
+        """The pose maps."""
+        return self._read(self.drivers.pose)
+
+    @cached_property
+    def face(self) -> Tensor | None:
+        """The face crops."""
+        return self._read(self.drivers.face)
+
+    @cached_property
+    def background(self) -> Tensor | None:
+        """The scene that stays."""
+        return self._read(self.drivers.background)
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """White where the new person goes."""
+        return self._read(self.drivers.mask)
+
+    def all(self) -> dict[str, Tensor]:
+        """Those that there are, by name."""
+        found = {name: getattr(self, name) for name in ("pose", "face", "background", "mask")}
+        return {name: frames for name, frames in found.items() if frames is not None}
+
+    def _read(self, source: FrameSource | None) -> Tensor | None:
+        if source is None:
+            return None
+        return source.read(self.drivers.source_indices(self.plan, self.index, source))

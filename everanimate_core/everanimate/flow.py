@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .settings import RELEASED, SEED_MODES
 
-SEED_MODES = ("released", "fixed", "increment")
 # The authors add 42 to the seed from one chunk to the next.
 RELEASED_SEED_STEP = 42
 
@@ -23,7 +23,7 @@ def shifted(u: Tensor, shift: float) -> Tensor:
     return shift * u / (1 + (shift - 1) * u)
 
 
-def sigma_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Tensor:
+def sigma_schedule(steps: int, shift: float = RELEASED.shift, denoise: float = 1.0) -> Tensor:
     """Noise levels of `steps` Euler steps, float32 [steps + 1], falling, the last exactly 0.
 
     denoise in (0, 1] keeps the last `steps` of a schedule of steps / denoise, so that sampling starts from a lower
@@ -71,12 +71,17 @@ def check_sigmas(sigmas: Tensor) -> None:
 
 def interpolate(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
     """The state x = (1 - sigma) clean + sigma noise; all of one shape, sigma broadcastable."""
-    return (1 - sigma) * clean + sigma * noise
+    return (1 - sigma) * clean + sigma * noise  # Eq. 4
 
 
 def velocity(clean: Tensor, noise: Tensor) -> Tensor:
     """The velocity v = noise - clean of the straight path between the two."""
     return noise - clean
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """The flow-matching objective of each sample: [B, ...] twice -> [B], mean squared distance of two velocities."""
+    return (prediction.float() - target.float()).square().flatten(1).mean(dim=1)  # Eq. 5
 
 
 def clean_estimate(x: Tensor, v: Tensor, sigma: float | Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..plan import ChunkPlan, check_chunk, latent_frames
+from .settings import RELEASED
 
 LATENT_CHANNELS = 16
 SPATIAL_FACTOR = 8
@@ -26,19 +27,19 @@ def check_size(width: int, height: int) -> None:
 class ChunkGeometry:
     """Sizes in time of one chunk; the defaults are those of the released LoRA.
 
-    frames: F, RGB frames of a chunk (4n + 1). identity: N, anchor latents in front. motion: M, latents carried over
+    frames: F, RGB frames of a chunk (4n + 1). anchors: N, identity latents in front. motion: M, latents carried over
     from the chunk before, 1..T - 1. overlap: O, frames shared by two neighbouring chunks (the LoRA was trained on 4 M).
     """
 
-    frames: int = 77
-    identity: int = 4
-    motion: int = 1
-    overlap: int = 4
+    frames: int = RELEASED.chunk_frames
+    anchors: int = RELEASED.identity_latents
+    motion: int = RELEASED.motion_latents
+    overlap: int = RELEASED.overlap
 
     def __post_init__(self):
         check_chunk(self.frames, self.overlap)
-        if self.identity < 1:
-            raise InputError("identity_latents", "must be at least 1", "4", self.identity)
+        if self.anchors < 1:
+            raise InputError("identity_latents", "must be at least 1", "4", self.anchors)
         if not 1 <= self.motion < self.latents:
             raise InputError(
                 "motion_latents",
@@ -55,9 +56,9 @@ class ChunkGeometry:
     @property
     def input_latents(self) -> int:
         """N + T, the latent frames that the network sees and denoises."""
-        return self.identity + self.latents
+        return self.anchors + self.latents
 
 
-def chunk_geometry(plan: ChunkPlan, identity: int, motion: int) -> ChunkGeometry:
-    """Geometry of the plan's chunks for a memory of `identity` anchors and `motion` carried latents."""
-    return ChunkGeometry(plan.chunk_frames, identity, motion, plan.overlap)
+def chunk_geometry(plan: ChunkPlan, anchors: int, motion: int) -> ChunkGeometry:
+    """Geometry of the plan's chunks for a memory of so many anchors and `motion` carried latents."""
+    return ChunkGeometry(plan.chunk_frames, anchors, motion, plan.overlap)

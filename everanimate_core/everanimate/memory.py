@@ -21,8 +21,8 @@ from ..json_files import Refuse, check_fields, parse_json
 from ..ports import Codec
 from ..tensor_files import all_finite, read_tensors
 from .geometry import LATENT_CHANNELS, SPATIAL_FACTOR, check_size
+from .settings import KEYFRAMES, RELEASED
 
-KEYFRAMES = ("random", "uniform", "first", "pose")
 # Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
 POSE_MAP_SIZE = 32
 FILE_FORMAT = "everanimate-memory-1"
@@ -49,7 +49,7 @@ class ContextMemory:
     statistics: Tensor | None = None
 
     @property
-    def identity_count(self) -> int:
+    def anchors(self) -> int:
         """N, the number of anchors."""
         return self.identity.shape[2]
 
@@ -70,8 +70,8 @@ def filled(latents: Tensor, count: int) -> Tensor:
 
 
 def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
-    """Encode each of the frames [R, H, W, 3] on its own: [1, 16, R, h, w] (Eq. 1)."""
-    return torch.cat([codec.encode(frame[None]) for frame in frames], dim=2)
+    """Encode each of the frames [R, H, W, 3] on its own: [1, 16, R, h, w]."""
+    return torch.cat([codec.encode(frame[None]) for frame in frames], dim=2)  # Eq. 1
 
 
 def check_motion(motion_latents: int) -> None:
@@ -80,7 +80,12 @@ def check_motion(motion_latents: int) -> None:
         raise InputError("motion_latents", "must be at least 1", "1", motion_latents)
 
 
-def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, motion_latents: int = 1) -> ContextMemory:
+def build_memory(
+    references: Tensor,
+    codec: Codec,
+    identity_latents: int = RELEASED.identity_latents,
+    motion_latents: int = RELEASED.motion_latents,
+) -> ContextMemory:
     """The memory before the first chunk.
 
     references: [R, H, W, 3] in 0..1, already of the animation's size, 1 <= R <= identity_latents. With R equal to
@@ -101,7 +106,10 @@ def build_memory(references: Tensor, codec: Codec, identity_latents: int = 4, mo
 
 
 def memory_from_latents(
-    identity: Tensor, motion: Tensor | None = None, references: Tensor | None = None, motion_latents: int = 1
+    identity: Tensor,
+    motion: Tensor | None = None,
+    references: Tensor | None = None,
+    motion_latents: int = RELEASED.motion_latents,
 ) -> ContextMemory:
     """A memory whose identity latents [1, 16, N, h, w] are given and final.
 
@@ -201,8 +209,17 @@ def retake_identity(memory: ContextMemory, frames: Tensor, keyframes: Sequence[i
     frames, the last reference fills up.
     """
     taken = encode_singly(frames[list(keyframes)], codec)
-    identity = filled(torch.cat([taken, memory.reference_latents], dim=2), memory.identity_count)
+    identity = filled(torch.cat([taken, memory.reference_latents], dim=2), memory.anchors)
     return replace(memory, identity=identity, frozen=True)
+
+
+def motion_memory(latents: Tensor, count: int) -> Tensor:
+    """The last M = `count` latents of a chunk [1, 16, T, h, w], as the sampler left them: [1, 16, M, h, w].
+
+    Laid out as they would be read from a file: sums over another layout differ in the last bit, and a run that was
+    stopped and continued must not.
+    """
+    return latents[:, :, -count:].clone(memory_format=torch.contiguous_format)
 
 
 def channel_statistics(latents: Tensor) -> Tensor:

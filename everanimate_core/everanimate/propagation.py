@@ -6,35 +6,42 @@ supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing he
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, needed
 from ..plan import ChunkPlan, latent_frames, pixel_frames
-from ..ports import Codec, FrameSource
+from ..ports import Codec, SampleChunk
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
-from .drivers import FACE_SIZE, Drivers
+from .drivers import FACE_SIZE, ChunkFrames, Drivers
 from .flow import chunk_seed
 from .geometry import LATENT_CHANNELS, chunk_geometry
-from .memory import ContextMemory, channel_statistics, check_keyframes, retake_identity, select_keyframes
-from .restoration import OFF, Correction, Restoration, correction
-
-CLIP_SOURCES = ("last_frame", "reference")
+from .memory import (
+    ContextMemory,
+    channel_statistics,
+    check_keyframes,
+    motion_memory,
+    retake_identity,
+    select_keyframes,
+)
+from .restoration import Correction, Restoration, correction
+from .settings import RELEASED, Settings
 
 
 @dataclass(frozen=True)
 class ChunkRequest:
     """All that the network is told about one chunk.
 
-    index: the chunk. context: y and its mask. identity: N. pose_latents: [1, 16, T, h, w] or None. face_pixels:
+    index: the chunk. context: y and its mask. anchors: N. pose_latents: [1, 16, T, h, w] or None. face_pixels:
     [1, 3, F, 512, 512] in -1..1 or None. clip_image: [1, H, W, 3] in 0..1, what CLIP vision looks at, None when there
     is neither a decoded frame nor a reference. correct: explicit restoration while sampling, None for none.
     """
 
     index: int
     context: Context
-    identity: int
+    anchors: int
     pose_latents: Tensor | None
     face_pixels: Tensor | None
     clip_image: Tensor | None
@@ -60,23 +67,20 @@ class ChunkResult:
 
 
 def request_chunk(
-    plan: ChunkPlan,
+    chunk: ChunkFrames,
     memory: ContextMemory,
-    index: int,
-    drivers: Drivers,
     codec: Codec,
-    clip_source: str = "last_frame",
+    settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-    restoration: Restoration = OFF,
 ) -> ChunkRequest:
-    """Gather what chunk `index` is conditioned on; encodes the pose (F frames), and the background if there is one.
+    """Gather what a chunk is conditioned on; encodes the pose (F frames), and the background if there is one.
 
-    clip_source: `last_frame` shows CLIP vision the last decoded frame of the chunk before (released code; the reference
-    for chunk 0), `reference` always the reference. restoration: its low_frequency target looks at the chunk's pose.
+    memory: what the chunk before left.
     """
+    plan, index, drivers = chunk.plan, chunk.index, chunk.drivers
     plan.check_index(index)
     drivers.check(plan)
-    geometry = chunk_geometry(plan, memory.identity_count, memory.motion_count)
+    geometry = chunk_geometry(plan, memory.anchors, memory.motion_count)
     if index and memory.motion is None:
         raise InputError(
             "memory",
@@ -84,37 +88,41 @@ def request_chunk(
             f"the one after chunk {index - 1}",
             "a memory that has seen no chunk",
         )
-
-    def frames_of(source: FrameSource, width: int = memory.width, height: int = memory.height) -> Tensor:
-        frames = source.read(drivers.source_indices(plan, index, source))
-        if frames.shape[1:3] != (height, width):
-            raise InputError(
-                "driving videos", f"must be fitted to {width}x{height}", "", f"{frames.shape[2]}x{frames.shape[1]}"
-            )
-        return frames
-
     replacement = None
     if drivers.background is not None:
-        replacement = Replacement(frames_of(drivers.background), frames_of(drivers.mask).mean(dim=-1))
+        scene, character = _of_size(memory, chunk.background), _of_size(memory, chunk.mask)
+        replacement = Replacement(scene, character.mean(dim=-1))
     face = None
     if drivers.face is not None:
-        face = (frames_of(drivers.face, FACE_SIZE, FACE_SIZE) * 2 - 1).movedim(-1, 0)[None]
-    pose = None if drivers.pose is None else frames_of(drivers.pose)
+        crops = _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
+        face = needed("einops", "driving a face").rearrange(crops * 2 - 1, "f h w c -> 1 c f h w")
+    pose = None if drivers.pose is None else _of_size(memory, chunk.pose)
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
-        identity=geometry.identity,
+        anchors=geometry.anchors,
         pose_latents=None if pose is None else codec.encode(pose),
         face_pixels=face,
-        clip_image=clip_frame(memory, clip_source),
-        correct=correction(restoration, memory, pose),
+        clip_image=clip_frame(memory, settings.clip_source),
+        correct=correction(Restoration.of(settings), memory, pose),
     )
 
 
+def _of_size(memory: ContextMemory, frames: Tensor, width: int | None = None, height: int | None = None) -> Tensor:
+    """Driving frames [F, H, W, 3]; InputError unless they are of the animation's size, or of the given one."""
+    size = width or memory.width, height or memory.height
+    if (frames.shape[2], frames.shape[1]) != size:
+        got = f"{frames.shape[2]}x{frames.shape[1]}"
+        raise InputError("driving videos", f"must be fitted to {size[0]}x{size[1]}", "", got)
+    return frames
+
+
 def clip_frame(memory: ContextMemory, clip_source: str) -> Tensor | None:
-    """The image [1, H, W, 3] that CLIP vision looks at for the next chunk, None when the memory has none."""
-    if clip_source not in CLIP_SOURCES:
-        raise InputError("clip_source", f"must be one of {', '.join(CLIP_SOURCES)}", "", repr(clip_source))
+    """The image [1, H, W, 3] that CLIP vision looks at for the next chunk, None when the memory has none.
+
+    clip_source: `last_frame` is the last decoded frame of the chunk before (released code; the reference for chunk 0),
+    `reference` always the reference.
+    """
     if clip_source == "last_frame" and memory.last_frames is not None:
         return memory.last_frames[-1:]
     return memory.references[-1:] if memory.references.shape[0] else None
@@ -167,26 +175,23 @@ def check_latents(latents: object, plan: ChunkPlan, memory: ContextMemory, index
 
 
 def hand_over(
-    plan: ChunkPlan,
+    chunk: ChunkFrames,
     memory: ContextMemory,
-    index: int,
     latents: Tensor,
     codec: Codec,
-    keyframes: str = "random",
-    seed: int = 0,
-    pose: FrameSource | None = None,
+    settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-    latent_context: bool = False,
 ) -> ChunkResult:
-    """Decode chunk `index` and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
+    """Decode a chunk and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
 
-    keyframes, seed: how the identity memory is completed after the first chunk, by a generator of its own; `pose` is
-    read for the selector of that name only. latent_context: see decode_chunk.
+    The identity memory is completed after the first chunk, by a generator of its own (`settings.seed`). Of the driving
+    frames only the pose is read, and only by keyframes = pose.
     """
+    plan, index = chunk.plan, chunk.index
     plan.check_index(index)
-    check_keyframes(keyframes, pose)
+    check_keyframes(settings.keyframes, chunk.drivers.pose)
     check_latents(latents, plan, memory, index)
-    frames = decode_chunk(latents, memory, codec, latent_context)
+    frames = decode_chunk(latents, memory, codec, settings.latent_context)
     if not frames.isfinite().all():
         raise InputError(
             f"the decoded frames of chunk {index}",
@@ -196,53 +201,77 @@ def hand_over(
         )
     if memory.statistics is None:
         memory = replace(memory, statistics=channel_statistics(latents))
-    missing = memory.identity_count - memory.reference_latents.shape[2]
+    missing = memory.anchors - memory.reference_latents.shape[2]
     if missing and (policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen)):
-        pose_frames = pose.read(plan.source_indices(index, pose.frame_count)) if keyframes == "pose" else None
-        chosen = select_keyframes(keyframes, frames.shape[0], missing, torch.Generator().manual_seed(seed), pose_frames)
+        pose = chunk.pose if settings.keyframes == "pose" else None
+        generator = torch.Generator().manual_seed(settings.seed)
+        chosen = select_keyframes(settings.keyframes, frames.shape[0], missing, generator, pose)
         memory = retake_identity(memory, frames, chosen, codec)
     tail = max(1, plan.overlap) if policy.carry == "pixel" else 1
-    # Laid out as they would be read from a file: sums over another layout differ in the last bit, and a run that was
-    # stopped and continued must not.
-    plain = torch.contiguous_format
     memory = replace(
         memory,
-        motion=latents[:, :, -memory.motion_count :].clone(memory_format=plain),
-        last_frames=frames[-tail:].clone(memory_format=plain),
+        motion=motion_memory(latents, memory.motion_count),
+        last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format),
     )
     return ChunkResult(index, latents, frames[plan.kept(index)], memory)
+
+
+def make_chunk(
+    chunk: ChunkFrames,
+    memory: ContextMemory,
+    sample_chunk: SampleChunk[ChunkRequest],
+    codec: Codec,
+    settings: Settings = RELEASED,
+    policy: ContextPolicy = METHOD,
+) -> ChunkResult:
+    """One chunk: what it is conditioned on, its latents from noise, and the memory that it leaves."""
+    request = request_chunk(chunk, memory, codec, settings, policy)
+    latents = sample_chunk(request, chunk_seed(settings.seed, chunk.index, settings.seed_mode))
+    return hand_over(chunk, memory, latents, codec, settings, policy)
+
+
+class HasMemory(Protocol):
+    """Whatever is known of a finished chunk, with the memory that it leaves."""
+
+    @property
+    def memory(self) -> ContextMemory:
+        """For the next chunk."""
+
+
+Finished = TypeVar("Finished", bound=HasMemory)
+
+
+def each_chunk(
+    plan: ChunkPlan,
+    memory: ContextMemory,
+    drivers: Drivers,
+    find_or_make: Callable[[ChunkFrames, ContextMemory], Finished],
+) -> Iterator[Finished]:
+    """The loop: all chunks of the plan, each as it is finished.
+
+    find_or_make(chunk, memory): the chunk after the one that left `memory`, as `make_chunk` makes it or as an earlier
+    start of a run left it. Only one chunk is held at a time: what a consumer does not keep is gone.
+    """
+    drivers.check(plan)
+    for index in range(plan.chunk_count):
+        finished = find_or_make(drivers.chunk(plan, index), memory)
+        memory = finished.memory
+        yield finished
 
 
 def animate(
     plan: ChunkPlan,
     memory: ContextMemory,
-    sample_chunk: Callable[[ChunkRequest, int], Tensor],
+    sample_chunk: SampleChunk[ChunkRequest],
     codec: Codec,
     drivers: Drivers,
-    seed: int = 0,
-    seed_mode: str = "released",
-    keyframes: str = "random",
-    clip_source: str = "last_frame",
+    settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-    latent_context: bool = False,
-    recall: Callable[[int, ContextMemory], ChunkResult | None] = lambda index, memory: None,
-    restoration: Restoration = OFF,
 ) -> Iterator[ChunkResult]:
-    """Animate all chunks of the plan, yielding each as it is finished.
+    """Animate all chunks of the plan, yielding each as it is finished."""
+    check_keyframes(settings.keyframes, drivers.pose)
 
-    sample_chunk(request, noise_seed) -> latents [1, 16, T, h, w] of the chunk, anchors cut. recall(index, memory) gives
-    back a chunk that was made before, None to make it now. Only one chunk is held at a time: what a consumer does not
-    keep is gone.
-    """
-    drivers.check(plan)
-    check_keyframes(keyframes, drivers.pose)
-    for index in range(plan.chunk_count):
-        result = recall(index, memory)
-        if result is None:
-            request = request_chunk(plan, memory, index, drivers, codec, clip_source, policy, restoration)
-            latents = sample_chunk(request, chunk_seed(seed, index, seed_mode))
-            result = hand_over(
-                plan, memory, index, latents, codec, keyframes, seed, drivers.pose, policy, latent_context
-            )
-        memory = result.memory
-        yield result
+    def make(chunk: ChunkFrames, before: ContextMemory) -> ChunkResult:
+        return make_chunk(chunk, before, sample_chunk, codec, settings, policy)
+
+    return each_chunk(plan, memory, drivers, make)

@@ -20,10 +20,12 @@ from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d
 
 from ..errors import InputError
 from ..ports import Velocity
-from .flow import clean_estimate, interpolate, sigma_schedule, velocity, velocity_from_clean
+from .flow import clean_estimate, interpolate, sigma_schedule, squared_error, velocity, velocity_from_clean
 from .memory import ContextMemory
+from .settings import RESTORE_TARGETS, Settings
 
-TARGETS = ("statistics", "low_frequency", "none")
+# Hosts offer no `none`: there, a strength of 0 says so.
+TARGETS = (*RESTORE_TARGETS, "none")
 CleanTarget = Callable[[Tensor], Tensor]
 
 # The noise levels of training: 1000, shifted by 5, from 1 down to 0.00498; float32 [1000].
@@ -48,11 +50,11 @@ _LOWEST_SIGMA = float(TRAINING_SIGMAS[-1])
 
 
 def gaussian(sigma: Tensor) -> Tensor:
-    """The bounded weight of Eq. 11: g(tau), min-max normalised over the training levels.
+    """The bounded weight: g(tau), min-max normalised over the training levels.
 
     1 at sigma = 0.5 (to 1e-5), 0 at sigma = 1, 0.0154 at the lowest level; w sigma <= 0.578, largest at sigma = 0.643.
     """
-    return _bell(sigma) / _BELL_PEAK
+    return _bell(sigma) / _BELL_PEAK  # Eq. 11
 
 
 def sigma_ramp(sigma: Tensor) -> Tensor:
@@ -61,8 +63,8 @@ def sigma_ramp(sigma: Tensor) -> Tensor:
 
 
 def exact(sigma: Tensor) -> Tensor:
-    """The weight 1 / sigma that makes the bounded target the exact one (Eq. 8); unbounded, for study."""
-    return 1 / sigma
+    """The weight 1 / sigma that makes the bounded target the exact one; unbounded, for study."""
+    return 1 / sigma  # Eq. 9
 
 
 _SCHEDULES = {
@@ -73,9 +75,6 @@ _SCHEDULES = {
     "none": torch.zeros_like,
 }
 SCHEDULES = tuple(_SCHEDULES)
-# What hosts offer for sampling, where strength 0 says `none`.
-OFFERED_SCHEDULES = tuple(name for name in SCHEDULES if name != "none")
-OFFERED_TARGETS = tuple(name for name in TARGETS if name != "none")
 
 
 def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -97,18 +96,21 @@ def restoration_weight(sigma: Tensor, schedule: str = "gaussian") -> Tensor:
 
 
 def loss_weight(sigma: Tensor) -> Tensor:
-    """The flow-matching weight y(tau) of Eq. 12: g(tau), shifted to minimum 0, scaled to mean 1 over training."""
+    """The flow-matching weight y(tau): g(tau), shifted to minimum 0, scaled to mean 1 over training."""
     return _bell(sigma) / _BELL_MEAN
 
 
 def exact_target(drifted_x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:
-    """Eq. 8: the constant velocity that takes any state at `sigma` > 0 to `clean` at sigma 0."""
-    return velocity_from_clean(drifted_x, clean, sigma)
+    """The constant velocity that takes any state at `sigma` > 0 to `clean` at sigma 0, along the straight line
+
+    x(s) = clean + (s / sigma) (drifted_x - clean), s from sigma to 0 (Eq. 7).
+    """
+    return velocity_from_clean(drifted_x, clean, sigma)  # Eq. 8
 
 
 def bounded_target(v: Tensor, drifted_x: Tensor, x: Tensor, weight: float | Tensor) -> Tensor:
-    """Eq. 10: v of the clean path, plus `weight` times what the drift moved the state by."""
-    return v + weight * (drifted_x - x)
+    """v of the clean path, plus `weight` times what the drift moved the state by."""
+    return v + weight * (drifted_x - x)  # Eq. 10
 
 
 def _per_sample(sigma: Tensor) -> Tensor:
@@ -135,15 +137,14 @@ def training_pair(
     """
     sigma = _per_sample(sigma)
     anchors = clean.shape[2] - drifted.shape[2]
-    state = interpolate(torch.cat([clean[:, :, :anchors], drifted], dim=2), noise, sigma)
+    state = interpolate(torch.cat([clean[:, :, :anchors], drifted], dim=2), noise, sigma)  # Eq. 6
     weight = restoration_weight(sigma, schedule)
     return TrainingPair(state, bounded_target(velocity(clean, noise), state, interpolate(clean, noise, sigma), weight))
 
 
 def restorative_loss(prediction: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
-    """Eq. 12: y(tau) times the mean squared error of each sample [B, ...], averaged: a scalar. sigma: scalar or [B]."""
-    errors = (prediction.float() - target.float()).square().flatten(1).mean(dim=1)
-    return (loss_weight(sigma) * errors).mean()
+    """y(tau) times the objective of each sample [B, ...], averaged: a scalar. sigma: scalar or [B]."""
+    return (loss_weight(sigma) * squared_error(prediction, target)).mean()  # Eq. 12
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class Restoration:
         _check("schedule", self.schedule, SCHEDULES)
         _check("target", self.target, TARGETS)
         check_strength(self.strength)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Restoration":
+        """What the settings say of it."""
+        return cls(settings.restore_strength, settings.restore_schedule, settings.restore_target)
 
 
 OFF = Restoration()
@@ -273,10 +279,10 @@ class Correction:
     def __call__(self, x0: Tensor, sigma: Tensor) -> Tensor:
         """c of x0's shape [B, 16, N + T, h, w], 0 on the N anchors. sigma: a scalar or [B], on any device."""
         sigma = _per_sample(sigma).to(x0.device)
-        chunk = x0[:, :, self.memory.identity_count :]
+        chunk = x0[:, :, self.memory.anchors :]
         weight = self.restoration.strength * restoration_weight(sigma, self.restoration.schedule) * (1 - sigma)
         c = torch.zeros_like(x0)
-        c[:, :, self.memory.identity_count :] = weight * (chunk - self.target(chunk))
+        c[:, :, self.memory.anchors :] = weight * (chunk - self.target(chunk))
         return c
 
     def estimate(self, x0: Tensor, sigma: Tensor) -> Tensor:

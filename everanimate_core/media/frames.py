@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..everanimate.drivers import FACE_SIZE, Drivers
 from ..ports import FrameSource
 from .rates import steady_numbers
 
@@ -65,23 +66,29 @@ class TensorFrames:
 
 
 class FittedFrames:
-    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read.
-
-    The frames of the last read are kept: fingerprint, conditioning and keyframes of a chunk all ask for the same.
-    """
+    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read."""
 
     def __init__(self, source: FrameSource, width: int, height: int, fit: str):
         self.source, self.width, self.height, self.fit = source, width, height, fit
         self.frame_count, self.fps = source.frame_count, source.fps
-        self._last: tuple[list[int], Tensor] | None = None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, fitted: [n, height, width, 3]."""
-        if self._last is None or self._last[0] != list(indices):
-            self._last = None  # frees the frames before the next are made
-            frames = fit_frames(self.source.read(indices), self.width, self.height, self.fit)
-            self._last = list(indices), frames
-        return self._last[1]
+        return fit_frames(self.source.read(indices), self.width, self.height, self.fit)
+
+
+def fit_drivers(drivers: Drivers, width: int, height: int, fit: str) -> Drivers:
+    """Driving videos of any size, fitted to the animation's, the face to FACE_SIZE."""
+
+    def fitted(source: FrameSource | None, width: int = width, height: int = height) -> FittedFrames | None:
+        return None if source is None else FittedFrames(source, width, height, fit)
+
+    return Drivers(
+        pose=fitted(drivers.pose),
+        face=fitted(drivers.face, FACE_SIZE, FACE_SIZE),
+        background=fitted(drivers.background),
+        mask=fitted(drivers.mask),
+    )
 
 
 class ResampledFrames:

@@ -15,9 +15,10 @@ from typing import Any
 import av
 from torch import Tensor
 
+from ..everanimate.drivers import ChunkFrames
 from ..everanimate.flow import chunk_seed
 from ..everanimate.memory import ContextMemory, channel_drift
-from ..everanimate.propagation import ChunkRequest, ChunkResult, animate, check_latents, decode_chunk
+from ..everanimate.propagation import ChunkRequest, ChunkResult, check_latents, decode_chunk, each_chunk, make_chunk
 from ..files import probe
 from ..media.reader import VideoError
 from ..media.writer import VideoWriter, concat_segments
@@ -27,11 +28,8 @@ from .job import Job
 from .manifest import ChunkRecord, Manifest
 from .ownership import OwnershipLost
 from .preflight import check_places, check_space
-from .progress import Progress, RemainingTime
+from .progress import Progress
 from .store import ANEW, ANOTHER_NAME, DamagedChunk, RunError, RunFailed, RunStore
-
-# Whoever starts runs finds all of them here.
-__all__ = ["Job", "Outcome", "Progress", "RemainingTime", "RunFailed", "run"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,36 @@ class Outcome:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class KeptChunk:
+    """A chunk that is on disk now. result: its frames may be None. before: the memory that it was made from.
+
+    record: of the manifest. found: it was there from an earlier start.
+    """
+
+    result: ChunkResult
+    before: ContextMemory
+    record: ChunkRecord
+    found: bool
+
+    @property
+    def memory(self) -> ContextMemory:
+        """What it leaves for the next."""
+        return self.result.memory
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A chunk that is to be made. record: that of an earlier start which stays, for a chunk whose file is damaged."""
+
+    chunk: ChunkFrames
+    before: ContextMemory
+    key: str
+    noise_seed: int
+    started: float
+    record: ChunkRecord | None = None
+
+
 class _Run:
     """One start of a run: what is kept from before, and what has been added."""
 
@@ -49,50 +77,44 @@ class _Run:
         self.job, self.store, self.codec, self.manifest = job, store, codec, manifest
         # Chunks before from_chunk are taken as they are, whatever has changed since.
         self.pinned = from_chunk
-        self.key = digest(dict(manifest.settings))
-        # Of the chunk in work: its record from an earlier start, which stays, and whether it is made all the same.
-        self.record: ChunkRecord | None = None
-        self.made = False
+        # Keyframes go by the seed that the run was begun with.
+        self.settings = replace(job.settings, seed=manifest.first_seed)
 
-    def recall(self, index: int, memory: ContextMemory) -> ChunkResult | None:
-        """Chunk `index` as an earlier start made it, if it is still what it has to be."""
-        self.started = time.perf_counter()
-        self.record = self.record_of(index) if index < len(self.manifest.chunks) else None
+    def find_or_make(
+        self, sample_chunk: SampleChunk[ChunkRequest], chunk: ChunkFrames, before: ContextMemory
+    ) -> KeptChunk:
+        """A chunk as an earlier start made it, if it is still what it has to be; else made now, and kept."""
+        started = time.perf_counter()
+        record = self.record_of(chunk)
         try:
-            kept = self.record and self.store.load_chunk(index, self.record, memory)
+            found = record and self.store.load_chunk(chunk.index, record, before)
         except DamagedChunk:
             # No from_chunk can be set before the first chunk. It is made again as it was, so that what follows fits.
-            if index or self.chunk_key(index, self.record.noise_seed) != self.record.key:
+            if chunk.index or self.chunk_key(chunk, record.noise_seed) != record.key:
                 raise
-            kept, self.made, self.key, self.noise_seed = None, True, self.record.key, self.record.noise_seed
-            return None
-        if kept is None:
-            self.record, self.made = None, True
-            self.noise_seed = chunk_seed(self.job.seed, index, self.job.seed_mode)
-            self.key = self.chunk_key(index, self.noise_seed)
-            return None
-        self.made, self.key = False, self.record.key
-        latents, after = kept
-        frames = None if self.has_segment(index) else self.decode(index, latents, memory)
-        return ChunkResult(index, latents, frames, after)
+            return self.make(sample_chunk, _Work(chunk, before, record.key, record.noise_seed, started, record))
+        if found is None:
+            seed = chunk_seed(self.job.settings.seed, chunk.index, self.job.settings.seed_mode)
+            return self.make(sample_chunk, _Work(chunk, before, self.chunk_key(chunk, seed), seed, started))
+        return self.keep_found(chunk.index, record, before, *found)
 
-    def record_of(self, index: int) -> ChunkRecord | None:
-        """The record of chunk `index`, if it is made from what this start would make it from."""
+    def record_of(self, chunk: ChunkFrames) -> ChunkRecord | None:
+        """The record of a chunk, if there is one and the chunk is made from what this start would make it from."""
+        index = chunk.index
+        if index >= len(self.manifest.chunks):
+            return None
         record = self.manifest.chunks[index]
-        if index < self.pinned or record.key == self.chunk_key(index, record.noise_seed):
+        if index < self.pinned or record.key == self.chunk_key(chunk, record.noise_seed):
             return record
         self.refuse_total_loss(index)
         return None
 
-    def chunk_key(self, index: int, noise_seed: int) -> str:
-        """Digest of what chunk `index` depends on: its slice of the drivers, its prompt, its noise, all before it."""
-        job = self.job
-        slices = {
-            name: digest(source.read(job.drivers.source_indices(job.plan, index, source)))
-            for name, source in vars(job.drivers).items()
-            if source is not None
-        }
-        return digest(self.key, slices, job.prompts[min(index, len(job.prompts) - 1)], noise_seed)
+    def chunk_key(self, chunk: ChunkFrames, noise_seed: int) -> str:
+        """Digest of what a chunk depends on: its slice of the drivers, its prompt, its noise, all before it."""
+        index, prompts = chunk.index, self.job.prompts
+        before = self.manifest.chunks[index - 1].key if index else digest(dict(self.manifest.settings))
+        slices = {name: digest(frames) for name, frames in chunk.all().items()}
+        return digest(before, slices, prompts[min(index, len(prompts) - 1)], noise_seed)
 
     def refuse_total_loss(self, index: int) -> None:
         """Raise RunError when nothing of a finished run could be kept: that is another run."""
@@ -104,34 +126,62 @@ class _Run:
                 f"others, and {len(self.manifest.chunks)} finished chunks in {self.store.folder}",
             )
 
-    def has_segment(self, index: int) -> bool:
-        """Whether the video of a chunk with a record is as it was written, and as long as it has to be."""
+    def has_segment(self, index: int, record: ChunkRecord) -> bool:
+        """Whether the video of a chunk is as it was written, and as long as it has to be."""
         span, segment = self.job.plan.output_range(index), self.store.segment_path(index)
-        complete = (self.record.start, self.record.stop) == (span.start, span.stop)
-        return complete and segment.is_file() and file_digest(segment) == self.record.segment
+        complete = (record.start, record.stop) == (span.start, span.stop)
+        return complete and segment.is_file() and file_digest(segment) == record.segment
 
-    def decode(self, index: int, latents: Tensor, memory: ContextMemory) -> Tensor:
-        """The frames of the animation that a kept chunk holds."""
-        return decode_chunk(latents, memory, self.codec, self.job.latent_context)[self.job.plan.kept(index)]
+    def keep_found(
+        self, index: int, record: ChunkRecord, before: ContextMemory, latents: Tensor, after: ContextMemory
+    ) -> KeptChunk:
+        """A chunk of an earlier start; its video is written anew where it is missing or was cut."""
+        frames = None
+        if not self.has_segment(index, record):
+            frames = decode_chunk(latents, before, self.codec, self.settings.latent_context)
+            frames = frames[self.job.plan.kept(index)]
+            record = replace(record, **self.write_segment(index, frames))
+            self.write_record(index, record)
+        return KeptChunk(ChunkResult(index, latents, frames, after), before, record, found=True)
 
-    def sample_and_keep(self, sample_chunk: SampleChunk, request: ChunkRequest, _: int) -> Tensor:
+    def make(self, sample_chunk: SampleChunk[ChunkRequest], work: _Work) -> KeptChunk:
+        """Make a chunk and keep it, its record last."""
+
+        def sample(request: ChunkRequest, _: int) -> Tensor:
+            return self.sample_and_keep(sample_chunk, request, work)
+
+        index = work.chunk.index
+        result = make_chunk(work.chunk, work.before, sample, self.codec, self.settings)
+        self.store.save_chunk(index, work.key, result.latents, work.before, result.memory)
+        video: dict[str, Any] = {}
+        if work.record is None or not self.has_segment(index, work.record):
+            video = self.write_segment(index, result.frames)
+        made = self.made_now(result, work.started)
+        if work.record is None:
+            record = ChunkRecord(key=work.key, noise_seed=work.noise_seed, **made, **video)
+        else:
+            record = replace(work.record, **made, **video)
+        self.write_record(index, record)
+        return KeptChunk(result, work.before, record, found=False)
+
+    def sample_and_keep(self, sample_chunk: SampleChunk[ChunkRequest], request: ChunkRequest, work: _Work) -> Tensor:
         """Sample a chunk and keep its latents before anything is decoded; what was kept so is not sampled again."""
         index = request.index
-        latents = kept = self.usable(index, self.store.sampled_latents(index, self.key))
+        latents = kept = self.usable(index, self.store.sampled_latents(index, work.key))
         if kept is None:
-            latents = sample_chunk(request, self.noise_seed)
+            latents = sample_chunk(request, work.noise_seed)
             try:
                 check_latents(latents, self.job.plan, self.job.memory, index)
             except ValueError as error:
                 raise RunFailed(f"{error} Nothing of it was kept. {kept_chunks(self.store, self.manifest)}") from None
             # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
             latents = latents.contiguous()
-        if self.record is None:
+        if work.record is None:
             # From here on the files of older records are replaced.
             self.manifest = replace(self.manifest, chunks=self.manifest.chunks[:index])
             self.store.write_manifest(self.manifest)
         if kept is None:
-            self.store.save_latents(index, self.key, latents)
+            self.store.save_latents(index, work.key, latents)
         return latents
 
     def usable(self, index: int, latents: Tensor | None) -> Tensor | None:
@@ -141,50 +191,38 @@ class _Run:
             return latents
         return None
 
-    def keep(self, result: ChunkResult, before: ContextMemory) -> Progress:
-        """Write what is new of a chunk, its record last."""
-        index, record = result.index, self.record
-        if record and result.frames is None:
-            return Progress(index, self.job.plan.chunk_count, record, kept=True)
-        if self.made:
-            self.store.save_chunk(index, self.key, result.latents, before, result.memory)
-        video = {} if record and self.has_segment(index) else self.write_segment(index, result.frames)
-        made = self.made_now(result) if self.made else {}
-        if record is None:
-            record = ChunkRecord(key=self.key, noise_seed=self.noise_seed, **made, **video)
-        else:
-            record = replace(record, **made, **video)
+    def write_record(self, index: int, record: ChunkRecord) -> None:
+        """Put a chunk's record into the manifest, in the place of an older one."""
         chunks = self.manifest.chunks
         self.manifest = replace(self.manifest, chunks=(*chunks[:index], record, *chunks[index + 1 :]))
         self.store.write_manifest(self.manifest)
-        return Progress(index, self.job.plan.chunk_count, record, kept=not self.made)
 
     def write_segment(self, index: int, frames: Tensor) -> dict[str, Any]:
         """Write the video of a chunk; what its record says of it."""
         job, segment, span = self.job, self.store.segment_path(index), self.job.plan.output_range(index)
         with self.store.part(segment) as part:
-            with VideoWriter(part, job.fps, job.memory.width, job.memory.height) as video:
+            with VideoWriter(part, job.output.fps, job.memory.width, job.memory.height) as video:
                 video.write(frames)
             written = file_digest(part)
         return {"segment": written, "start": span.start, "stop": span.stop, "frames": digest(frames)}
 
-    def made_now(self, result: ChunkResult) -> dict[str, Any]:
+    def made_now(self, result: ChunkResult, started: float) -> dict[str, Any]:
         """What the record says of a chunk that was made just now."""
         drift = channel_drift(result.latents, result.memory.statistics)
         return {
             "latents": file_digest(self.store.chunk_path(result.index)),
-            "seconds": round(time.perf_counter() - self.started, 3),
+            "seconds": round(time.perf_counter() - started, 3),
             # Infinite for numbers so large that their squares are no numbers any more.
             "drift": round(drift, 6) if isfinite(drift) else None,
         }
 
     def join(self, path: Path) -> None:
         """Join the finished segments, if there are any, into `path`, with sound."""
-        count = min(len(self.manifest.chunks), self.job.plan.chunk_count)
+        count, output = min(len(self.manifest.chunks), self.job.plan.chunk_count), self.job.output
         if count:
             segments = [self.store.segment_path(i) for i in range(count)]
             with self.store.part(path) as part:
-                concat_segments(segments, part, self.job.audio_from, self.job.audio_start, self.job.metadata)
+                concat_segments(segments, part, output.sound, output.sound_start, output.metadata)
 
 
 def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manifest]:
@@ -195,11 +233,12 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     last = min(len(found.chunks), job.plan.chunk_count - 1) if found else 0
     if not 0 <= from_chunk <= last:
         raise RunError("from_chunk", "must be a finished chunk or the one after the last", f"0..{last}", from_chunk)
-    new = job, Manifest(job.constants(), {"0": job.seed})
+    seed = job.settings.seed
+    new = job, Manifest(job.constants(), {"0": seed})
     if found is None:
         return new
     job = job.begun_as(found.format)
-    constants = job.constants() | {"seed": job.seed}
+    constants = job.constants() | {"seed": seed}
     before = {**found.settings, "seed": found.seed}
     names = sorted((constants.keys() | before.keys()) - {"seed"}) + ([] if from_chunk else ["seed"])
     other = [name for name in names if constants.get(name) != before.get(name)]
@@ -216,7 +255,7 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     if not from_chunk:
         return job, found
     seeds = {first: seed for first, seed in found.seeds.items() if int(first) < from_chunk}
-    return job, replace(found, seeds=seeds | {str(from_chunk): job.seed}, chunks=found.chunks[:from_chunk])
+    return job, replace(found, seeds=seeds | {str(from_chunk): seed}, chunks=found.chunks[:from_chunk])
 
 
 def run(
@@ -238,7 +277,7 @@ def run(
     finished, and what `sample_chunk` or a callback raises.
     """
     job.check()
-    check_places(store.folder, path, getattr(job.audio_from, "source", job.audio_from))
+    check_places(store.folder, path, getattr(job.output.sound, "source", None))
     if from_chunk and not resume:
         raise RunError("from_chunk", "needs the chunks before it", "resume true", f"{from_chunk} and resume false")
     current = None
@@ -254,7 +293,9 @@ def run(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 probe(path)
                 check_space(job.plan, job.memory, len(manifest.chunks), store.folder, path)
-                result, before = _make_chunks(job, current, sample_chunk, codec, on_chunk)
+                chunks = each_chunk(job.plan, job.memory, job.drivers, partial(current.find_or_make, sample_chunk))
+                for last in chunks:
+                    on_chunk(Progress(last.result.index, job.plan.chunk_count, last.record, last.found))
             except RunError:
                 raise
             except BaseException:
@@ -285,11 +326,12 @@ def run(
         if current is None or not current.manifest.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error
+    result = last.result
     if result.frames is None:
-        frames = decode_chunk(result.latents, before, codec, job.latent_context)
+        frames = decode_chunk(result.latents, last.before, codec, job.settings.latent_context)
         result = replace(result, frames=frames[job.plan.kept(result.index)])
-    chunks = [vars(record) for record in current.manifest.chunks]
-    return Outcome(result, {"frames": job.plan.total_frames, "fps": str(job.fps), "chunks": chunks})
+    records = [vars(record) for record in current.manifest.chunks]
+    return Outcome(result, {"frames": job.plan.total_frames, "fps": str(job.output.fps), "chunks": records})
 
 
 def kept_chunks(store: RunStore, manifest: Manifest | None) -> str:
@@ -298,25 +340,3 @@ def kept_chunks(store: RunStore, manifest: Manifest | None) -> str:
     there = [store.chunk_path(index).is_file() for index in range(len(records))]
     finished = there.index(False) if False in there else len(there)
     return f"{finished} finished chunks are kept in {store.folder}; the same run goes on from there."
-
-
-def _make_chunks(job, current, sample_chunk, codec, on_chunk) -> tuple[ChunkResult, ContextMemory]:
-    """All chunks of the job; the last one, and the memory that it was made from."""
-    memory = job.memory
-    for result in animate(
-        job.plan,
-        memory,
-        partial(current.sample_and_keep, sample_chunk),
-        codec,
-        job.drivers,
-        current.manifest.first_seed,
-        job.seed_mode,
-        job.keyframes,
-        job.clip_source,
-        latent_context=job.latent_context,
-        recall=current.recall,
-        restoration=job.restoration,
-    ):
-        on_chunk(current.keep(result, memory))
-        before, memory = memory, result.memory
-    return result, before

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..everanimate.geometry import LATENT_CHANNELS
-from ..everanimate.memory import ContextMemory
+from ..everanimate.memory import ContextMemory, motion_memory
 from ..files import clear_parts, part_file, probe, sync_folder
 from ..media.reader import VideoError, open_video
 from .fingerprint import digest, file_digest
@@ -222,7 +222,7 @@ class RunStore:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             return None
         latents = tensors.pop("latents")
-        motion = latents[:, :, -before.motion_count :].clone()
+        motion = motion_memory(latents, before.motion_count)
         return latents, replace(before, **tensors, motion=motion, frozen=before.frozen or "identity" in tensors)
 
     def _finished(self, path: Path, record: ChunkRecord, before: ContextMemory) -> dict[str, Tensor] | None:

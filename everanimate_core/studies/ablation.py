@@ -19,19 +19,25 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
 from ..evaluation.report import Report, as_json, mean, shown
 from ..everanimate.context import METHOD, ContextPolicy
-from ..everanimate.restoration import OFF, Restoration
+from ..everanimate.settings import Settings
 from ..files import atomic_write
 from ..lora.files import read_lora
 from ..lora.fit import apply_lora
 from ..media.frames import TensorFrames
-from ..plan import ChunkPlan
 from ..ports import Codec
-from ..toy.learning.material import BASELINE
+from ..toy.learning.material import WAN_ANIMATE
 from ..toy.learning.scores import psnr
 from ..toy.network.engine import FPS, WorldFrames, load_toy, roll_out
-from ..toy.network.state import BASELINE as BASELINE_WEIGHTS
-from ..toy.network.state import GEOMETRY, STAGE_1, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
-from ..toy.network.state import MEMORY as MEMORY_WEIGHTS
+from ..toy.network.state import (
+    BASELINE_WEIGHTS,
+    GEOMETRY,
+    MEMORY_WEIGHTS,
+    SETTINGS,
+    STAGE_1,
+    STAGE_1_LONGER,
+    STAGE_2,
+    STAGE_2_EXACT,
+)
 from ..toy.network.vae import ToyCodec, load_vae
 from ..toy.world.world import World
 from .ablation_plot import save_ablation_plot
@@ -42,15 +48,13 @@ TRIPS = 50
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table. weights: of the transformer, and lora: what is added to them. identity: N. restoration:
-    explicit, while sampling."""
+    """A row of the table. weights: of the transformer, and lora: what is added to them."""
 
     name: str
     weights: Path
     lora: Path | None
-    identity: int
+    settings: Settings
     policy: ContextPolicy
-    restoration: Restoration = OFF
 
     def load(self) -> DiffusersWan:
         """The row's network."""
@@ -60,32 +64,34 @@ class Row:
         return model
 
 
-def lora_row(name: str, lora: Path, restoration: Restoration = OFF, **policy: str) -> Row:
+def lora_row(name: str, lora: Path, restore_strength: float = 0.0, **policy: str) -> Row:
     """A row of the baseline with a LoRA, in EverAnimate's context but for `policy`."""
-    return Row(name, BASELINE_WEIGHTS, lora, GEOMETRY.identity, replace(METHOD, **policy), restoration)
+    settings = replace(SETTINGS, restore_strength=restore_strength)
+    return Row(name, BASELINE_WEIGHTS, lora, settings, replace(METHOD, **policy))
 
 
+ONE_ANCHOR = replace(SETTINGS, identity_latents=1)
 ROWS = (
-    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, None, 1, BASELINE),
-    Row("baseline, latent carry", BASELINE_WEIGHTS, None, 1, replace(BASELINE, carry="latent")),
+    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, None, ONE_ANCHOR, WAN_ANIMATE),
+    Row("baseline, latent carry", BASELINE_WEIGHTS, None, ONE_ANCHOR, replace(WAN_ANIMATE, carry="latent")),
     lora_row("without RFM: stage 1", STAGE_1),
     lora_row("without RFM: stage 1, as long as the full one", STAGE_1_LONGER),
     lora_row("without PLP: stage 2, pixel carry", STAGE_2, carry="pixel"),
     lora_row("full: stage 2, latent carry, fixed identity", STAGE_2),
     lora_row("full, with the exact target", STAGE_2_EXACT),
-    lora_row("full, and explicit restoration", STAGE_2, Restoration(2.0)),
+    lora_row("full, and explicit restoration", STAGE_2, restore_strength=2.0),
     lora_row("full, but the reference alone", STAGE_2, identity="reference"),
     lora_row("full, but identity re-taken", STAGE_2, identity="last_chunk"),
-    Row("all weights trained instead of LoRAs", MEMORY_WEIGHTS, None, GEOMETRY.identity, METHOD),
+    Row("all weights trained instead of LoRAs", MEMORY_WEIGHTS, None, SETTINGS, METHOD),
 )
 
 
 def measure(model: DiffusersWan, row: Row, seed: int, frames: int, networks: Networks) -> Report:
     """Animate the world of that seed with the row's model, as the row says, and compare it with the truth."""
     world = World(seed)
-    chunks = roll_out(model, world, frames, row.identity, row.policy, restoration=row.restoration)
+    chunks = roll_out(model, world, frames, row.settings, row.policy)
     made = torch.cat([chunk.frames for chunk in chunks])
-    joins = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap).joins
+    joins = row.settings.plan(frames).joins
     return evaluate(
         TensorFrames(made, FPS), WorldFrames(world.frames, frames), world.reference(), joins, networks=networks
     )

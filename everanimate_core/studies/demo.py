@@ -14,17 +14,19 @@ from ..evaluation.plot import save_plot
 from ..evaluation.report import as_json
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
-from ..everanimate.memory import build_memory
 from ..files import atomic_write
 from ..media.reader import VideoFrames
 from ..media.writer import VideoWriter
-from ..plan import ChunkPlan
 from ..ports import FrameSource
 from ..runs.fingerprint import digest, weights_digest
-from ..runs.run import Job, Progress, RemainingTime, run
+from ..runs.job import Job, make_job
+from ..runs.progress import Progress, RemainingTime
+from ..runs.run import run
+from ..runs.settings import RunSettings
 from ..runs.store import RunStore
-from ..toy.network.engine import FPS, STEPS, WorldFrames, load_toy
-from ..toy.network.state import GEOMETRY
+from ..toy.network.engine import FPS, WorldFrames, load_toy
+from ..toy.network.state import SETTINGS
+from ..toy.world.raster import SIZE
 from ..toy.world.world import World
 
 # Enlargement of the 64 pixels in the video that shows pose, animation and truth side by side.
@@ -56,21 +58,22 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
 
 
 def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], None]) -> Job:
-    model, sigmas = load_toy(), sigma_schedule(STEPS)
-    job = Job(
-        ChunkPlan(pose.frame_count, GEOMETRY.frames, GEOMETRY.overlap),
-        build_memory(world.reference()[None], model.codec, GEOMETRY.identity, GEOMETRY.motion),
+    model = load_toy()
+    job = make_job(
+        world.reference()[None],
+        model.codec,
         Drivers(pose=pose),
-        settings={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
+        SETTINGS,
+        RunSettings(width=SIZE, height=SIZE),
+        network={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
         prompts=[digest("")],
-        fps=FPS,
     )
     remaining = RemainingTime()
 
     def on_chunk(done: Progress) -> None:
         say(f"{done}{remaining.after(done)}")
 
-    sample = partial(model.sample_chunk, sigmas=sigmas)
+    sample = partial(model.sample_chunk, sigmas=sigma_schedule(SETTINGS.steps, SETTINGS.shift))
     run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_chunk)
     return job
 

@@ -95,7 +95,7 @@ class Training:
             transformer.enable_gradient_checkpointing()
         base = weights_digest(transformer.state_dict().items())
         self.facts = {**asdict(self.recipe), "films": len(self.films.records), "network": base}
-        network = Network(transformer, self.films.settings.geometry.identity, self.recipe.rank, self.recipe.seed)
+        network = Network(transformer, self.films.settings.geometry.anchors, self.recipe.rank, self.recipe.seed)
         if start is not None:
             network.start_from(start)
         return network.to(device)

@@ -21,6 +21,7 @@ _RATE = re.compile(r"[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?")
 # No path, and no name that leads anywhere else.
 _RECORD = re.compile(r"[0-9]{6,12}\.safetensors")
 _LARGEST = 1_000_000
+# Fields of the geometry, as sets have them: `identity` is the number of anchors.
 _GEOMETRY = dict.fromkeys(("frames", "identity", "motion", "overlap"), int)
 _SETTINGS = {"geometry": dict, "width": int, "height": int, "fps": str, "fit": str, "candidates": int} | {
     "faces": bool,
@@ -52,9 +53,9 @@ class SetSettings:
         if self.fit not in FIT_POLICIES:
             raise ValueError(f"train precompute: fit must be one of {', '.join(FIT_POLICIES)}; got {shown(self.fit)}.")
         longest = len(self.layout.first)
-        if not self.geometry.identity <= self.candidates <= longest:
+        if not self.geometry.anchors <= self.candidates <= longest:
             raise ValueError(
-                f"train precompute: candidates must be between the {self.geometry.identity} anchors and the {longest} "
+                f"train precompute: candidates must be between the {self.geometry.anchors} anchors and the {longest} "
                 f"frames of a first chunk (16); got {self.candidates}."
             )
 
@@ -70,7 +71,10 @@ class SetSettings:
 
 def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], skipped: Mapping[str, str]) -> None:
     """Write set.json, at once or not at all."""
-    facts = {"format": FORMAT, "settings": asdict(settings), "records": records, "skipped": dict(skipped)}
+    geometry = asdict(settings.geometry)
+    geometry["identity"] = geometry.pop("anchors")
+    written = asdict(settings) | {"geometry": {name: geometry[name] for name in _GEOMETRY}}
+    facts = {"format": FORMAT, "settings": written, "records": records, "skipped": dict(skipped)}
     with part_file(path) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
 
@@ -101,6 +105,8 @@ def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, s
             raise refuse(f"the record {shown(name)}, which is no file of the set (000000.safetensors),")
     check_fields(facts["skipped"], dict.fromkeys(facts["skipped"], str), refuse)
     try:
+        geometry = dict(geometry)
+        geometry["anchors"] = geometry.pop("identity")
         whole = SetSettings(**{**settings, "geometry": ChunkGeometry(**geometry)})
     except ValueError as error:
         raise refuse(f"settings that make no set ({error})") from error

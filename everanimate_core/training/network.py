@@ -22,16 +22,16 @@ _FACTORS = {f".lora_A.{ADAPTER}.weight": "A", f".lora_B.{ADAPTER}.weight": "B"}
 
 
 class Network(nn.Module):
-    """Velocity of a batch's states. transformer: as load_transformer gives it. identity: N. The LoRA is all that is
+    """Velocity of a batch's states. transformer: as load_transformer gives it. anchors: N. The LoRA is all that is
     trained: rank = alpha, A kaiming-uniform from `seed`, B zero, both float32 whatever the transformer's dtype."""
 
-    def __init__(self, transformer: nn.Module, identity: int, rank: int, seed: int):
+    def __init__(self, transformer: nn.Module, anchors: int, rank: int, seed: int):
         super().__init__()
         config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.transformer = peft.inject_adapter_in_model(config, transformer, adapter_name=ADAPTER)
-        self.identity = identity
+        self.anchors = anchors
         for parameter in self.trained().values():
             parameter.data = parameter.data.float()
 
@@ -40,7 +40,7 @@ class Network(nn.Module):
         transformer = self.transformer
         dtype = transformer.patch_embedding.weight.dtype
         latents = batch.pose.shape[2]
-        driving = encode_driving(transformer, identity=self.identity, latents=latents, pose=batch.pose, face=batch.face)
+        driving = encode_driving(transformer, anchors=self.anchors, latents=latents, pose=batch.pose, face=batch.face)
         clip = None if batch.clip is None else batch.clip.to(dtype)
         model_input = torch.cat([state, batch.context], dim=1).to(dtype)
         timestep = MAX_TIMESTEP * batch.sigma

@@ -2,29 +2,22 @@
 
 from dataclasses import dataclass
 
-from ..errors import InputError
+from ..knobs import check_knobs, knob
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How far and in what portions; nothing of it changes what is learnt at a step.
+    """How far and in what portions; nothing of it changes what is learnt at a step. Raises InputError out of range."""
 
-    steps: in all. accumulate: portions that every process takes of the recipe's batch, one after another. save_every,
-    sample_every: steps; 0 for no samples. checkpointing: compute activations twice rather than keep them.
-    """
-
-    steps: int
-    accumulate: int = 1
-    save_every: int = 250
-    sample_every: int = 0
-    checkpointing: bool = False
+    steps: int = knob(4000, "Steps of the training, in all.", low=1, high=100_000_000)
+    accumulate: int = knob(
+        1, "Portions of the batch that every process takes, one after another.", low=1, high=1_000_000, unit="portions"
+    )
+    save_every: int = knob(250, "Steps from one saved LoRA to the next.", low=1, high=100_000_000, unit="steps")
+    sample_every: int = knob(
+        0, "Steps from one written short clip to the next. 0: none is written.", low=0, high=100_000_000, unit="steps"
+    )
+    checkpointing: bool = knob(False, "Compute activations twice rather than keep them: less memory.")
 
     def __post_init__(self):
-        for name, least, example in (
-            ("steps", 1, 4000),
-            ("accumulate", 1, 4),
-            ("save_every", 1, 250),
-            ("sample_every", 0, 500),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(name, f"must be at least {least}", example, getattr(self, name))
+        check_knobs(self)

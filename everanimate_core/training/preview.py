@@ -20,7 +20,7 @@ from .samples import Choices, assemble
 def sample_clip(network: nn.Module, films: FilmSet, steps: int, seed: int, device: torch.device) -> Tensor:
     """Latents [1, 16, T, h, w] of film 0's target, from its memory and its pose; the same noise every time."""
     settings = films.settings
-    count, anchors = settings.candidates, settings.geometry.identity
+    count, anchors = settings.candidates, settings.geometry.anchors
     spread = tuple(count * place // anchors for place in range(anchors))
     choices = Choices(reference=0, carried=True, anchors=spread, black_pose=False, level=0)
     batch = assemble(choices, films, 0, None, generator(seed, "preview")).to(device)

@@ -1,13 +1,13 @@
 """The numbers of the training, as released (arXiv 2605.15042, section 5 and the authors' code)."""
 
 from dataclasses import dataclass
-from math import inf
 
 import torch
 
 from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
+from ..knobs import check_knobs, knob
 from ..runs.fingerprint import digest
 
 # Share of the samples whose pose video is black.
@@ -21,32 +21,25 @@ WARMUP_STEPS, WARMUP_FACTOR = 5, 1 / 3
 class Recipe:
     """All that decides what is learnt, beside the films and the network.
 
-    stage: 1 (memory adaptation, plain flow matching) or 2 (restorative, memory augmentation). rank: of the LoRA, and
-    its alpha. batch: samples a step, over all processes. rate: AdamW's learning rate. Stage 1 does not read the rest:
-    schedule, perturbation: w(sigma) and P, one of restoration.SCHEDULES and perturbation.RECIPES. augmented: share of
-    the samples whose anchors are augmented.
+    stage: 1 (memory adaptation, plain flow matching) or 2 (restorative, memory augmentation). Stage 1 does not read
+    schedule and perturbation, w(sigma) and P, and augmented. Raises InputError for a value that is out of its range.
     """
 
     stage: int
-    seed: int = 0
-    rank: int = 32
-    batch: int = 1
-    rate: float = 1e-4
-    schedule: str = "gaussian"
-    perturbation: str = RECIPES[0]
-    augmented: float = 0.5
+    seed: int = knob(0, "Seed of the LoRA's first weights, of samples and noise.", low=0, high=2**64 - 1)
+    rank: int = knob(32, "Rank of the LoRA, and its alpha.", low=1, high=65_536)
+    batch: int = knob(8, "Samples a step, over all processes.", low=1, high=1_000_000, unit="samples")
+    rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0, high=1e6)
+    schedule: str = knob("gaussian", "Stage 2: weight of the restoration.", choices=SCHEDULES)
+    perturbation: str = knob(RECIPES[0], "Stage 2: the drift simulator.", choices=RECIPES)
+    augmented: float = knob(0.5, "Stage 2: share of the samples with moved anchors.", low=0.0, high=1.0, unit="share")
 
     def __post_init__(self):
-        for name, allowed in (("stage", (1, 2)), ("schedule", SCHEDULES), ("perturbation", RECIPES)):
-            if getattr(self, name) not in allowed:
-                raise InputError(name, f"must be one of {', '.join(map(str, allowed))}", "", repr(getattr(self, name)))
-        if not 0 < self.rate < inf:
-            raise InputError("rate", "must be a finite number above 0", "1e-4", self.rate)
-        if not 0 <= self.augmented <= 1:
-            raise InputError("augmented", "must be between 0 and 1", "0.5", self.augmented)
-        for name, example in (("rank", 32), ("batch", 8)):
-            if getattr(self, name) < 1:
-                raise InputError(name, "must be at least 1", example, getattr(self, name))
+        check_knobs(self)
+        if self.stage not in (1, 2):
+            raise InputError("stage", "must be 1 or 2", 1, self.stage)
+        if not self.rate:
+            raise InputError("rate", "must be above 0", 1e-4, self.rate)
 
     @property
     def restoration(self) -> str:

@@ -91,7 +91,7 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
 
     reference = one_of(len(settings.layout.references))
     first, reference_only, black_pose = coin(FIRST), coin(REFERENCE_ONLY), coin(BLACK_POSE)
-    order = torch.randperm(settings.candidates, generator=random)[: settings.geometry.identity]
+    order = torch.randperm(settings.candidates, generator=random)[: settings.geometry.anchors]
     anchors = None if first or reference_only else tuple(order.sort().values.tolist())
     level = one_of(len(TRAINING_SIGMAS))
     affine = perturbation = None
@@ -120,7 +120,7 @@ def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, n
 
     if choices.anchors is None:
         reference = record["references"][:, :, choices.reference : choices.reference + 1]
-        identity = filled(reference, geometry.identity)
+        identity = filled(reference, geometry.anchors)
     elif choices.affine is None:
         identity = record["singles"][:, :, list(choices.anchors)]
     else:

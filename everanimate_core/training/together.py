@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
-from ..runs.run import RunFailed
+from ..runs.store import RunFailed
 
 Result = TypeVar("Result")
 

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from everanimate_core.lora.fit import apply_lora
 
 from everanimate_core.backends.diffusers_wan import DiffusersWan
 from everanimate_core.backends.wan_codec import WanCodec
 from everanimate_core.everanimate.flow import sigma_schedule
 from everanimate_core.lora.files import lora_from_tensors
+from everanimate_core.lora.fit import apply_lora
 
 SIGMAS = sigma_schedule(2)
 

@@ -8,10 +8,10 @@ TIMESTEP = torch.tensor([700.0])
 
 
 def ours(transformer, request, text, clip):
-    latents = request.latents_shape[2] - request.identity
+    latents = request.latents_shape[2] - request.anchors
     driving = encode_driving(
         transformer,
-        identity=request.identity,
+        anchors=request.anchors,
         latents=latents,
         pose=request.pose_latents,
         face=request.face_pixels,

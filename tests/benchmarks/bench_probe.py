@@ -61,7 +61,7 @@ def make_clip(seed, codec, recipe):
     world = World(seed)
     plan = ChunkPlan(GEOMETRY.frames + STRIDE, GEOMETRY.frames, GEOMETRY.overlap)
     drivers = Drivers(pose=WorldFrames(world.pose, plan.total_frames))
-    memory = build_memory(world.reference()[None], codec, GEOMETRY.identity, GEOMETRY.motion)
+    memory = build_memory(world.reference()[None], codec, GEOMETRY.anchors, GEOMETRY.motion)
     first = codec.encode(world.frames(range(GEOMETRY.frames)))
     memory = hand_over(plan, memory, 0, first, codec, seed=seed).memory
     truth = world.frames(range(STRIDE, STRIDE + GEOMETRY.frames))
@@ -81,7 +81,7 @@ def score(model, clip, start, sigma, noises):
     """PSNR in dB, the mean over the noises."""
     velocity, values = model.velocity(clip.request), []
     for seed in range(noises):
-        latents = euler(velocity, clip.state(start, sigma, seed), levels(sigma))[:, :, clip.request.identity :]
+        latents = euler(velocity, clip.state(start, sigma, seed), levels(sigma))[:, :, clip.request.anchors :]
         values.append(psnr(model.codec.decode(latents), clip.truth))
     return mean(values)
 
@@ -91,10 +91,10 @@ def kept(model, clip, sigma):
     """(x0~ - x0) d, and d d."""
     velocity, level = model.velocity(clip.request), torch.tensor(sigma)
     drifted, clean = (
-        clean_estimate(x, velocity(x, level), level)[:, :, clip.request.identity :]
+        clean_estimate(x, velocity(x, level), level)[:, :, clip.request.anchors :]
         for x in (clip.state(start, sigma, 0) for start in (clip.perturbed, clip.clean))
     )
-    drift = (clip.perturbed - clip.clean)[:, :, clip.request.identity :]
+    drift = (clip.perturbed - clip.clean)[:, :, clip.request.anchors :]
     return ((drifted - clean) * drift).sum(), drift.square().sum()
 
 

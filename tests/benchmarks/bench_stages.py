@@ -14,7 +14,7 @@ from statistics import mean, median
 import torch
 
 from everanimate_core.cli.toy_training import toy_parts
-from everanimate_core.toy.network.state import MEMORY
+from everanimate_core.toy.network.state import MEMORY_WEIGHTS
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.records import FilmSet
@@ -29,8 +29,8 @@ def main():
     options.add_argument("--rank", type=int, default=32)
     options = options.parse_args()
     torch.set_num_threads(1)
-    films, parts = FilmSet.open(options.data), toy_parts(MEMORY)
-    network = Network(parts.network("cpu", torch.float32), films.settings.geometry.identity, options.rank, 0)
+    films, parts = FilmSet.open(options.data), toy_parts(MEMORY_WEIGHTS)
+    network = Network(parts.network("cpu", torch.float32), films.settings.geometry.anchors, options.rank, 0)
     optimiser = torch.optim.AdamW(network.trained().values(), lr=1e-4)
     codec = parts.codec()
     spent = {1: [], 2: []}

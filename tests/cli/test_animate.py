@@ -202,11 +202,11 @@ def test_the_baseline_takes_a_lora_of_its_own(tmp_path, command):
     from everanimate_core.lora.files import read_lora
     from everanimate_core.lora.fit import apply_lora
     from everanimate_core.toy.network.engine import load_toy
-    from everanimate_core.toy.network.state import BASELINE, STAGE_2
+    from everanimate_core.toy.network.state import BASELINE_WEIGHTS, STAGE_2
 
     out = tmp_path / "dance.mp4"
     assert command(animate(out, "--frames", "9", "--model", "toy-baseline", "--lora", str(STAGE_2)))[0] == 0
-    model = load_toy(BASELINE)
+    model = load_toy(BASELINE_WEIGHTS)
     apply_lora(model.transformer, read_lora(STAGE_2))
     (made,) = by_the_core(model, 9)
     assert torch.equal(latents_of(out, 1)[0], made.latents)
@@ -501,7 +501,7 @@ def test_restoration_is_what_the_core_makes_of_it(tmp_path, command, target):
                 noise = draw_noise(request.latents_shape, 42 * index)
                 x = euler(restored(model.velocity(request), correct), noise, sigmas)
                 plain = euler(model.velocity(request), noise, sigmas)
-            expected = x[:, :, request.identity :].contiguous()
+            expected = x[:, :, request.anchors :].contiguous()
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
             # The first chunk has no statistics before it.
             assert torch.equal(x, plain) == (index == 0 and target == "statistics")

@@ -18,8 +18,8 @@ from everanimate_core.everanimate.context import (
 from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.everanimate.memory import memory_from_latents
 
-SHORT = ChunkGeometry(frames=9, identity=4, motion=1, overlap=4)
-LONG = ChunkGeometry(frames=13, identity=2, motion=2, overlap=8)
+SHORT = ChunkGeometry(frames=9, anchors=4, motion=1, overlap=4)
+LONG = ChunkGeometry(frames=13, anchors=2, motion=2, overlap=8)
 PIXEL = ContextPolicy(carry="pixel")
 
 
@@ -34,7 +34,7 @@ def remembered(latents, pictures):
     """remembered(geometry, frames) -> the memory before the first chunk and one before a later chunk."""
 
     def draw(geometry, frames=1):
-        before = memory_from_latents(latents(geometry.identity), motion_latents=geometry.motion)
+        before = memory_from_latents(latents(geometry.anchors), motion_latents=geometry.motion)
         motion, last = latents(geometry.motion, seed=1), pictures(frames, seed=2)
         return before, replace(before, motion=motion, last_frames=last)
 
@@ -78,7 +78,7 @@ def test_the_first_chunk_sees_anchors_and_exact_zeros(geometry, remembered):
     before, _ = remembered(geometry)
     # No codec: the method's own context needs no pixel.
     context = chunk_context(geometry, before, codec=None)
-    count = geometry.identity
+    count = geometry.anchors
     assert context.y.shape == (1, 16, geometry.input_latents, 2, 4)
     assert context.mask.shape == (1, 4, geometry.input_latents, 2, 4)
     assert context.y.dtype == context.mask.dtype == torch.float32
@@ -92,7 +92,7 @@ def test_the_first_chunk_sees_anchors_and_exact_zeros(geometry, remembered):
 def test_later_chunks_see_the_motion_memory_bit_for_bit_but_unmarked(geometry, remembered):
     _, later = remembered(geometry)
     context = chunk_context(geometry, later, codec=None)
-    start, stop = geometry.identity, geometry.identity + geometry.motion
+    start, stop = geometry.anchors, geometry.anchors + geometry.motion
     assert torch.equal(context.y[:, :, :start], later.identity)
     assert torch.equal(context.y[:, :, start:stop], later.motion)
     assert (context.y[:, :, stop:] == 0).all()
@@ -139,7 +139,7 @@ def test_motion_may_be_marked_as_known(remembered):
 
 @pytest.mark.parametrize(("overlap", "slots"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
 def test_carried_pixels_fill_whole_latents_only(overlap, slots, remembered, codec):
-    geometry = ChunkGeometry(frames=13, identity=2, motion=1, overlap=overlap)
+    geometry = ChunkGeometry(frames=13, anchors=2, motion=1, overlap=overlap)
     before, later = remembered(geometry, frames=max(1, overlap))
     assert carried_slots(geometry, before, PIXEL) == 0
     assert carried_slots(geometry, later, PIXEL) == slots
@@ -175,7 +175,7 @@ def test_grey_frames_in_place_of_zeros(remembered, codec):
 
 
 def test_carried_pixels_and_grey_are_encoded_as_one_clip(remembered, codec):
-    geometry = ChunkGeometry(frames=13, identity=2, motion=1, overlap=5)
+    geometry = ChunkGeometry(frames=13, anchors=2, motion=1, overlap=5)
     _, later = remembered(geometry, frames=5)
     context = chunk_context(geometry, later, codec, policy=ContextPolicy(carry="pixel", null="grey"))
     clip = torch.cat([later.last_frames, grey(geometry)[5:]])
@@ -233,7 +233,7 @@ def test_replacement_of_later_chunks_keeps_the_motion_slots_free(geometry, remem
     context = chunk_context(geometry, later, codec, place)
     background = codec.encode(place.background)
     assert torch.equal(context.y, torch.cat([later.identity, later.motion, background[:, :, motion:]], dim=2))
-    slots = context.mask[:, :, geometry.identity :]
+    slots = context.mask[:, :, geometry.anchors :]
     assert (slots[:, :, :motion] == 0).all()
     assert torch.equal(slots[:, :, motion:], packed(place.character)[:, :, motion:])
 

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from everanimate_core.everanimate.drivers import Drivers
 
+from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.plan import ChunkPlan
 
 

@@ -24,12 +24,12 @@ def test_frames_beyond_the_last_full_group_are_not_counted():
 
 def test_defaults_are_those_of_the_released_lora():
     geometry = ChunkGeometry()
-    assert (geometry.frames, geometry.identity, geometry.motion, geometry.overlap) == (77, 4, 1, 4)
+    assert (geometry.frames, geometry.anchors, geometry.motion, geometry.overlap) == (77, 4, 1, 4)
     assert (geometry.latents, geometry.input_latents) == (20, 24)
 
 
 def test_input_latents_are_anchors_and_chunk():
-    geometry = ChunkGeometry(frames=81, identity=2, motion=2, overlap=8)
+    geometry = ChunkGeometry(frames=81, anchors=2, motion=2, overlap=8)
     assert (geometry.latents, geometry.input_latents) == (21, 23)
 
 
@@ -62,7 +62,7 @@ def test_geometry_refuses_illegal_chunk_lengths():
 
 
 def test_at_least_one_anchor():
-    assert ChunkGeometry(identity=1).input_latents == 21
+    assert ChunkGeometry(anchors=1).input_latents == 21
     assert refusal(ChunkGeometry, identity=0) == "Build Memory: identity_latents must be at least 1 (4); got 0."
 
 

@@ -58,7 +58,7 @@ def test_one_reference_is_repeated_until_the_first_chunk(codec, pictures):
     assert torch.equal(memory.identity, torch.cat([alone] * 4, dim=2))
     assert torch.equal(memory.references, reference)
     assert memory.frozen is False
-    assert (memory.identity_count, memory.motion_count, memory.width, memory.height) == (4, 1, 32, 16)
+    assert (memory.anchors, memory.motion_count, memory.width, memory.height) == (4, 1, 32, 16)
     assert memory.motion is memory.last_frames is memory.statistics is None
 
 
@@ -245,7 +245,7 @@ def test_memory_from_identity_latents_alone(latents):
     memory = memory_from_latents(identity, motion_latents=2)
     assert torch.equal(memory.identity, identity)
     assert memory.frozen is True
-    assert (memory.identity_count, memory.motion_count, memory.width, memory.height) == (3, 2, 32, 16)
+    assert (memory.anchors, memory.motion_count, memory.width, memory.height) == (3, 2, 32, 16)
     assert memory.motion is None
     assert memory.references.shape == (0, 16, 32, 3)
     assert memory.reference_latents.shape == (1, 16, 0, 2, 4)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from everanimate_core.everanimate.drivers import Drivers
 
 from everanimate_core.everanimate.context import ContextPolicy
+from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.everanimate.memory import build_memory, channel_statistics, encode_singly, memory_from_latents
 from everanimate_core.everanimate.propagation import animate, clip_frame, hand_over, request_chunk
@@ -40,7 +40,7 @@ class Sampler:
         self.seeds.append(seed)
         y, mask = request.context.y, request.context.mask
         told = y.mean(dim=2, keepdim=True) + mask.mean() + request.clip_image.mean()
-        latents = (0.5 * draw_noise(request.latents_shape, seed) + 0.5 * y + told)[:, :, request.identity :]
+        latents = (0.5 * draw_noise(request.latents_shape, seed) + 0.5 * y + told)[:, :, request.anchors :]
         return latents if request.pose_latents is None else latents + 0.1 * request.pose_latents
 
 
@@ -123,7 +123,7 @@ def test_the_method_written_out(run, memory, codec, drivers):
         assert torch.equal(request.pose_latents, pose)
         assert torch.equal(request.clip_image, clip_image)
         assert request.face_pixels is None
-        assert (request.index, request.identity, request.latents_shape) == (index, 4, (1, 16, 7, 2, 4))
+        assert (request.index, request.anchors, request.latents_shape) == (index, 4, (1, 16, 7, 2, 4))
 
         latents = Sampler()(request, 3 + 42 * index)
         frames = codec.decode(latents)

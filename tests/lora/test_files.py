@@ -7,7 +7,6 @@ import struct
 
 import pytest
 import torch
-from everanimate_core.lora.fit import Coverage, apply_lora, check_coverage, delta, describe, measure_coverage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -22,6 +21,7 @@ from everanimate_core.lora.files import (
     read_lora,
     save_lora,
 )
+from everanimate_core.lora.fit import Coverage, apply_lora, check_coverage, delta, describe, measure_coverage
 from everanimate_core.lora.names import Key, LoraError, normalise_key, to_diffusers, to_original
 
 WIDTH, FFN, BLOCKS = 6, 8, 2

@@ -49,7 +49,7 @@ class Sampler:
         told = y.mean(dim=2, keepdim=True) + mask.mean() + request.clip_image.mean() + len(prompt)
         if request.face_pixels is not None:
             told = told + request.face_pixels.mean()
-        latents = (0.5 * draw_noise(request.latents_shape, seed) + 0.5 * y + told)[:, :, request.identity :]
+        latents = (0.5 * draw_noise(request.latents_shape, seed) + 0.5 * y + told)[:, :, request.anchors :]
         return latents + 0.1 * request.pose_latents
 
 

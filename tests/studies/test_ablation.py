@@ -7,21 +7,28 @@ from statistics import mean, stdev
 
 import pytest
 import torch
-from everanimate_core.lora.fit import apply_lora
 
 from everanimate_core.cli import main as cli
 from everanimate_core.evaluation.networks import Networks
 from everanimate_core.everanimate.context import METHOD
 from everanimate_core.everanimate.restoration import OFF
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import TensorFrames
 from everanimate_core.studies import ablation
 from everanimate_core.studies.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
 from everanimate_core.studies.ablation_plot import save_ablation_plot
-from everanimate_core.toy.learning.material import BASELINE as BASELINE_POLICY
+from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.scores import psnr
 from everanimate_core.toy.network.engine import FPS, load_toy, roll_out
-from everanimate_core.toy.network.state import BASELINE, MEMORY, STAGE_1, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.network.state import (
+    BASELINE_WEIGHTS,
+    MEMORY_WEIGHTS,
+    STAGE_1,
+    STAGE_1_LONGER,
+    STAGE_2,
+    STAGE_2_EXACT,
+)
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
 
@@ -34,18 +41,18 @@ def codec():
 
 
 def test_the_rows():
-    assert [(row.weights, row.lora, row.identity, row.policy, row.restoration.strength) for row in ROWS] == [
-        (BASELINE, None, 1, BASELINE_POLICY, 0),
-        (BASELINE, None, 1, replace(BASELINE_POLICY, carry="latent"), 0),
-        (BASELINE, STAGE_1, 4, METHOD, 0),
-        (BASELINE, STAGE_1_LONGER, 4, METHOD, 0),
-        (BASELINE, STAGE_2, 4, replace(METHOD, carry="pixel"), 0),
-        (BASELINE, STAGE_2, 4, METHOD, 0),
-        (BASELINE, STAGE_2_EXACT, 4, METHOD, 0),
-        (BASELINE, STAGE_2, 4, METHOD, 2),
-        (BASELINE, STAGE_2, 4, replace(METHOD, identity="reference"), 0),
-        (BASELINE, STAGE_2, 4, replace(METHOD, identity="last_chunk"), 0),
-        (MEMORY, None, 4, METHOD, 0),
+    assert [(row.weights, row.lora, row.anchors, row.policy, row.restoration.strength) for row in ROWS] == [
+        (BASELINE_WEIGHTS, None, 1, WAN_ANIMATE, 0),
+        (BASELINE_WEIGHTS, None, 1, replace(WAN_ANIMATE, carry="latent"), 0),
+        (BASELINE_WEIGHTS, STAGE_1, 4, METHOD, 0),
+        (BASELINE_WEIGHTS, STAGE_1_LONGER, 4, METHOD, 0),
+        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, carry="pixel"), 0),
+        (BASELINE_WEIGHTS, STAGE_2, 4, METHOD, 0),
+        (BASELINE_WEIGHTS, STAGE_2_EXACT, 4, METHOD, 0),
+        (BASELINE_WEIGHTS, STAGE_2, 4, METHOD, 2),
+        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, identity="reference"), 0),
+        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, identity="last_chunk"), 0),
+        (MEMORY_WEIGHTS, None, 4, METHOD, 0),
     ]
     assert len({row.name for row in ROWS}) == len(ROWS)
 
@@ -54,7 +61,7 @@ def test_a_row_is_its_roll_out_against_the_truth():
     row = ROWS[0]
     report = measure(row.load(), row, 3, FRAMES, Networks())
     world = World(3)
-    made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE), world, FRAMES, 1, BASELINE_POLICY)])
+    made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE_WEIGHTS), world, FRAMES, 1, WAN_ANIMATE)])
     truth = world.frames(range(FRAMES))
     assert report.joins == [33]
     assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from everanimate_core.cli.toy_training import ToyEntry, toy_parts
 
+from everanimate_core.cli.toy_training import ToyEntry, toy_parts
 from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.runs.fingerprint import weights_digest
-from everanimate_core.toy.network.state import MEMORY
+from everanimate_core.toy.network.state import MEMORY_WEIGHTS
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.records import SetSettings
 
@@ -35,7 +35,7 @@ def new_accelerator():
 
 @pytest.fixture(scope="session")
 def toy():
-    return toy_parts(MEMORY)
+    return toy_parts(MEMORY_WEIGHTS)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 from accelerate import Accelerator
-from everanimate_core.lora.fit import apply_lora, check_coverage
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from everanimate_core.lora.files import convert, read_lora
+from everanimate_core.lora.fit import apply_lora, check_coverage
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.toy.network.state import read_state as read_toy
 from everanimate_core.training.loop import Pace, train

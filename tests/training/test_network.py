@@ -77,7 +77,7 @@ def test_a_is_kaiming_uniform_from_the_seed_and_b_zero(toy):
 
 def test_an_untrained_lora_changes_no_bit_and_a_trained_one_does(wan, batch):
     transformer = wan()
-    driving = encode_driving(transformer, identity=4, latents=2, pose=batch.pose, face=batch.face)
+    driving = encode_driving(transformer, anchors=4, latents=2, pose=batch.pose, face=batch.face)
     model_input = torch.cat([batch.clean, batch.context], dim=1)
     expected = predict_velocity(transformer, driving, model_input, 1000 * batch.sigma, batch.text, batch.clip)
     network = Network(transformer, 4, 2, 0)

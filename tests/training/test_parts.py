@@ -7,8 +7,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
-from everanimate_core.cli.toy_training import toy_parts
-from everanimate_core.lora.fit import check_coverage
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -19,10 +17,12 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerF
 from everanimate_core.backends.wan_checkpoint import load_transformer
 from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from everanimate_core.cli import main as cli
+from everanimate_core.cli.toy_training import toy_parts
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import check_coverage
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
-from everanimate_core.toy.network.state import BASELINE, MEMORY
+from everanimate_core.toy.network.state import BASELINE_WEIGHTS, MEMORY_WEIGHTS
 from everanimate_core.training.records import FilmSet, as_frames
 
 TEXT, IMAGE = 16, 16
@@ -111,7 +111,7 @@ def test_films_become_a_lora_of_both_stages(model, films, tmp_path, capsys):
     assert all(not torch.equal(one.B, two.B) for one, two in zip(start.layers, trained.layers, strict=True))
 
 
-@pytest.mark.parametrize("weights", [MEMORY, BASELINE])
+@pytest.mark.parametrize("weights", [MEMORY_WEIGHTS, BASELINE_WEIGHTS])
 def test_the_toys_network_is_the_one_asked_for(weights):
     network = toy_parts(weights).network(torch.device("cpu"), torch.float32)
     stored = load_file(weights)["blocks.3.ffn.0.weight"]

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from everanimate_core.cli.toy_training import ToyEntry
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.media.frames import fit_frames
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.training.precompute import precompute

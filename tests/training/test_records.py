@@ -1,8 +1,8 @@
 import pytest
 import torch
-from everanimate_core.cli.toy_training import ToyEntry
 from safetensors.torch import save_file
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.everanimate.memory import encode_singly
 from everanimate_core.training.records import (

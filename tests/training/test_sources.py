@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from everanimate_core.cli.toy_training import ToyEntry
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.toy.world.world import World
 from everanimate_core.training.sources import Demands, VideoEntry, list_films

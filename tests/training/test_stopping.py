@@ -8,9 +8,9 @@ import pytest
 import torch
 import windows_rules
 from accelerate import Accelerator
-from everanimate_core.cli.toy_training import ToyEntry
 from safetensors.torch import load_file, save_file
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.lora.files import read_lora, save_lora
 from everanimate_core.runs.run import RunFailed
 from everanimate_core.training.loop import Pace, train

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...errors import InputError, shown
 from ...json_files import check_fields, parse_json
 from ...runs.journal import begin_rows
-from ...runs.run import RunFailed
+from ...runs.store import RunFailed
 from ...tensor_files import all_finite, read_tensors, write_tensors
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")

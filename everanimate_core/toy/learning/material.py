@@ -12,7 +12,7 @@ from ..network.state import GEOMETRY
 from .films import SINGLES
 
 # Wan-Animate: one reference; the carried frames are decoded, encoded again before grey, and marked as known.
-BASELINE = ContextPolicy(carry="pixel", identity="reference", null="grey", motion_known=True)
+WAN_ANIMATE = ContextPolicy(carry="pixel", identity="reference", null="grey", motion_known=True)
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def memory_batch(films: dict[str, Tensor], size: int, generator: torch.Generator
     """EverAnimate's layout (arXiv 2605.15042, Eq. 2), N = 4."""
     film, first, chunk = _draw(films, size, generator)
     reference = films["reference"][film].float()
-    repeated = reference.expand(-1, -1, GEOMETRY.identity, -1, -1)
-    order = torch.rand(size, SINGLES, generator=generator).argsort(dim=1)[:, : GEOMETRY.identity - 1].sort(dim=1).values
+    repeated = reference.expand(-1, -1, GEOMETRY.anchors, -1, -1)
+    order = torch.rand(size, SINGLES, generator=generator).argsort(dim=1)[:, : GEOMETRY.anchors - 1].sort(dim=1).values
     views = torch.stack([films["singles"][number][:, chosen] for number, chosen in zip(film, order, strict=True)])
     alone = first | (torch.rand(size, generator=generator) < REFERENCE_ONLY)
     anchors = torch.where(_per_sample(alone), repeated, torch.cat([views.float(), reference], dim=2))

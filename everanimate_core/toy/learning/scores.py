@@ -1,5 +1,6 @@
 """How well the toy's networks do on worlds that they have not seen, against the truth."""
 
+from dataclasses import replace
 from math import inf, log10
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from ...backends.diffusers_wan import DiffusersWan
 from ...everanimate.context import METHOD, ContextPolicy
 from ..network.engine import roll_out
-from ..network.state import GEOMETRY
+from ..network.state import GEOMETRY, SETTINGS
 from ..world.skeleton import KEYPOINTS
 from ..world.world import World
 
@@ -27,17 +28,18 @@ def psnr(frames: Tensor, truth: Tensor) -> float:
 
 
 def first_chunk(
-    model: DiffusersWan, seed: int, identity: int = GEOMETRY.identity, policy: ContextPolicy = METHOD
+    model: DiffusersWan, seed: int, anchors: int = GEOMETRY.anchors, policy: ContextPolicy = METHOD
 ) -> Tensor:
-    """The first chunk of the world of that seed, [33, 64, 64, 3]. identity: N."""
-    return next(roll_out(model, World(seed), GEOMETRY.frames, identity, policy)).frames
+    """The first chunk of the world of that seed, [33, 64, 64, 3]. anchors: N."""
+    settings = replace(SETTINGS, identity_latents=anchors)
+    return next(roll_out(model, World(seed), GEOMETRY.frames, settings, policy)).frames
 
 
 def first_chunk_psnr(
-    model: DiffusersWan, seed: int, identity: int = GEOMETRY.identity, policy: ContextPolicy = METHOD
+    model: DiffusersWan, seed: int, anchors: int = GEOMETRY.anchors, policy: ContextPolicy = METHOD
 ) -> float:
     """PSNR in dB of the first chunk of the world of that seed."""
-    return psnr(first_chunk(model, seed, identity, policy), World(seed).frames(FIRST_CHUNK))
+    return psnr(first_chunk(model, seed, anchors, policy), World(seed).frames(FIRST_CHUNK))
 
 
 def joint_region(world: World, indices: range) -> Tensor:

@@ -31,7 +31,7 @@ from ..network.vae import ToyCodec, load_vae
 from ..world.world import World
 from .films import SHARD, grey_behind, read_shards, write_shard
 from .learner import Learner, Log, check_limits
-from .material import BASELINE, Batch, baseline_batch, memory_batch
+from .material import WAN_ANIMATE, Batch, baseline_batch, memory_batch
 from .scores import first_chunk_psnr
 
 BATCH, WARMUP, DECAY = 8, 200, 0.999
@@ -44,10 +44,10 @@ UNSEEN = range(20)
 
 @dataclass(frozen=True)
 class Task:
-    """A network to be made. identity: N. rate: the highest learning rate. after: the network that it starts from."""
+    """A network to be made. anchors: N. rate: the highest learning rate. after: the network that it starts from."""
 
     name: str
-    identity: int
+    anchors: int
     policy: ContextPolicy
     steps: int
     rate: float
@@ -55,24 +55,24 @@ class Task:
 
 
 TASKS = (
-    Task("baseline", 1, BASELINE, steps=26_000, rate=1.5e-3),
-    Task("memory", GEOMETRY.identity, METHOD, steps=6_000, rate=8e-4, after="baseline"),
+    Task("baseline", 1, WAN_ANIMATE, steps=26_000, rate=1.5e-3),
+    Task("memory", GEOMETRY.anchors, METHOD, steps=6_000, rate=8e-4, after="baseline"),
 )
 
 
 class Objective(nn.Module):
     """Flow matching: mean squared error of the velocity that a transformer sees at (1 - sigma) clean + sigma noise."""
 
-    def __init__(self, transformer: nn.Module, identity: int):
+    def __init__(self, transformer: nn.Module, anchors: int):
         super().__init__()
         self.transformer = transformer
-        self.identity = identity
+        self.anchors = anchors
 
     def forward(self, batch: Batch, noise: Tensor, sigma: Tensor) -> Tensor:
         """The loss; noise like batch.clean, sigma [B]."""
         x = interpolate(batch.clean, noise, sigma.view(-1, 1, 1, 1, 1))
         driving = encode_driving(
-            self.transformer, identity=self.identity, latents=GEOMETRY.latents, pose=batch.pose, face=None
+            self.transformer, anchors=self.anchors, latents=GEOMETRY.latents, pose=batch.pose, face=None
         )
         text = x.new_zeros(len(x), 1, 1)
         state = torch.cat([x, batch.context], dim=1)
@@ -111,7 +111,7 @@ class Training:
         if compiled:
             for block in transformer.blocks:
                 block.compile()
-        self.objective = accelerator.prepare(Objective(transformer, task.identity))
+        self.objective = accelerator.prepare(Objective(transformer, task.anchors))
 
     @property
     def state(self) -> Path:
@@ -147,7 +147,7 @@ class Training:
     def unseen(self, network: nn.Module, seeds: range) -> list[float]:
         """PSNR in dB of the first chunk of the worlds of those seeds."""
         model = engine(network, self.codec)
-        return [first_chunk_psnr(model, seed, self.task.identity, self.task.policy) for seed in seeds]
+        return [first_chunk_psnr(model, seed, self.task.anchors, self.task.policy) for seed in seeds]
 
     def run(self, minutes: float | None) -> bool:
         """Train until all steps are done, True, or `minutes` have passed, False."""

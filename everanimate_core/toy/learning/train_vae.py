@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...files import clear_parts, part_file
-from ...runs.run import RunFailed
+from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
 from ..network.vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
 from ..world.world import World

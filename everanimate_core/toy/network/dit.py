@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...backends.wan_checkpoint import drop_face_path, transformer_from_state
-from .state import DIM, FFN, HEADS, LAYERS, MEMORY, TEXT_DIM, read_state
+from .state import DIM, FFN, HEADS, LAYERS, MEMORY_WEIGHTS, TEXT_DIM, read_state
 
 try:
     from diffusers import WanAnimateTransformer3DModel
@@ -69,7 +69,7 @@ def original_name(name: str) -> str:
 
 
 def load_dit(
-    path: str | PathLike = MEMORY, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    path: str | PathLike = MEMORY_WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """A trained transformer of the toy's as diffusers' class, frozen, in eval mode, on `device`."""
     return transformer_from_state(read_state(path), path, device=device, dtype=dtype)

@@ -15,16 +15,13 @@ from ...everanimate.drivers import Drivers
 from ...everanimate.flow import sigma_schedule
 from ...everanimate.memory import build_memory
 from ...everanimate.propagation import ChunkResult, animate
-from ...everanimate.restoration import OFF, Restoration
-from ...plan import ChunkPlan
+from ...everanimate.settings import Settings
 from ...ports import FrameSource
 from ..world.world import World
 from .dit import load_dit
-from .state import GEOMETRY, MEMORY, TEXT_DIM
+from .state import MEMORY_WEIGHTS, SETTINGS, TEXT_DIM
 from .vae import ToyCodec, load_vae
 
-# As good as 20 on the toy.
-STEPS = 4
 FPS = Fraction(25)
 NO_TEXT = torch.zeros(1, 1, TEXT_DIM)
 
@@ -48,7 +45,7 @@ def engine(transformer: nn.Module, codec: ToyCodec) -> DiffusersWan:
 
 
 def load_toy(
-    path: str | PathLike = MEMORY, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    path: str | PathLike = MEMORY_WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> DiffusersWan:
     """The trained toy, its VAE on the CPU. dtype: of the transformer."""
     return engine(load_dit(path, device=device, dtype=dtype), ToyCodec(load_vae()))
@@ -58,18 +55,12 @@ def roll_out(
     model: DiffusersWan,
     world: World,
     frames: int,
-    identity: int = GEOMETRY.identity,
+    settings: Settings = SETTINGS,
     policy: ContextPolicy = METHOD,
-    seed: int = 0,
     pose: FrameSource | None = None,
-    restoration: Restoration = OFF,
 ) -> Iterator[ChunkResult]:
-    """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one.
-
-    identity: N.
-    """
-    plan = ChunkPlan(frames, GEOMETRY.frames, GEOMETRY.overlap)
-    memory = build_memory(world.reference()[None], model.codec, identity, GEOMETRY.motion)
-    sample = partial(model.sample_chunk, sigmas=sigma_schedule(STEPS))
+    """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one."""
+    memory = build_memory(world.reference()[None], model.codec, settings.identity_latents, settings.motion_latents)
+    sample = partial(model.sample_chunk, sigmas=sigma_schedule(settings.steps, settings.shift))
     drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
-    return animate(plan, memory, sample, model.codec, drivers, seed=seed, policy=policy, restoration=restoration)
+    return animate(settings.plan(frames), memory, sample, model.codec, drivers, settings, policy)

@@ -13,25 +13,27 @@ from torch import Tensor
 
 from ...errors import one_line, shown
 from ...everanimate.geometry import ChunkGeometry
+from ...everanimate.settings import Settings
 from ...tensor_files import FLOATS, all_finite, read_tensors
 
 # What `--model` calls the embedded toy, and the network that it comes from, which LoRAs of its own are trained on.
 TOY, TOY_BASELINE = "toy", "toy-baseline"
 FOLDER = Path(__file__).parent / "weights"
 # The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
-MEMORY, BASELINE = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
-TOYS = {TOY: MEMORY, TOY_BASELINE: BASELINE}
+MEMORY_WEIGHTS, BASELINE_WEIGHTS = FOLDER / "memory.safetensors", FOLDER / "baseline.safetensors"
+TOYS = {TOY: MEMORY_WEIGHTS, TOY_BASELINE: BASELINE_WEIGHTS}
 # LoRAs of the baseline, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
 # 2 was, and stage 2 with the exact target.
 LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
     FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
 ]
-# Chunks that the networks were trained on. N = 4 and M = 1 as released.
-GEOMETRY = ChunkGeometry(frames=33, identity=4, motion=1, overlap=4)
+# What the networks were trained for; all else as released. 4 steps are as good as 20 on the toy.
+SETTINGS = Settings(steps=4, chunk_frames=33)
+GEOMETRY = ChunkGeometry(frames=SETTINGS.chunk_frames)
 DIM, HEADS, FFN, LAYERS, TEXT_DIM = 256, 2, 512, 5, 4096
 
 
-def read_state(path: str | PathLike = MEMORY) -> dict[str, Tensor]:
+def read_state(path: str | PathLike = MEMORY_WEIGHTS) -> dict[str, Tensor]:
     """All weights but those of CLIP and face, float32, under their original names.
 
     Raises ValueError for a file that is no such thing, and for weights that are no finite numbers.

@@ -13,16 +13,16 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from everanimate_core.everanimate.drivers import Drivers
+from everanimate_core.fingerprint import digest, weights_digest
+from everanimate_core.memory import build_memory
+from everanimate_core.propagation import Drivers
+from everanimate_core.run import Job, run
+from everanimate_core.run_store import RunStore
+from everanimate_core.toy.vae import ToyCodec
 from exact_parts import ExactCodec, exact_pictures, exact_sampler
 
-from everanimate_core.cli import main as cli
-from everanimate_core.everanimate.memory import build_memory
+from everanimate_core import cli
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.runs.fingerprint import digest, weights_digest
-from everanimate_core.runs.run import Job, run
-from everanimate_core.runs.store import RunStore
-from everanimate_core.toy.network.vae import ToyCodec
 
 HERE = Path(__file__).parent
 

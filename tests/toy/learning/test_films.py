@@ -65,5 +65,5 @@ def test_shards(tmp_path, codec, monkeypatch):
     write_shard(tmp_path, 0, codec)
     assert (tmp_path / "films-0000.safetensors").stat().st_mtime_ns == before
     whole = read_shards(tmp_path, 2)
-    assert whole["singles"].shape == (4, 16, GEOMETRY.identity + 2, 8, 8)
+    assert whole["singles"].shape == (4, 16, GEOMETRY.anchors + 2, 8, 8)
     assert torch.equal(whole["chunks"][2:], stored["chunks"])

@@ -8,7 +8,7 @@ import torch
 from everanimate_core.everanimate.context import METHOD, chunk_context
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.toy.learning.films import FIRST_SEED, grey_behind, make_film
-from everanimate_core.toy.learning.material import BASELINE, baseline_batch, memory_batch
+from everanimate_core.toy.learning.material import WAN_ANIMATE, baseline_batch, memory_batch
 from everanimate_core.toy.network.state import GEOMETRY
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
@@ -49,9 +49,9 @@ def test_the_baseline_is_conditioned_as_wan_animate_is(films, film, grey, codec)
     batch = baseline_batch(films, grey, SIZE, generator())
     world = World(FIRST_SEED)
     memory = build_memory(world.reference()[None], codec, 1)
-    first = chunk_context(replace(GEOMETRY, identity=1), memory, codec, policy=BASELINE)
+    first = chunk_context(replace(GEOMETRY, anchors=1), memory, codec, policy=WAN_ANIMATE)
     shared = codec.decode(film["chunks"][None, 1])[:4]
-    later = chunk_context(replace(GEOMETRY, identity=1), replace(memory, last_frames=shared), codec, policy=BASELINE)
+    later = chunk_context(replace(GEOMETRY, anchors=1), replace(memory, last_frames=shared), codec, policy=WAN_ANIMATE)
     expected = [torch.cat([context.mask, context.y], dim=1)[0] for context in (first, later)]
     # Where the engine has decoded frames the material has true ones.
     expected[1][4:, 1:] = film["carried"]
@@ -69,7 +69,7 @@ def test_the_baseline_is_conditioned_as_wan_animate_is(films, film, grey, codec)
 
 def test_the_memory_network_is_conditioned_by_the_method(films, film, codec):
     batch = memory_batch(films, SIZE, generator())
-    memory = build_memory(World(FIRST_SEED).reference()[None], codec, GEOMETRY.identity)
+    memory = build_memory(World(FIRST_SEED).reference()[None], codec, GEOMETRY.anchors)
     carried = replace(memory, motion=film["chunks"][None, 0, :, -1:])
     contexts = [chunk_context(GEOMETRY, state, codec, policy=METHOD) for state in (memory, carried)]
     counts = {"first": 0, "alone": 0, "views": 0}

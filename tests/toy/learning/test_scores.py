@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from everanimate_core.toy.learning.films import FIRST_SEED
-from everanimate_core.toy.learning.material import BASELINE as BASELINE_POLICY
+from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.scores import LIMB_JOINTS, first_chunk_psnr, joint_errors, joint_region, psnr
 from everanimate_core.toy.network.engine import load_toy
-from everanimate_core.toy.network.state import BASELINE, MEMORY
+from everanimate_core.toy.network.state import BASELINE_WEIGHTS, MEMORY_WEIGHTS
 from everanimate_core.toy.world.world import World
 
 SEEDS = (0, 6, 13, 19)
@@ -45,7 +45,9 @@ def test_the_joint_region_is_around_the_limbs_joints():
                 assert region[frame, y, x] == (nearest < 4)
 
 
-@pytest.mark.parametrize(("path", "identity", "policy"), [(MEMORY, 4, None), (BASELINE, 1, BASELINE_POLICY)])
+@pytest.mark.parametrize(
+    ("path", "identity", "policy"), [(MEMORY_WEIGHTS, 4, None), (BASELINE_WEIGHTS, 1, WAN_ANIMATE)]
+)
 def test_shipped_weights_are_as_good_as_they_say(path, identity, policy):
     facts = json.loads(path.with_suffix(".json").read_text())
     assert facts["psnr_mean"] == pytest.approx(sum(facts["psnr"]) / len(facts["psnr"]), abs=0.01)
@@ -56,7 +58,7 @@ def test_shipped_weights_are_as_good_as_they_say(path, identity, policy):
 
 
 def test_the_first_chunk_of_unseen_worlds():
-    facts = json.loads(MEMORY.with_suffix(".json").read_text())
+    facts = json.loads(MEMORY_WEIGHTS.with_suffix(".json").read_text())
     assert facts["unseen_seeds"] == [0, 19] and facts["unseen_seeds"][1] < FIRST_SEED
     assert facts["psnr_mean"] >= 24
 

@@ -13,7 +13,7 @@ from everanimate_core.cli import main as cli
 from everanimate_core.toy.learning import films, train_dit
 from everanimate_core.toy.learning.material import Batch
 from everanimate_core.toy.learning.train_dit import TASKS, Objective, Training, draw_step
-from everanimate_core.toy.network.state import BASELINE, MEMORY
+from everanimate_core.toy.network.state import BASELINE_WEIGHTS, MEMORY_WEIGHTS
 
 
 @pytest.fixture
@@ -111,6 +111,6 @@ def test_command_line_trains_stops_and_exports(small, capsys):
         assert (facts["steps"], facts["films"], len(facts["psnr"])) == (20, 4, 1)
         rows = (small / f"{name}.csv").read_text().splitlines()
         assert [row.split(",")[0] for row in rows[1:]] == ["5", "10", "15", "20"]
-        shipped = load_file({"baseline": BASELINE, "memory": MEMORY}[name])
+        shipped = load_file({"baseline": BASELINE_WEIGHTS, "memory": MEMORY_WEIGHTS}[name])
         made = load_file(small / f"{name}.safetensors")
         assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in shipped.items()}

@@ -6,7 +6,7 @@ import torch
 from everanimate_core.backends.wan_alignment import encode_driving, predict_velocity
 from everanimate_core.backends.wan_checkpoint import transformer_from_state
 from everanimate_core.toy.network.dit import load_dit, new_network, original_name
-from everanimate_core.toy.network.state import DIM, MEMORY, complete, read_state
+from everanimate_core.toy.network.state import DIM, MEMORY_WEIGHTS, complete, read_state
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def trained():
 def answer(network, text):
     generator = torch.Generator().manual_seed(2)
     state, pose = (torch.randn(shape, generator=generator) for shape in ((2, 36, 13, 8, 8), (2, 16, 9, 8, 8)))
-    driving = encode_driving(network, identity=4, latents=9, pose=pose, face=None)
+    driving = encode_driving(network, anchors=4, latents=9, pose=pose, face=None)
     return predict_velocity(network, driving, state, torch.tensor([900.0, 300.0]), text.expand(2, -1, -1), None)
 
 
@@ -56,6 +56,6 @@ def test_making_one_leaves_the_global_generator_alone():
 
 def test_the_shipped_file_loads():
     network = load_dit()
-    weight = read_state(MEMORY)["blocks.2.self_attn.q.weight"]
+    weight = read_state(MEMORY_WEIGHTS)["blocks.2.self_attn.q.weight"]
     assert torch.equal(network.blocks[2].attn1.to_q.weight, weight) and weight.shape == (DIM, DIM)
     assert not network.training and not any(value.requires_grad for value in network.parameters())

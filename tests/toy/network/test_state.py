@@ -4,17 +4,26 @@ import json
 
 import pytest
 import torch
-from everanimate_core.lora.fit import check_coverage
 from safetensors.torch import load_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import check_coverage
 from everanimate_core.runs.fingerprint import weights_digest
 from everanimate_core.toy.network.dit import load_dit
-from everanimate_core.toy.network.state import BASELINE, FOLDER, LAYERS, LORAS, MEMORY, TEXT_DIM, complete, read_state
+from everanimate_core.toy.network.state import (
+    BASELINE_WEIGHTS,
+    FOLDER,
+    LAYERS,
+    LORAS,
+    MEMORY_WEIGHTS,
+    TEXT_DIM,
+    complete,
+    read_state,
+)
 
 
-@pytest.mark.parametrize("path", [BASELINE, MEMORY])
+@pytest.mark.parametrize("path", [BASELINE_WEIGHTS, MEMORY_WEIGHTS])
 def test_files_hold_half_precision_and_no_zeros(path):
     stored = load_file(path)
     assert {value.dtype for value in stored.values()} == {torch.float16}
@@ -29,8 +38,8 @@ def test_all_weights_together_are_small():
 
 @pytest.mark.parametrize("path", LORAS, ids=lambda path: path.stem)
 def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
-    lora, network = read_lora(path), load_dit(BASELINE)
-    assert check_coverage(lora, read_state(BASELINE)).matched == 10 * LAYERS
+    lora, network = read_lora(path), load_dit(BASELINE_WEIGHTS)
+    assert check_coverage(lora, read_state(BASELINE_WEIGHTS)).matched == 10 * LAYERS
     assert lora.metadata["network"] == weights_digest(network.state_dict().items())
     *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
     options = cli.parser().parse_args(train.split()[1:])
@@ -41,7 +50,7 @@ def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
 
 
 def test_what_was_left_out_comes_back_as_zeros():
-    stored, whole = load_file(MEMORY), read_state()
+    stored, whole = load_file(MEMORY_WEIGHTS), read_state()
     added = set(whole) - set(stored)
     assert all(not whole[name].any() for name in added)
     assert all(torch.equal(whole[name], stored[name].float()) for name in stored)

@@ -1,0 +1,15 @@
+"""A command while it runs: what it says, and what is said when it is stopped."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Command:
+    """kept: what is there after Ctrl-C. to_go_on: what the same arguments need in addition to go on with it."""
+
+    kept: str = "finished chunks are kept"
+    to_go_on: tuple[str, ...] = ()
+
+    def say(self, line: str) -> None:
+        """Print a line at once: a log in a file or behind a pipe shows each chunk when it is finished."""
+        print(line, flush=True)

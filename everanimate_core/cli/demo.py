@@ -1,0 +1,26 @@
+"""`everanimate demo`: the main job on the embedded toy, nothing to download."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..studies.demo import make_demo
+from .command import Command
+from .options import option
+
+
+@dataclass(frozen=True)
+class Options:
+    """The main job on the embedded toy, nothing to download."""
+
+    out: option(Path, "Where the videos, the plot and the numbers go.", "DIR", "demo") = Path("demo")
+    seconds: option(float, "Length of the animation.", "SECONDS", 60.0) = 60.0
+    seed: option(int, "The world to animate.", "N", 0) = 0
+
+
+def main(options: Options, command: Command) -> None:
+    """Make the demo."""
+    # A network this small gains nothing from threads, and loses a lot where other programs want the cores.
+    torch.set_num_threads(1)
+    make_demo(options.out, options.seconds, options.seed, command.say)

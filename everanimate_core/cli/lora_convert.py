@@ -1,0 +1,33 @@
+"""`everanimate lora convert`: a LoRA under other layer names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from ..lora.files import FORMATS, convert
+from .command import Command
+from .options import option
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write a LoRA under other layer names."""
+
+    source: tyro.conf.Positional[option(Path, "The LoRA, in any naming.", "SOURCE")]
+    destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
+    format: option(Literal[FORMATS], "Layer names to write.", None, "comfyui") = "comfyui"
+    dtype: option(
+        Literal[DTYPES] | None,
+        "Number type of the written weights (default: as they are).",
+        "{float32,float16,bfloat16}",
+    ) = None
+
+
+def main(options: Options, command: Command) -> None:
+    """Write the file."""
+    convert(options.source, options.destination, options.format, options.dtype and getattr(torch, options.dtype))

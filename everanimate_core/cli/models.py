@@ -1,0 +1,38 @@
+"""The network that --model and --parts name."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..backends.wan_encoders import WanFiles
+from ..errors import InputError, one_line
+from ..toy.network.state import TOYS
+from ..training.parts import Parts, wan_parts
+from .toy_training import toy_parts
+
+
+def wan_files(model: str, parts: Path | None) -> WanFiles:
+    """The files that --model and --parts name; InputError when they are not there, or cannot be Wan-Animate's."""
+    path = Path(model)
+    if not os.path.exists(path):
+        raise InputError("model", "must be a folder or file that is there", "", one_line(path))
+    if parts is not None and not os.path.isdir(parts):
+        raise InputError("parts", "must be a diffusers folder that is there", "", one_line(parts))
+    if path.is_dir():
+        files = WanFiles.from_folder(path)
+    else:
+        if parts is None:
+            raise InputError(
+                "parts", "must be a diffusers folder with VAE and encoders where --model is a file", "", "none"
+            )
+        if path.suffix != ".safetensors":
+            raise InputError("model", "must be a .safetensors file, or a folder", "", one_line(path))
+        files = WanFiles.from_folder(parts, path)
+    files.check()
+    return files
+
+
+def training_parts(model: str, parts: Path | None, device: torch.device) -> Parts:
+    """What training needs of the network; see wan_files."""
+    return toy_parts(TOYS[model]) if model in TOYS else wan_parts(wan_files(model, parts), device)

@@ -1,0 +1,23 @@
+"""`everanimate train-toy`: the embedded toy from nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..toy.learning.train_dit import train_toy
+from .command import Command
+from .options import option
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the embedded toy from nothing."""
+
+    out: option(Path, "Folder of the training; one that is there goes on.", "DIR")
+    seed: option(int, "Seed of weights, films and noise.", "N", 0) = 0
+    minutes: option(float | None, "Stop after so many; the same command goes on (default: no limit).", "MINUTES") = None
+    compile: option(bool, "Faster, where torch finds a C++ compiler.", None, False) = False
+
+
+def main(options: Options, command: Command) -> None:
+    """Train both networks."""
+    train_toy(options.out, options.seed, options.minutes, options.compile)

@@ -1,0 +1,72 @@
+"""How a setting is declared: its default, what it may be, its unit and what it does, once for every host.
+
+A class of settings is a frozen dataclass whose fields are made by `knob`. Nodes draw their widgets from it, the command
+line its options, and the core checks the values. Each room declares its own: `everanimate.settings`, `runs.settings`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from math import isfinite
+from typing import Any, get_type_hints
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A declared setting.
+
+    kind: int, float, bool or str. low, high: what a number may be, both included. choices: what a text may be; None for
+    any. step: of a widget. unit: of a number, for people. help: what it does, in one or two sentences. rare: whether it
+    is seldom set, so that hosts may hide it at first.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    low: float | None
+    high: float | None
+    step: float | None
+    choices: tuple[str, ...] | None
+    unit: str
+    rare: bool
+
+    def check(self, value: Any) -> None:
+        """Raise InputError unless `value` is one that this setting may have."""
+        if self.choices is not None and value not in self.choices:
+            raise InputError(self.name, f"must be one of {', '.join(self.choices)}", self.default, value)
+        if self.kind in (int, float):
+            if not isfinite(value):
+                raise InputError(self.name, "must be a number, not NaN or infinity", self.default, value)
+            if not self.low <= value <= self.high:
+                raise InputError(self.name, f"must be between {self.low} and {self.high}", self.default, value)
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    step: float | None = None,
+    choices: Sequence[str] | None = None,
+    unit: str = "",
+    rare: bool = False,
+) -> Any:
+    """A field of a class of settings; see Knob."""
+    declared = {"help": help, "low": low, "high": high, "step": step, "unit": unit, "rare": rare}
+    return field(default=default, metadata=declared | {"choices": None if choices is None else tuple(choices)})
+
+
+def knobs(settings: type) -> dict[str, Knob]:
+    """The settings that a class declares, by name, in its order."""
+    kinds = get_type_hints(settings)
+    declared = {part.name: part for part in fields(settings) if part.metadata and part.default is not MISSING}
+    return {name: Knob(name, kinds[name], part.default, **part.metadata) for name, part in declared.items()}
+
+
+def check_knobs(settings: Any) -> None:
+    """Raise InputError, naming the setting, unless all of an instance's values are allowed."""
+    for name, declared in knobs(type(settings)).items():
+        declared.check(getattr(settings, name))
