@@ -51,8 +51,7 @@ class EverAnimateAnimate(io.ComfyNode):
             display_name="Animate Long Video",
             category=widgets.CATEGORY,
             description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
-            "to "
-            "the output folder as they are made, so memory does not grow with the length.",
+            "to the output folder as they are made, so memory does not grow with the length.",
             is_output_node=True,
             inputs=[
                 widgets.model(),
@@ -97,8 +96,7 @@ class EverAnimateAnimate(io.ComfyNode):
                     "prompts",
                     optional=True,
                     tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that "
-                    "follow. "
-                    "Replaces positive.",
+                    "follow. Replaces positive.",
                 ),
                 io.Combo.Input(
                     "seed_mode",

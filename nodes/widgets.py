@@ -51,8 +51,7 @@ def reference_images() -> io.Image.Input:
     return io.Image.Input(
         "reference_images",
         tooltip="The person: 1 to identity_latents pictures, usually one. With fewer than identity_latents, the first "
-        "chunk "
-        "completes the memory.",
+        "chunk completes the memory.",
     )
 
 
@@ -118,8 +117,7 @@ def chunking() -> list:
             options=list(CONTINUATIONS),
             default="pingpong",
             tooltip="How a driving video that is too short goes on: pingpong (back and forth), loop, hold its last "
-            "frame, "
-            "or stop with an error.",
+            "frame, or stop with an error.",
         ),
     ]
 
@@ -131,8 +129,7 @@ def keyframes() -> io.Combo.Input:
         options=list(KEYFRAMES),
         default="random",
         tooltip="Which frames of chunk 0 complete the identity memory: random (as released), uniform in time, first, "
-        "or "
-        "those whose poses differ most.",
+        "or those whose poses differ most.",
     )
 
 
@@ -143,8 +140,7 @@ def clip_source() -> io.Combo.Input:
         options=list(CLIP_SOURCES),
         default="last_frame",
         tooltip="What CLIP vision looks at after chunk 0: the last frame of the chunk before (as released) or always "
-        "the "
-        "reference.",
+        "the reference.",
     )
 
 
@@ -235,8 +231,7 @@ def optional_drivers() -> list:
             [io.Image, io.Video],
             optional=True,
             tooltip="Replacement: the scene that stays, with the old person covered. Needs character_mask. The "
-            "released "
-            "LoRA was not trained for it.",
+            "released LoRA was not trained for it.",
         ),
         io.MultiType.Input(
             "character_mask",
