@@ -84,8 +84,8 @@ class EverAnimateAnimate(io.ComfyNode):
                 io.String.Input(
                     "run_name",
                     default="everanimate",
-                    tooltip="Name of the run in the output folder's everanimate folder. A name that is there is "
-                    "continued.",
+                    tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
+                    "there, it is continued.",
                 ),
                 *widgets.optional_drivers(),
                 io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
@@ -113,7 +113,8 @@ class EverAnimateAnimate(io.ComfyNode):
                 io.Boolean.Input(
                     "latent_context",
                     default=False,
-                    tooltip="Decode every chunk behind the last latents of the one before. Off: as released.",
+                    tooltip="Decode each chunk together with the last latents of the chunk before: joins become a "
+                    "little smoother. Off: as released.",
                 ),
                 io.Boolean.Input(
                     "resume",
@@ -135,8 +136,8 @@ class EverAnimateAnimate(io.ComfyNode):
                     min=0.0,
                     max=240.0,
                     step=0.01,
-                    tooltip="Frames per second of the result, at which a pose VIDEO is then shown, in time. 0: those "
-                    "of the pose VIDEO, 25 for images.",
+                    tooltip="Frames per second of the result. A pose VIDEO is shown at this rate and keeps its speed. "
+                    "0: the rate of the pose VIDEO, 25 for images.",
                 ),
                 *widgets.restoration("restore_", strength=0.0, optional=True),
             ],

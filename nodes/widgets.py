@@ -71,14 +71,14 @@ def memory_counts() -> list[io.Int.Input]:
             default=4,
             min=1,
             max=16,
-            tooltip="Anchors that say who is animated. The released LoRA was trained with 4.",
+            tooltip="How many latents say who is animated (anchors). The released LoRA was trained with 4.",
         ),
         io.Int.Input(
             "motion_latents",
             default=1,
             min=1,
             max=16,
-            tooltip="Latents carried from chunk to chunk. The released LoRA was trained with 1.",
+            tooltip="How many latents are carried from chunk to chunk. The released LoRA was trained with 1.",
         ),
     ]
 
@@ -190,23 +190,23 @@ def restoration(prefix: str = "", strength: float = 1.0, optional: bool = False)
             max=10.0,
             step=0.05,
             optional=optional,
-            tooltip="How strongly drift is corrected while sampling. 0: off. Above 4 it may go beyond its goal.",
+            tooltip="How strongly drift is corrected while sampling. 0: off. Above 4 it may correct too much.",
         ),
         io.Combo.Input(
             f"{prefix}schedule",
             options=list(OFFERED_SCHEDULES),
             default="gaussian",
             optional=optional,
-            tooltip="At which noise levels: gaussian (around the middle, as trained), sigma_ramp (early steps), fixed "
-            "(all alike) or exact (late steps most; for study, beyond its goal above 1).",
+            tooltip="At which noise levels drift is corrected: gaussian (around the middle, as trained), sigma_ramp "
+            "(early steps), fixed (all alike) or exact (late steps most; for experiments, too much above strength 1).",
         ),
         io.Combo.Input(
             f"{prefix}target",
             options=list(OFFERED_TARGETS),
             default="statistics",
             optional=optional,
-            tooltip="Towards what: statistics (colour and contrast of chunk 0, so nothing on chunk 0 itself) or "
-            "low_frequency (what the identity memory shows where nobody moves).",
+            tooltip="What the picture is corrected towards: statistics (colour and contrast of chunk 0; chunk 0 itself "
+            "is not corrected) or low_frequency (what the identity memory shows where nobody moves).",
         ),
     ]
 
@@ -237,8 +237,8 @@ def optional_drivers() -> list:
             "character_mask",
             [io.Mask, io.Video],
             optional=True,
-            tooltip="Replacement: white where the new person is drawn, frame by frame as the background; a shorter one "
-            "is continued as the plan says.",
+            tooltip="Replacement: white where the new person is drawn, frame by frame as the background. A shorter one "
+            "goes on as continuation says.",
         ),
         io.ClipVision.Input(
             "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."
