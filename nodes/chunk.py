@@ -67,7 +67,7 @@ class EverAnimateChunk(io.ComfyNode):
                 widgets.vae(),
                 widgets.plan(),
                 widgets.Memory.Input(
-                    "memory", tooltip="From Build Memory for chunk 0, then from the Propagate Latents before."
+                    "memory", tooltip="For chunk 0 from Build Memory, for others from the Propagate Latents before."
                 ),
                 widgets.chunk_index(),
                 widgets.pose_video("The whole pose video (skeletons on black)."),

@@ -103,8 +103,7 @@ class EverAnimatePatchModel(io.ComfyNode):
             display_name="Align Model to Memory",
             category=widgets.CATEGORY,
             description="Let pose and face drive the chunk and leave the memory's anchors alone. Load EverAnimate "
-            "LoRA does "
-            "this too.",
+            "LoRA does this too.",
             inputs=[widgets.model()],
             outputs=[io.Model.Output(display_name="model", tooltip="The same model, aligned to the memory.")],
         )

@@ -60,13 +60,13 @@ class EverAnimateMemoryFromLatents(io.ComfyNode):
                 io.Latent.Input(
                     "motion",
                     optional=True,
-                    tooltip="The last latent frames of the chunk before, all of them are carried over. None: a first "
-                    "chunk.",
+                    tooltip="The last latent frames of the chunk before; all of them are carried over. Not connected: "
+                    "the next chunk is the first.",
                 ),
                 io.Image.Input(
                     "reference_image",
                     optional=True,
-                    tooltip="The person, of the animation's size, for CLIP vision to look at.",
+                    tooltip="The person, in the size of the animation. CLIP vision looks at this picture.",
                 ),
             ],
             outputs=[widgets.Memory.Output(display_name="memory", tooltip="The memory for the next chunk.")],

@@ -149,13 +149,13 @@ def static_inputs() -> list:
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Of the animation's size, white where the scene stands still in every frame of this chunk. Only "
-            "target = low_frequency looks at it, and then not at pose_video.",
+            tooltip="A mask in the size of the animation, white where the scene stands still in every frame of this "
+            "chunk. Only target = low_frequency uses it, and then ignores pose_video.",
         ),
         widgets.pose_video(
-            "The pose frames of this chunk, of the animation's size: where none of them draws anything, the scene "
-            "stands still. The whole pose video will do, and leaves less that stands still. Only target = "
-            "low_frequency looks at it."
+            "The pose frames of this chunk, in the size of the animation. Where none of them draws anything, the scene "
+            "counts as still. The whole pose video works too, but then less counts as still. Only target = "
+            "low_frequency uses it."
         ),
     ]
 
@@ -207,16 +207,16 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
             node_id="EverAnimateRestorativeSampler",
             display_name="Restorative Sampler",
             category=widgets.CATEGORY,
-            description="Correct drift while a chunk is sampled, for models that were not trained to: at every model "
-            "call the clean estimate is moved towards what the memory knows. For SamplerCustom or "
-            "SamplerCustomAdvanced; one for each chunk.",
+            description="Correct drift while a chunk is sampled, for models that were not trained to do so. At every "
+            "model call, the clean picture that the model expects is moved towards what the memory knows. For "
+            "SamplerCustom or SamplerCustomAdvanced; use one for each chunk.",
             inputs=[
                 *restoring_inputs(),
                 io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
                 *static_inputs(),
             ],
             outputs=[
-                io.Sampler.Output(display_name="sampler", tooltip="The sampler; as it came when nothing is to do.")
+                io.Sampler.Output(display_name="sampler", tooltip="The sampler; unchanged when nothing is to do.")
             ],
         )
 
@@ -238,9 +238,9 @@ class EverAnimateRestoreFlow(io.ComfyNode):
             display_name="Restore Flow",
             category=widgets.CATEGORY,
             description="The correction of Restorative Sampler as a patch of the model, for KSampler and others that "
-            "take no SAMPLER. One for each chunk, each from the unpatched model.",
+            "take no SAMPLER. Use one for each chunk, each on the unpatched model.",
             inputs=[widgets.model(), *restoring_inputs(), *static_inputs()],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model; as it came when nothing is to do.")],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model; unchanged when nothing is to do.")],
         )
 
     @classmethod

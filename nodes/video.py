@@ -52,7 +52,7 @@ class EverAnimateDriftReport(io.ComfyNode):
             "scikit-image torchmetrics matplotlib.",
             inputs=[
                 io.MultiType.Input("video", [io.Image, io.Video], tooltip="The animation."),
-                io.Image.Input("reference_images", tooltip="The person; the first picture is what identity means."),
+                io.Image.Input("reference_images", tooltip="The person. The video is compared with the first picture."),
                 io.MultiType.Input(
                     "truth",
                     [io.Image, io.Video],

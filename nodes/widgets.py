@@ -97,8 +97,7 @@ def reference_images() -> io.Image.Input:
     return io.Image.Input(
         "reference_images",
         tooltip="The person: 1 to identity_latents pictures, usually one. With fewer than identity_latents, the first "
-        "chunk "
-        "completes the memory.",
+        "chunk completes the memory.",
     )
 
 
@@ -131,15 +130,14 @@ def optional_drivers() -> list:
             [io.Image, io.Video],
             optional=True,
             tooltip="Replacement: the scene that stays, with the old person covered. Needs character_mask. The "
-            "released "
-            "LoRA was not trained for it.",
+            "released LoRA was not trained for it.",
         ),
         io.MultiType.Input(
             "character_mask",
             [io.Mask, io.Video],
             optional=True,
-            tooltip="Replacement: white where the new person is drawn, frame by frame as the background; a shorter one "
-            "is continued as the plan says.",
+            tooltip="Replacement: white where the new person is drawn, frame by frame as the background. A shorter one "
+            "goes on as continuation says.",
         ),
         io.ClipVision.Input(
             "clip_vision", optional=True, tooltip="CLIP vision H. Wan2.2-Animate needs it to see the person."

@@ -50,7 +50,7 @@ class Settings:
     )
     identity_latents: int = knob(
         4,
-        "Anchors that say who is animated. The released LoRA was trained with 4.",
+        "How many latents say who is animated (anchors). The released LoRA was trained with 4.",
         low=1,
         high=16,
         unit="latents",
@@ -58,7 +58,7 @@ class Settings:
     )
     motion_latents: int = knob(
         1,
-        "Latents carried from chunk to chunk. The released LoRA was trained with 1.",
+        "How many latents are carried from chunk to chunk. The released LoRA was trained with 1.",
         low=1,
         high=16,
         unit="latents",
@@ -100,26 +100,29 @@ class Settings:
         rare=True,
     )
     latent_context: bool = knob(
-        False, "Decode every chunk behind the last latents of the one before. Off: as released.", rare=True
+        False,
+        "Decode each chunk together with the last latents of the chunk before: joins become a little smoother. Off: as "
+        "released.",
+        rare=True,
     )
     restore_strength: float = knob(
         0.0,
-        "How strongly drift is corrected while sampling. 0: off. Above 4 it may go beyond its goal.",
+        "How strongly drift is corrected while sampling. 0: off. Above 4 it may correct too much.",
         low=0.0,
         high=10.0,
         step=0.05,
     )
     restore_schedule: str = knob(
         "gaussian",
-        "At which noise levels: gaussian (around the middle, as trained), sigma_ramp (early steps), fixed (all alike) "
-        "or exact (late steps most; for study, beyond its goal above 1).",
+        "At which noise levels drift is corrected: gaussian (around the middle, as trained), sigma_ramp (early steps), "
+        "fixed (all alike) or exact (late steps most; for experiments, too much above strength 1).",
         choices=RESTORE_SCHEDULES,
         rare=True,
     )
     restore_target: str = knob(
         "statistics",
-        "Towards what: statistics (colour and contrast of chunk 0, so nothing on chunk 0 itself) or low_frequency "
-        "(what the identity memory shows where nobody moves).",
+        "What the picture is corrected towards: statistics (colour and contrast of chunk 0; chunk 0 itself is not "
+        "corrected) or low_frequency (what the identity memory shows where nobody moves).",
         choices=RESTORE_TARGETS,
         rare=True,
     )

@@ -22,8 +22,8 @@ class RunSettings:
     )
     fps: float = knob(
         0.0,
-        "Frames per second of the result, at which a pose VIDEO is then shown, in time. 0: those of the pose VIDEO, 25 "
-        "for images.",
+        "Frames per second of the result. A pose VIDEO is shown at this rate and keeps its speed. 0: the rate of the "
+        "pose VIDEO, 25 for images.",
         low=0.0,
         high=240.0,
         step=0.01,

@@ -1,4 +1,4 @@
-"""A picture of the toy at work, for the README: unseen worlds, frames of the first seconds, the truth beneath.
+"""A picture of the toy at work, for MEASUREMENTS.md: unseen worlds, frames of the first seconds, the truth beneath.
 
     python tests/benchmarks/picture_toy.py OUT.jpg [--seeds 0 6 13 19]
 

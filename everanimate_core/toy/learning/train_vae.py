@@ -1,4 +1,4 @@
-"""Training of the toy VAE: `python -m everanimate_core.toy.train_vae --out DIR [--minutes M] [--seed 0]`.
+"""Training of the toy VAE: `python -m everanimate_core.toy.learning.train_vae --out DIR [--minutes M] [--seed 0]`.
 
 DIR receives state.safetensors (to go on from: the same command resumes), log.csv, and at the end vae.safetensors in
 half precision with vae.json, which says how it was made and how good it is.
@@ -173,7 +173,9 @@ def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Trainin
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m everanimate_core.toy.train_vae", description="Train the toy VAE.")
+    parser = argparse.ArgumentParser(
+        prog="python -m everanimate_core.toy.learning.train_vae", description="Train the toy VAE."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run that is there goes on")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes (the same command goes on)")
     parser.add_argument("--seed", type=int, default=0)

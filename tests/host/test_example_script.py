@@ -1,4 +1,4 @@
-"""The example of the README, as it stands there, against a real server."""
+"""The script in CONTRIBUTING.md, as it stands there, against a real server."""
 
 import re
 import subprocess
@@ -13,8 +13,8 @@ TOY_WORLD = str(ROOT / "workflows" / "api" / "toy_world.json")
 
 @pytest.fixture
 def run_api(server, tmp_path):
-    """Run the example with some arguments; what it leaves."""
-    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """Run the script with some arguments; what it leaves."""
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
     assert 'HOST = "http://127.0.0.1:8188"' in text
     script = tmp_path / "run_api.py"
     script.write_text(text.replace("http://127.0.0.1:8188", server.url))
@@ -26,13 +26,13 @@ def run_api(server, tmp_path):
 
 
 def test_it_runs_a_graph_with_other_inputs_and_names_the_files(run_api, server):
-    changes = ["EverAnimateLoadToy.frames=20", "EverAnimateAnimate.run_name=by_the_readme"]
+    changes = ["EverAnimateLoadToy.frames=20", "EverAnimateAnimate.run_name=by_the_script"]
     done = run_api(TOY_WORLD, *changes)
     assert (done.returncode, done.stderr) == (0, "")
     status, *files = done.stdout.splitlines()
     assert status == "success"
-    assert "output/everanimate/by_the_readme.mp4" in files
-    assert (server.output / "everanimate" / "by_the_readme.mp4").is_file()
+    assert "output/everanimate/by_the_script.mp4" in files
+    assert (server.output / "everanimate" / "by_the_script.mp4").is_file()
 
 
 def test_it_says_what_the_server_refuses(run_api):
