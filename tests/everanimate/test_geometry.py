@@ -1,15 +1,10 @@
 """Frames and latent frames of a chunk, and which sizes are refused."""
 
 import pytest
+from refusals import refusal
 
 from everanimate_core.everanimate.geometry import ChunkGeometry, check_size
 from everanimate_core.plan import check_chunk, latent_frames, pixel_frames
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (9, 3), (33, 9), (77, 20), (81, 21), (161, 41)])
@@ -39,7 +34,7 @@ def test_chunk_lengths_are_exactly_those_of_form_4n_plus_1_from_5():
         try:
             check_chunk(frames, 0)
         except ValueError as error:
-            rule = "Plan Chunks: chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81)"
+            rule = "chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81)"
             assert str(error) == f"{rule}; got {frames}."
         else:
             legal.append(frames)
@@ -53,7 +48,7 @@ def test_overlap_may_leave_two_new_frames(overlap):
 
 @pytest.mark.parametrize("overlap", [-1, 76, 77])
 def test_overlap_out_of_range_is_refused(overlap):
-    rule = "Plan Chunks: overlap must lie between 0 and chunk_frames - 2 (0..75)"
+    rule = "overlap must lie between 0 and chunk_frames - 2 (0..75)"
     assert refusal(ChunkGeometry, overlap=overlap) == f"{rule}; got {overlap}."
 
 
@@ -63,7 +58,7 @@ def test_geometry_refuses_illegal_chunk_lengths():
 
 def test_at_least_one_anchor():
     assert ChunkGeometry(anchors=1).input_latents == 21
-    assert refusal(ChunkGeometry, identity=0) == "Build Memory: identity_latents must be at least 1 (4); got 0."
+    assert refusal(ChunkGeometry, anchors=0) == "identity_latents must be at least 1 (4); got 0."
 
 
 @pytest.mark.parametrize("motion", [1, 2, 19])
@@ -73,7 +68,7 @@ def test_motion_memory_leaves_at_least_one_latent_to_sample(motion):
 
 @pytest.mark.parametrize("motion", [-1, 0, 20])
 def test_motion_out_of_range_is_refused(motion):
-    rule = "Build Memory: motion_latents must be between 1 and 19 for chunks of 77 frames (1)"
+    rule = "motion_latents must be between 1 and 19 for chunks of 77 frames (1)"
     assert refusal(ChunkGeometry, motion=motion) == f"{rule}; got {motion}."
 
 
@@ -86,5 +81,5 @@ def test_sizes_in_patches_of_16_pixels(width, height):
     ("width", "height"), [(0, 480), (832, 0), (-16, 480), (832, -16), (840, 480), (832, 472), (8, 16)]
 )
 def test_other_sizes_are_refused(width, height):
-    rule = "Build Memory: width and height must be multiples of 16 (832x480)"
+    rule = "width and height must be multiples of 16 (832x480)"
     assert refusal(check_size, width, height) == f"{rule}; got {width}x{height}."

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.everanimate.memory import (
@@ -21,12 +22,6 @@ from everanimate_core.everanimate.memory import (
     save_memory,
     select_keyframes,
 )
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 def same(one, other):
@@ -83,12 +78,12 @@ def test_as_many_references_as_anchors_are_final(codec, pictures, count):
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_no_or_too_many_references_are_refused_before_any_encoding(pictures, count):
-    rule = "Build Memory: reference_images must hold between 1 and identity_latents (4) images"
+    rule = "reference_images must hold between 1 and identity_latents (4) images"
     assert refusal(build_memory, pictures(count), None) == f"{rule}; got {count}."
 
 
 def test_references_of_a_size_that_no_patch_fits_are_refused_before_any_encoding():
-    rule = "Build Memory: width and height must be multiples of 16 (832x480)"
+    rule = "width and height must be multiples of 16 (832x480)"
     assert refusal(build_memory, torch.zeros(1, 16, 40, 3), None) == f"{rule}; got 40x16."
     assert refusal(build_memory, torch.zeros(1, 24, 32, 3), None) == f"{rule}; got 32x24."
 
@@ -230,11 +225,9 @@ def test_single_pixels_do_not_make_a_pose():
 
 def test_selector_errors():
     assert refusal(select_keyframes, "last", 9, 3) == (
-        "Propagate Latents: keyframes must be one of random, uniform, first, pose; got 'last'."
+        "keyframes must be one of random, uniform, first, pose; got 'last'."
     )
-    assert refusal(select_keyframes, "pose", 9, 3) == (
-        "Propagate Latents: keyframes 'pose' needs the pose_video of Condition Chunk; got none."
-    )
+    assert refusal(select_keyframes, "pose", 9, 3) == ("pose_video must be given when keyframes is 'pose'; got none.")
 
 
 # --- memories made from latents --------------------------------------------------------------------------------------
@@ -269,15 +262,15 @@ def test_memory_from_latents_takes_the_last_anchors_for_the_references(latents, 
 def test_other_latents_are_refused(latents, shape):
     rule = "must be Wan latents of one video ([1, 16, frames, height/8, width/8])"
     other = torch.zeros(shape)
-    expected = f"Memory from Latents: identity {rule}; got {list(shape)}."
+    expected = f"identity {rule}; got {list(shape)}."
     assert refusal(memory_from_latents, other) == expected
     assert refusal(memory_from_latents, latents(4), other) == expected.replace("identity", "motion")
 
 
 def test_memory_from_latents_of_two_sizes_is_refused(latents):
-    rule = "Memory from Latents: motion must be of identity's size (32x16 pixels)"
+    rule = "motion must be of identity's size (32x16 pixels)"
     assert refusal(memory_from_latents, latents(4), torch.zeros(1, 16, 1, 4, 2)) == f"{rule}; got 16x32."
-    rule = "Memory from Latents: reference_image must be of identity's size (32x16)"
+    rule = "reference_image must be of identity's size (32x16)"
     expected = f"{rule}; got 16x32."
     assert refusal(memory_from_latents, latents(4), references=torch.zeros(1, 32, 16, 3)) == expected
 
@@ -372,7 +365,7 @@ def test_files_of_others_are_refused(tmp_path, metadata):
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.zeros(2)}, path, metadata=metadata)
     message = refusal(load_memory, path)
-    assert message.startswith("EverAnimate memory: the file must have been saved by this pack (format everanimate-")
+    assert message.startswith("the file must be a memory that this pack saved (format everanimate-")
     assert message.endswith(f"; got {(metadata or {}).get('format')} in {path}.")
 
 

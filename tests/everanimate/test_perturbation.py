@@ -156,7 +156,7 @@ def test_parameters_are_json(released, paper):
 def test_unknown_recipe():
     with pytest.raises(ValueError) as caught:
         draw("helios", HEIGHT, WIDTH, generator())
-    assert str(caught.value) == "Perturbation: recipe must be one of released, paper; got 'helios'."
+    assert str(caught.value) == "recipe must be one of released, paper; got 'helios'."
 
 
 # --- application

@@ -4,12 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refusal
 
-from everanimate_core.everanimate.context import ContextPolicy
+from everanimate_core.everanimate.context import METHOD, ContextPolicy
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.everanimate.memory import build_memory, channel_statistics, encode_singly, memory_from_latents
-from everanimate_core.everanimate.propagation import animate, clip_frame, hand_over, request_chunk
+from everanimate_core.everanimate.propagation import (
+    animate,
+    clip_frame,
+    each_chunk,
+    hand_over,
+    make_chunk,
+    request_chunk,
+)
+from everanimate_core.everanimate.settings import Settings
 from everanimate_core.plan import ChunkPlan
 
 # Three chunks of 9 frames (3 latents) that share 4: frames 0..8, 9..13 and, cut to the total, 14..16.
@@ -44,12 +53,6 @@ class Sampler:
         return latents if request.pose_latents is None else latents + 0.1 * request.pose_latents
 
 
-def refusal(call, *args, **kwargs):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
-
-
 def assert_same_memory(one, other):
     for name, value in vars(one).items():
         if isinstance(value, torch.Tensor):
@@ -72,9 +75,9 @@ def drivers(pictures):
 def run(memory, codec, drivers):
     """run(**settings) -> the sampler and the results of the whole animation."""
 
-    def whole(plan=PLAN, start=memory, **settings):
+    def whole(plan=PLAN, start=memory, policy=METHOD, **settings):
         sampler = Sampler()
-        return sampler, list(animate(plan, start, sampler, codec, drivers, **settings))
+        return sampler, list(animate(plan, start, sampler, codec, drivers, Settings(**settings), policy))
 
     return whole
 
@@ -91,13 +94,14 @@ def test_chunks_make_the_whole_animation(run):
 
 
 def test_the_loop_is_request_sample_hand_over(run, memory, codec, drivers):
-    settings = {"keyframes": "pose", "policy": ContextPolicy(identity="last_chunk", null="grey")}
-    _, results = run(seed=5, clip_source="reference", **settings)
+    policy = ContextPolicy(identity="last_chunk", null="grey")
+    settings = {"seed": 5, "keyframes": "pose", "clip_source": "reference"}
+    _, results = run(policy=policy, **settings)
     sampler = Sampler()
     for index, result in enumerate(results):
-        request = request_chunk(PLAN, memory, index, drivers, codec, "reference", settings["policy"])
+        request = request_chunk(drivers.chunk(PLAN, index), memory, codec, Settings(**settings), policy)
         latents = sampler(request, 5 + 42 * index)
-        step = hand_over(PLAN, memory, index, latents, codec, seed=5, pose=drivers.pose, **settings)
+        step = hand_over(drivers.chunk(PLAN, index), memory, latents, codec, Settings(**settings), policy)
         memory = step.memory
         assert step.index == result.index
         assert torch.equal(step.latents, result.latents)
@@ -172,7 +176,7 @@ def test_keyframes_are_drawn_from_the_seed(codec, memory, latents):
         order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
         chosen = sorted(int(i) + 1 for i in order[:3])
         taken.add(tuple(chosen))
-        later = hand_over(PLAN, memory, 0, chunk, codec, seed=seed).memory
+        later = hand_over(Drivers().chunk(PLAN, 0), memory, chunk, codec, Settings(seed=seed)).memory
         expected = torch.cat([encode_singly(frames[chosen], codec), memory.reference_latents], dim=2)
         assert torch.equal(later.identity, expected)
     assert len(taken) > 1
@@ -182,7 +186,8 @@ def test_keyframes_by_pose_read_the_frames_of_their_chunk(codec, memory, latents
     pose = torch.zeros(30, 16, 32, 3)
     pose[2, :, :16], pose[4, :8], pose[7, :, 16:] = 1, 1, 1
     source, chunk = Frames(pose), latents(3)
-    later = hand_over(PLAN, memory, 0, chunk, codec, keyframes="pose", pose=source).memory
+    driving = Drivers(pose=source).chunk(PLAN, 0)
+    later = hand_over(driving, memory, chunk, codec, Settings(keyframes="pose")).memory
     frames = codec.decode(chunk)[[2, 4, 7]]
     assert torch.equal(later.identity, torch.cat([encode_singly(frames, codec), memory.reference_latents], dim=2))
     assert source.reads == [list(range(9))]
@@ -225,9 +230,6 @@ def test_clip_sees_nothing_where_there_is_nothing(latents, pictures):
     later = replace(memory, last_frames=pictures(3))
     assert torch.equal(clip_frame(later, "last_frame"), pictures(3)[2:])
     assert clip_frame(later, "reference") is None
-    assert refusal(clip_frame, memory, "first_frame") == (
-        "Condition Chunk: clip_source must be one of last_frame, reference; got 'first_frame'."
-    )
 
 
 # --- driving videos --------------------------------------------------------------------------------------------------
@@ -237,7 +239,7 @@ def test_every_driver_is_read_where_its_chunk_stands(memory, codec, pictures):
     memory = replace(memory, motion=torch.zeros(1, 16, 1, 2, 4))
     pose, face = Frames(pictures(11, seed=1)), Frames(torch.rand(14, 512, 512, 3, generator=torch.Generator()))
     background, mask = Frames(pictures(7, seed=3)), Frames((pictures(30, seed=4) > 0.5).float())
-    request = request_chunk(PLAN, memory, 1, Drivers(pose, face, background, mask), codec)
+    request = request_chunk(Drivers(pose, face, background, mask).chunk(PLAN, 1), memory, codec)
     # Chunk 1 stands at frames 5..13; shorter videos run back from their last frame.
     assert pose.reads == [[5, 6, 7, 8, 9, 10, 9, 8, 7]]
     assert face.reads == mask.reads == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
@@ -254,21 +256,21 @@ def test_every_driver_is_read_where_its_chunk_stands(memory, codec, pictures):
 
 
 def test_a_fresh_memory_serves_the_first_chunk_only(memory, codec):
-    assert "got a memory that has seen no chunk" in refusal(request_chunk, PLAN, memory, 1, Drivers(), codec)
+    assert "got a memory that has seen no chunk" in refusal(request_chunk, Drivers().chunk(PLAN, 1), memory, codec)
 
 
 def test_driving_videos_of_another_size_are_refused(memory, codec):
     pose = Frames(torch.zeros(9, 24, 32, 3))
-    assert refusal(request_chunk, PLAN, memory, 0, Drivers(pose=pose), codec).endswith("to 32x16; got 32x24.")
+    assert refusal(request_chunk, Drivers(pose=pose).chunk(PLAN, 0), memory, codec).endswith("to 32x16; got 32x24.")
 
 
 def test_latents_of_another_length_are_refused(memory, codec, latents):
-    message = refusal(hand_over, PLAN, memory, 0, latents(7), codec)
+    message = refusal(hand_over, Drivers().chunk(PLAN, 0), memory, latents(7), codec)
     assert message.endswith("must be [3, 2, 4] frames, height, width, anchors cut; got [7, 2, 4].")
 
 
 def test_a_chunk_without_drivers(memory, codec):
-    request = request_chunk(PLAN, memory, 0, Drivers(), codec)
+    request = request_chunk(Drivers().chunk(PLAN, 0), memory, codec)
     assert request.pose_latents is None
     assert request.face_pixels is None
     assert torch.equal(request.context.y[:, :, 4:], torch.zeros(1, 16, 3, 2, 4))
@@ -276,8 +278,8 @@ def test_a_chunk_without_drivers(memory, codec):
 
 def test_chunks_outside_the_plan_are_refused(memory, codec, latents):
     rule = "chunk_index must be between 0 and 2 (3 chunks make 17 frames); got 3."
-    assert refusal(request_chunk, PLAN, memory, 3, Drivers(), codec) == f"Condition Chunk: {rule}"
-    assert refusal(hand_over, PLAN, memory, 3, latents(3), codec) == f"Propagate Latents: {rule}"
+    assert refusal(request_chunk, Drivers().chunk(PLAN, 3), memory, codec) == rule
+    assert refusal(hand_over, Drivers().chunk(PLAN, 3), memory, latents(3), codec) == rule
 
 
 STRICT = ChunkPlan(17, 9, 4, continuation="error")
@@ -298,37 +300,33 @@ STRICT = ChunkPlan(17, 9, 4, continuation="error")
 def test_drivers_are_checked_before_any_work(memory, pictures, plan, inputs, message, counting):
     sources = Drivers(**{name: Frames(pictures(count)) for name, count in inputs.items()})
     sampler = Sampler()
-    assert refusal(list, animate(plan, memory, sampler, counting, sources)).startswith(f"Condition Chunk: {message}")
-    assert refusal(request_chunk, plan, memory, 0, sources, counting).startswith(f"Condition Chunk: {message}")
+    assert refusal(list, animate(plan, memory, sampler, counting, sources)).startswith(message)
+    assert refusal(request_chunk, sources.chunk(plan, 0), memory, counting).startswith(message)
     assert sampler.requests == counting.work == []
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"clip_source": "first_frame"}, "Condition Chunk: clip_source must be one of"),
-        ({"seed_mode": "random"}, "Animate Long Video: seed_mode must be one of"),
+        ({"clip_source": "first_frame"}, "clip_source must be one of"),
+        ({"seed_mode": "random"}, "seed_mode must be one of"),
     ],
 )
-def test_settings_are_checked_before_any_sampling(memory, codec, drivers, settings, message):
-    sampler = Sampler()
-    assert refusal(list, animate(PLAN, memory, sampler, codec, drivers, **settings)).startswith(message)
-    assert sampler.requests == []
+def test_settings_are_checked_where_they_are_made(settings, message):
+    assert refusal(Settings, **settings).startswith(message)
 
 
-@pytest.mark.parametrize("keyframes", ["last", "pose"])
-def test_keyframes_are_checked_before_any_sampling(memory, codec, keyframes):
+def test_keyframes_by_pose_without_a_pose_are_refused_before_any_sampling(memory, codec):
     sampler = Sampler()
-    # `pose` without a pose_video cannot be served either.
-    message = refusal(list, animate(PLAN, memory, sampler, codec, Drivers(), keyframes=keyframes))
-    assert message.startswith("Propagate Latents: keyframes")
+    message = refusal(animate, PLAN, memory, sampler, codec, Drivers(), Settings(keyframes="pose"))
+    assert message == "pose_video must be given when keyframes is 'pose'; got none."
     assert sampler.requests == []
 
 
 def test_a_memory_that_does_not_fit_the_plan_is_refused_before_any_sampling(codec, pictures, drivers):
     memory, sampler = build_memory(pictures(1), codec, motion_latents=3), Sampler()
     assert refusal(list, animate(PLAN, memory, sampler, codec, drivers)) == (
-        "Build Memory: motion_latents must be between 1 and 2 for chunks of 9 frames (1); got 3."
+        "motion_latents must be between 1 and 2 for chunks of 9 frames (1); got 3."
     )
     assert sampler.requests == []
 
@@ -376,15 +374,17 @@ def test_latent_context_decodes_the_motion_memory_in_front(run, memory, codec):
     assert not torch.allclose(results[1].frames, codec.decode(results[1].latents)[4:], atol=1e-3)
 
 
-def test_recalled_chunks_are_not_made_again(run, memory, drivers, counting):
+def test_chunks_that_were_made_before_are_not_made_again(run, memory, drivers, counting):
     _, made = run()
     asked, sampler = [], Sampler()
 
-    def recall(index, memory):
-        asked.append((index, memory))
-        return replace(made[index], frames=None) if index < 2 else None
+    def find_or_make(chunk, before):
+        asked.append((chunk.index, before))
+        if chunk.index < 2:
+            return replace(made[chunk.index], frames=None)
+        return make_chunk(chunk, before, sampler, counting)
 
-    results = list(animate(PLAN, memory, sampler, counting, drivers, recall=recall))
+    results = list(each_chunk(PLAN, memory, drivers, find_or_make))
     assert [result.index for result in results] == [0, 1, 2]
     assert [request.index for request in sampler.requests] == [2]
     assert sampler.seeds == [84]

@@ -5,6 +5,7 @@ from math import exp
 
 import pytest
 import torch
+from refusals import refusal
 
 from everanimate_core.everanimate.flow import draw_noise, interpolate, sigma_schedule, velocity
 from everanimate_core.everanimate.memory import ContextMemory, channel_statistics
@@ -32,12 +33,6 @@ from everanimate_core.everanimate.restoration import (
 from everanimate_core.everanimate.sampling import euler
 
 ANCHORS, LATENTS = 2, 3
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -443,16 +438,14 @@ def test_correction_keeps_the_type_of_the_latents(memory, estimate):
 
 
 def test_errors(memory):
-    assert refusal(Restoration, -0.5) == "Restoration: strength must be at least 0 and finite (1.0); got -0.5."
+    assert refusal(Restoration, -0.5) == "strength must be at least 0 and finite (1.0); got -0.5."
     assert refusal(Restoration, 1.0, "linear") == (
-        "Restoration: schedule must be one of gaussian, sigma_ramp, fixed, exact, none; got 'linear'."
+        "schedule must be one of gaussian, sigma_ramp, fixed, exact, none; got 'linear'."
     )
-    assert refusal(Restoration, 1.0, "fixed", "mean") == (
-        f"Restoration: target must be one of {', '.join(TARGETS)}; got 'mean'."
-    )
-    assert refusal(restoration_weight, at(0.5), "linear").startswith("Restoration: schedule must be one of gaussian")
-    assert refusal(clean_target, "mean", memory).startswith("Restoration: target must be one of statistics")
-    needs = "Restoration: target low_frequency must be told what is static (a pose_video or a mask); got neither."
+    assert refusal(Restoration, 1.0, "fixed", "mean") == (f"target must be one of {', '.join(TARGETS)}; got 'mean'.")
+    assert refusal(restoration_weight, at(0.5), "linear").startswith("schedule must be one of gaussian")
+    assert refusal(clean_target, "mean", memory).startswith("target must be one of statistics")
+    needs = "target low_frequency must be told what is static (a pose_video or a mask); got neither."
     assert refusal(correction, Restoration(1.0, target="low_frequency"), memory) == needs
     # Said even where strength 0 makes it harmless: before any sampling starts.
     assert refusal(correction, Restoration(0.0, target="low_frequency"), memory) == needs
