@@ -99,8 +99,8 @@ def main():
         try:
             clone(options.git, version, comfyui)
             python = install(options.torch, comfyui, venv)
-        except subprocess.CalledProcessError as error:
-            sys.exit(f"ComfyUI {version} could not be set up: {error}")
+        except subprocess.CalledProcessError:
+            sys.exit(f"ComfyUI {version} could not be set up, see above")
         if not tests_pass(python, comfyui, options.pytest):
             failed.append(version)
     if failed:
