@@ -57,7 +57,7 @@ def test_what_serves_developers_only_is_not_published(tmp_path, monkeypatch):
     published = ["__init__.py", "everanimate_core/toy/network/weights/a.json", "nodes/a.py", "pyproject.toml"]
     for_developers = [
         ".ci/run", ".gitattributes", ".github/workflows/test.yml", ".hosts/0.33.0/ComfyUI/main.py",
-        ".pre-commit-config.yaml", ".venv/a.py", "Makefile", "tests/host/run.py",
+        ".pre-commit-config.yaml", ".venv/a.py", "CONTRIBUTING.md", "MEASUREMENTS.md", "Makefile", "tests/host/run.py",
     ]  # fmt: skip
     for name in published + for_developers:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import part_file, sync_file
+from ..files import sync_file, write_whole
 
 HEADER = "step,loss,rate"
 
@@ -15,7 +15,7 @@ def begin_rows(path: Path, header: str, stop: int) -> None:
     """
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     rows = [row for row in text.splitlines()[1:] if row.count(",") == header.count(",") and _number(row) < stop]
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.write_text("\n".join([header, *rows, ""]), encoding="utf-8", newline="\n")
 
 

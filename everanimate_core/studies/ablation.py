@@ -20,7 +20,7 @@ from ..evaluation.networks import Networks
 from ..evaluation.report import Report, as_json, mean, shown
 from ..everanimate.context import METHOD, ContextPolicy
 from ..everanimate.settings import Settings
-from ..files import atomic_write
+from ..files import write_whole
 from ..lora.files import read_lora
 from ..lora.fit import apply_lora
 from ..media.frames import TensorFrames
@@ -190,9 +190,10 @@ def ablate(
         table[row.name] = summary(reports)
         curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]
         facts = {"seconds": seconds, "seeds": list(seeds), "rows": table, "psnr": curves, "finding 1": trips}
-        content = as_json(facts) + "\n"
-        atomic_write(folder / "ablation.json", lambda part, content=content: part.write_text(content, encoding="utf-8"))
-    save_ablation_plot(curves, trips, folder / "ablation.png")
+        with write_whole(folder / "ablation.json") as part:
+            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+    with write_whole(folder / "ablation.png") as part:
+        save_ablation_plot(curves, trips, part)
     for name, how in networks.missing.items():
         if name == "lpips":
             say(f"{name}: {how}")

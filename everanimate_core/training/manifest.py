@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import ChunkGeometry, check_size
-from ..files import part_file
+from ..files import write_whole
 from ..json_files import check_fields, read_json
 from ..media.frames import FIT_POLICIES
 from .layout import Layout
@@ -75,7 +75,7 @@ def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], 
     geometry["identity"] = geometry.pop("anchors")
     written = asdict(settings) | {"geometry": {name: geometry[name] for name in _GEOMETRY}}
     facts = {"format": FORMAT, "settings": written, "records": records, "skipped": dict(skipped)}
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 

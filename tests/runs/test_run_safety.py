@@ -431,7 +431,7 @@ def test_leftovers_of_killed_programs_are_cleared(finished):
     finished.store.write_manifest(replace(finished.store.read_manifest(), format=FIRST_FORMAT))
     left = [folder / name for name in (".manifest.json.part", ".chunk_0001.safetensors.part", "segment_0002.part.mp4")]
     left += [root / "dance.part.mp4", folder / ".everanimate-0123456789abcdef-01234567.part.json"]
-    with suppress(KeyboardInterrupt), run_store.part_file(finished.path) as part:
+    with suppress(KeyboardInterrupt), run_store.write_whole(finished.path) as part:
         left.append(part.with_name(part.name))
         raise KeyboardInterrupt
     for path in left:

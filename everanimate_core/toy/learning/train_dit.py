@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...backends.wan_alignment import encode_driving, predict_velocity
 from ...everanimate.context import METHOD, ContextPolicy
 from ...everanimate.flow import interpolate, shifted, velocity
-from ...files import clear_parts, part_file
+from ...files import clear_parts, write_whole
 from ...tensor_files import write_tensors
 from ..network.dit import load_dit, new_network, original_name
 from ..network.engine import engine
@@ -196,7 +196,7 @@ class Training:
             "psnr_min": round(min(values), 3),
             "psnr": [round(value, 3) for value in values],
         }
-        with part_file(path.with_suffix(".json")) as part:
+        with write_whole(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
         return facts
 

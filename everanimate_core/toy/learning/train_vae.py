@@ -16,7 +16,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from ...files import clear_parts, part_file
+from ...files import clear_parts, write_whole
 from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
 from ..network.vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
@@ -142,7 +142,7 @@ def export(run: Training, folder: Path, command: str) -> dict:
         "psnr_min": round(min(values), 3),
         "psnr": [round(value, 3) for value in values],
     }
-    with part_file(folder / "vae.json") as part:
+    with write_whole(folder / "vae.json") as part:
         part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
     return facts
 
