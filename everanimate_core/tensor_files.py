@@ -1,8 +1,7 @@
 """Safetensors files: those of strangers read with care, our own written whole or not at all.
 
-Whatever is wrong with one is said in the words of whoever reads it:
-`refuse` makes the error from a clause like "which is not a file":
-`lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
+Whatever is wrong with one is said in the words of whoever reads it: `refuse` makes the error from a clause like "which
+is not a file": `lambda wrong: InputError("vae", "must be the Wan 2.1 VAE", "", f"{path}, {wrong}")`.
 """
 
 import os
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import one_line
+from .errors import InputError, one_line
 from .files import part_file
 from .json_files import Refuse
 
@@ -96,11 +95,11 @@ def all_finite(tensor: Tensor) -> bool:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written.
 
-    Raises ValueError, naming the tensor, where a value is infinite or not a number, and OSError for a full disk.
+    Raises InputError, naming the tensor, where a value is infinite or not a number, and OSError for a full disk.
     """
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"all values must be finite numbers; got NaN or infinity in {name}")
+            raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
     with part_file(path) as part:
         try:
             save_file({name: value.contiguous() for name, value in tensors.items()}, part, dict(metadata or {}))

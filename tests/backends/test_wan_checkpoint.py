@@ -190,7 +190,8 @@ def test_scaled_fp8_is_refused(faceless, tmp_path):
     faceless["blocks.0.ffn.0.scale_weight"] = torch.ones(1)
     with pytest.raises(
         ValueError,
-        match=r"^model must not have scaled fp8 weights, which work in ComfyUI .* with blocks\.0\.ffn\.0\.scale_weight\.$",
+        match=r"^model must not have scaled fp8 weights, which work in ComfyUI only "
+        r"\(wan2\.2_animate_14B_bf16\.safetensors\); got .* with blocks\.0\.ffn\.0\.scale_weight\.$",
     ):
         load(faceless, tmp_path)
 

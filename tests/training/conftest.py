@@ -3,8 +3,8 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from everanimate_core.cli.toy_training import ToyEntry, toy_parts
 
+from everanimate_core.cli.toy_training import ToyEntry, toy_parts
 from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.runs.fingerprint import weights_digest
 from everanimate_core.toy.network.state import MEMORY

@@ -7,8 +7,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
-from everanimate_core.cli.toy_training import toy_parts
-from everanimate_core.lora.fit import check_coverage
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -19,7 +17,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerF
 from everanimate_core.backends.wan_checkpoint import load_transformer
 from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from everanimate_core.cli import main as cli
+from everanimate_core.cli.toy_training import toy_parts
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import check_coverage
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.toy.network.state import BASELINE, MEMORY

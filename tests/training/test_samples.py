@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from everanimate_core.cli.toy_training import ToyEntry
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.everanimate.context import chunk_context
 from everanimate_core.everanimate.memory import build_memory, encode_singly
 from everanimate_core.everanimate.perturbation import Clahe, Perturbation, apply

@@ -8,9 +8,9 @@ import pytest
 import torch
 import windows_rules
 from accelerate import Accelerator
-from everanimate_core.cli.toy_training import ToyEntry
 from safetensors.torch import load_file, save_file
 
+from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.lora.files import read_lora, save_lora
 from everanimate_core.runs.run import RunFailed
 from everanimate_core.training.loop import Pace, train
@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite_stops_before_its_step_and_the_good_state_stay
     with pytest.raises(RunFailed) as stopped:
         run(own, toy, out, 8, save_every=1, resume=True, accumulate=accumulate)
     message = str(stopped.value)
-    assert message.startswith("train: stopped after ") and " of 8 steps: loss and gradients of the next one" in message
+    assert message.startswith("stopped after ") and " of 8 steps: loss and gradients of the next one" in message
     assert "000002.safetensors (dance\\x1b.mp4)" in message and "a lower --rate (now 0.001)" in message
     assert "--precision" not in message  # it is `no` already
     step = int(message.split(" of 8")[0].split()[-1])
