@@ -7,13 +7,13 @@ from statistics import mean, stdev
 
 import pytest
 import torch
-from everanimate_core.lora.fit import apply_lora
 
 from everanimate_core.cli import main as cli
 from everanimate_core.evaluation.networks import Networks
 from everanimate_core.everanimate.context import METHOD
 from everanimate_core.everanimate.restoration import OFF
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import TensorFrames
 from everanimate_core.studies import ablation
 from everanimate_core.studies.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
@@ -193,4 +193,4 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert len(facts["psnr"][ROWS[0].name]) == 40 and len(facts["finding 1"]["static picture"]) == ablation.TRIPS
     assert (tmp_path / "new" / "ablation.png").stat().st_size > 10_000
     assert cli.main([*command, "7"]) == 2
-    assert "--seeds at least 2" in capsys.readouterr().err
+    assert capsys.readouterr().err == "--seeds: must be at least 2 (100 101 102 103); got [7].\n"

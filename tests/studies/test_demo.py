@@ -68,7 +68,7 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
 def test_less_than_a_frame_is_refused(tmp_path, demo, seconds):
     code, _, complaints = demo("--out", tmp_path / "demo", "--seconds", seconds)
     assert code == 2
-    assert complaints == f"demo: --seconds must be at least 0.04 (60); got {float(seconds)}.\n"
+    assert complaints == f"--seconds: must be at least 0.04 (60); got {float(seconds)}.\n"
     assert list(tmp_path.iterdir()) == []
 
 

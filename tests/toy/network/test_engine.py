@@ -5,9 +5,9 @@ from functools import partial
 
 import pytest
 import torch
-from everanimate_core.everanimate.drivers import Drivers
 
 from everanimate_core.everanimate.context import METHOD
+from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import sigma_schedule
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.propagation import animate

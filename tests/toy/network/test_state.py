@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from everanimate_core.lora.fit import check_coverage
 from safetensors.torch import load_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.lora.files import read_lora
+from everanimate_core.lora.fit import check_coverage
 from everanimate_core.runs.fingerprint import weights_digest
 from everanimate_core.toy.network.dit import load_dit
 from everanimate_core.toy.network.state import BASELINE, FOLDER, LAYERS, LORAS, MEMORY, TEXT_DIM, complete, read_state
