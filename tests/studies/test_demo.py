@@ -61,7 +61,7 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     assert (code, said.count(", kept, ")) == (0, 2)
     # Another world is another run.
     code, _, complaints = demo("--out", folder, "--seconds", "2", "--seed", "4")
-    assert code == 2 and "world 4 instead of 3" in complaints
+    assert code == 2 and "world 4 (was 3)" in complaints
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "0.03"])
