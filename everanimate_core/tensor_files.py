@@ -1,8 +1,7 @@
 """Safetensors files: those of strangers read with care, our own written whole or not at all.
 
-Whatever is wrong with one is said in the words of whoever reads it:
-`refuse` makes the error from a clause like "which is not a file":
-`lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
+Whatever is wrong with one is said in the words of whoever reads it: `refuse` makes the error from a clause like "which
+is not a file": `lambda wrong: InputError("vae", "must be the Wan 2.1 VAE", "", f"{path}, {wrong}")`.
 """
 
 import os
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import one_line
+from .errors import InputError, one_line
 from .files import write_whole
 from .json_files import Refuse
 
@@ -101,12 +100,12 @@ def write_tensors(
 ) -> None:
     """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written.
 
-    check: as for write_whole. Raises ValueError, naming the tensor, where a value is infinite or not a number, and
+    check: as for write_whole. Raises InputError, naming the tensor, where a value is infinite or not a number, and
     OSError for a full disk.
     """
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"all values must be finite numbers; got NaN or infinity in {name}")
+            raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
     with write_whole(path, check) as part:
         try:
             save_file({name: value.contiguous() for name, value in tensors.items()}, part, dict(metadata or {}))

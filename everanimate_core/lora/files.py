@@ -3,7 +3,7 @@
 A layer changes one linear weight, ``W += strength * scale * B @ A``, where ``scale = alpha / rank`` if the file tells
 alpha and 1 if it does not. The files released with EverAnimate (arXiv 2605.15042) carry no alpha.
 
-Layers go by their target, see lora_names; a file that touches anything else is refused, not half read.
+Layers go by their target, see names.py; a file that touches anything else is refused, not half read.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def exif_matrix(source: Source) -> tuple[int, int, int, int] | None:
 
 
 class AnimatedWebp:
-    """The frames of an animated WebP picture, with the times at which they are shown; as `video.StoredFrames`."""
+    """The frames of an animated WebP picture, with the times at which they are shown; as `reader.StoredFrames`."""
 
     rate = Fraction(25)
     damage: Sequence[str] = ()

@@ -77,7 +77,7 @@ class VideoWriter:
         """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
         if frames.shape[1:] != self._shape:
             height, width, _ = self._shape
-            raise VideoError("frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
+            raise VideoError("the frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
         for rgb in frames:
             pixels = (rgb.clamp(0, 1) * 255).round().to("cpu", torch.uint8).contiguous().numpy()
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -170,13 +170,10 @@ def ablate(
     LoRA that does not fit.
     """
     frames = round(seconds * FPS)
-    if frames < 1 or len(set(seeds)) < 2:
-        raise InputError(
-            "seconds",
-            "must be a frame or more (60) and --seeds at least 2",
-            "100 101 102 103",
-            f"{seconds} and {list(seeds)}",
-        )
+    if frames < 1:
+        raise InputError("seconds", "must be a frame or more", "60", seconds)
+    if len(set(seeds)) < 2:
+        raise InputError("seeds", "must be at least 2", "100 101 102 103", list(seeds))
     # All of them first: a LoRA that is not there, or of another model, costs no finished rows.
     models = [row.load() for row in rows]
     folder.mkdir(parents=True, exist_ok=True)

@@ -200,4 +200,4 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert len(facts["psnr"][ROWS[0].name]) == 40 and len(facts["finding 1"]["static picture"]) == ablation.TRIPS
     assert (tmp_path / "new" / "ablation.png").stat().st_size > 10_000
     assert cli.main([*command, "7"]) == 2
-    assert "--seeds at least 2" in capsys.readouterr().err
+    assert capsys.readouterr().err == "--seeds: must be at least 2 (100 101 102 103); got [7].\n"

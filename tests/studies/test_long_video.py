@@ -14,9 +14,9 @@ FRAMES, SIZE = 10_000, 32
 # In a process of its own, whose peak memory nothing else has raised. The whole video would be 123 MB of float32.
 READ_EVERYTHING = """
 import json, resource, sys
-from everanimate_core.frames import FittedFrames
+from everanimate_core.media.frames import FittedFrames
+from everanimate_core.media.reader import VideoFrames
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.video import VideoFrames
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
