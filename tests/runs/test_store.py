@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exact_parts import ExactCodec
 from run_parts import refused
 
 import everanimate_core
@@ -177,9 +178,9 @@ def test_no_altered_byte_gets_through(store, latents):
 
 
 @pytest.fixture
-def memories(codec, pictures, latents):
+def memories(pictures, latents):
     """The memory before the first chunk, after it, and after the second."""
-    before = build_memory(pictures(1), codec)
+    before = build_memory(pictures(1), ExactCodec())
     first, second = latents(3, seed=1), latents(3, seed=2)
     after = replace(
         before,
