@@ -77,7 +77,7 @@ class Sampler:
         if request.face_pixels is not None:
             told = told + request.face_pixels.mean()
         latents = (0.5 * draw_noise(request.latents_shape, seed) + 0.5 * y + told)[:, :, request.anchors :]
-        return latents if request.pose_latents is None else latents + 0.1 * request.pose_latents
+        return latents + 0.1 * request.pose_latents
 
 
 class Faces:
