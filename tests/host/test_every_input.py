@@ -262,6 +262,7 @@ CASES = [
         seeds=[87],
         made_with=[0, 42, 87],
     ),
+    animates("fps", 30.0, "fps known_fps video", fps=Fraction(30)),
     animates("fps", 12.5, "fps known_fps pose pose_latents video", "a video", fps=Fraction(25, 2)),
     animates("face_video", lambda parts: parts.pictures(TOTAL, 3), "face face_pixels no_face"),
     animates("background_video", lambda parts: parts.pictures(TOTAL, 6), "background context", "replacing"),
