@@ -185,7 +185,7 @@ def test_run_names_cannot_leave_the_output_folder(server, animate_run, name):
 
 
 def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
-    for change, name in (("seed", "seed 7 instead of 0"), ("steps", "sigmas")):
+    for change, name in (("seed", r"got seed 7 \(was 0\)\."), ("steps", "sigmas")):
         prompt = json.loads(json.dumps(animate_run[0]))
         only(prompt, "EverAnimateAnimate")[change] = 7
         with pytest.raises(RunError, match=name):
