@@ -1,6 +1,5 @@
 """How the toy's networks learn: AdamW, warmup and cosine, a moving average of the weights, and a file to go on from."""
 
-import csv
 import json
 from collections.abc import Callable
 from math import cos, inf, isfinite, pi
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 
 from ...errors import InputError, one_line, shown
 from ...json_files import check_fields, parse_json
-from ...runs.journal import begin_rows
 from ...runs.store import RunFailed
 from ...tensor_files import all_finite, read_tensors, write_tensors
 
+# Of the file that says how a training goes.
+COLUMNS = "step,loss,psnr_unseen"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -129,17 +129,3 @@ class Learner:
                 if found is None or found.shape != value.shape or not all_finite(found):
                     raise refuse(f"whose {part}.{name} is missing, of another shape or not finite")
         return tensors, header
-
-
-class Log:
-    """The CSV file of a training that stands at `step`; rows from after that are written once more."""
-
-    def __init__(self, path: Path, step: int):
-        self.path = path
-        begin_rows(path, "step,loss,psnr_unseen", step + 1)
-
-    def write(self, step: int, loss: str, unseen: str) -> None:
-        """Add a row, and print it."""
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow((step, loss, unseen))
-        print(step, loss, unseen, flush=True)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from everanimate_core.runs.run import RunFailed
-from everanimate_core.toy.learning.learner import Learner, Log, check_limits
+from everanimate_core.toy.learning.learner import Learner, check_limits
 
 
 def learner(seed=0, **changes):
@@ -74,15 +74,6 @@ def test_a_run_starts_from_the_average_of_another(tmp_path):
     assert torch.equal(other.average["bias"], run.average["bias"])
 
 
-def test_the_log_drops_rows_from_after_the_last_save(tmp_path, capsys):
-    log = Log(tmp_path / "log.csv", 0)
-    for step in (5, 10, 15):
-        log.write(step, f"0.{step}", "")
-    Log(tmp_path / "log.csv", 10).write(15, "0.7", "20.1")
-    assert (tmp_path / "log.csv").read_text() == "step,loss,psnr_unseen\n5,0.5,\n10,0.10,\n15,0.7,20.1\n"
-    assert capsys.readouterr().out.splitlines()[-1] == "15 0.7 20.1"
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_changes_nothing(value):
     run = learner()
@@ -137,10 +128,3 @@ def test_a_damaged_state_is_named_with_the_way_out(tmp_path, damage):
 def test_limits_that_make_no_sense_are_refused(seed, minutes):
     with pytest.raises(ValueError, match=r"^(seed|minutes) must be"):
         check_limits(seed, minutes)
-
-
-def test_a_damaged_row_of_the_log_stops_nothing(tmp_path):
-    path = tmp_path / "log.csv"
-    path.write_bytes(b"step,loss,psnr_unseen\n5,0.5,\nx\xff,1,\n" + b"9" * 5000 + b",1,\n10,0.2\n")
-    Log(path, 10)
-    assert path.read_bytes() == b"step,loss,psnr_unseen\n5,0.5,\n"
