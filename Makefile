@@ -28,9 +28,9 @@ MEDIA_TESTS := tests/media tests/runs/test_run.py
 demo: $(STAMP)
 	$(BIN)/everanimate demo --out demo
 
-# One thread: the tests' networks are tiny, and threads cost them more than they give.
+# One process for each core, and one thread: the tests' networks are tiny, and threads cost them more than they give.
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 # The tests inside real ComfyUIs: those of tests/host/versions.txt, cloned and installed under .hosts/, or the one that
 # COMFYUI_PATH and COMFYUI_PYTHON name. HOSTS="0.33.0" takes fewer versions, HOST_TESTS="tests/host/test_lora.py -x" is
