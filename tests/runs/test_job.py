@@ -233,11 +233,11 @@ BAD = {
     ),
     "size of the reference": (
         {"references": exact_pictures(1, 20, 20), "fit": "error"},
-        "frames must be 32x16 (or fit stretch, crop or pad); got 20x20.",
+        "the frames must be 32x16 (or fit stretch, crop or pad); got 20x20.",
     ),
     "size of the pose": (
         {"drivers": Drivers(SMALL), "fit": "error"},
-        "frames must be 32x16 (or fit stretch, crop or pad); got 20x20.",
+        "the frames must be 32x16 (or fit stretch, crop or pad); got 20x20.",
     ),
     "rate": ({"fps": 0.0001}, "fps must be above 0 and at most 1000 (25, 29.97, 30000/1001); got 0.0001."),
     "a rate out of range": ({"fps": 1e9}, "fps must be between 0.0 and 240.0 (0.0); got 1000000000.0."),

@@ -98,5 +98,5 @@ def test_killed_before_every_rename(tmp_path, job, fresh, redo):
         place.start(task, **options)
         assert_same_result(place.result(), expected)
         assert not [path for path in root.rglob("*") if ".part" in path.name]
-    # Manifest, latents, chunk, segment (closed, and named), manifest for each chunk, and the video, as a segment.
-    assert number == (8 if redo else 14)
+    # Manifest, latents, chunk, segment and manifest for each chunk, and the video.
+    assert number == (6 if redo else 11)

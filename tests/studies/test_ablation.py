@@ -41,7 +41,10 @@ def codec():
 
 
 def test_the_rows():
-    assert [(row.weights, row.lora, row.anchors, row.policy, row.restoration.strength) for row in ROWS] == [
+    assert [
+        (row.weights, row.lora, row.settings.identity_latents, row.policy, row.settings.restore_strength)
+        for row in ROWS
+    ] == [
         (BASELINE_WEIGHTS, None, 1, WAN_ANIMATE, 0),
         (BASELINE_WEIGHTS, None, 1, replace(WAN_ANIMATE, carry="latent"), 0),
         (BASELINE_WEIGHTS, STAGE_1, 4, METHOD, 0),
@@ -61,7 +64,14 @@ def test_a_row_is_its_roll_out_against_the_truth():
     row = ROWS[0]
     report = measure(row.load(), row, 3, FRAMES, Networks())
     world = World(3)
-    made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE_WEIGHTS), world, FRAMES, 1, WAN_ANIMATE)])
+    made = torch.cat(
+        [
+            chunk.frames
+            for chunk in roll_out(
+                load_toy(BASELINE_WEIGHTS), world, FRAMES, replace(SETTINGS, identity_latents=1), WAN_ANIMATE
+            )
+        ]
+    )
     truth = world.frames(range(FRAMES))
     assert report.joins == [33]
     assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)

@@ -22,7 +22,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 source = FittedFrames(VideoFrames(sys.argv[1]), 32, 32, "error")
-plan = ChunkPlan(source.frame_count)
+plan = ChunkPlan(source.frame_count, 77, 4)
 peaks, seen = [], 0
 for index in range(plan.chunk_count):
     seen += source.read(plan.source_indices(index, source.frame_count))[plan.kept(index)].shape[0]
