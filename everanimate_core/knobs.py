@@ -16,9 +16,9 @@ from .errors import InputError
 class Knob:
     """A declared setting.
 
-    kind: int, float, bool or str. low, high: what a number may be, both included; high is None where there is no end. choices: what a text may be; None for
-    any. step: of a widget. unit: of a number, for people. help: what it does, in one or two sentences. rare: whether it
-    is seldom set, so that hosts may hide it at first.
+    kind: int, float, bool or str. low, high: what a number may be, both included; high is None where there is no end.
+    choices: what a text may be; None for any. step: of a widget. unit: of a number, for people. help: what it does, in
+    one or two sentences. rare: whether it is seldom set, so that hosts may hide it at first.
     """
 
     name: str
