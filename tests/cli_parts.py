@@ -95,3 +95,8 @@ def refused(command, finished, *more):
     assert (code, said) == (2, "")
     assert state(finished.parent) == before
     return complaints
+
+
+def unboxed(complaints):
+    """What tyro says, without the box around it, in one line."""
+    return " ".join(word for line in complaints.splitlines() for word in line.strip("│╭╮╰╯─ ").split())

@@ -66,14 +66,15 @@ def _overview(arguments: Sequence[str]) -> int:
     """Say which commands there are; the exit code is that of help, or of a command that there is not."""
     words = list(takewhile(lambda word: not word.startswith("-"), arguments))
     begun = [name for name in COMMANDS if name.split()[: len(words)] == words]
+    offered = begun or list(COMMANDS)
     asked = bool(begun) and arguments[len(words) : len(words) + 1] in (["-h"], ["--help"])
     width = max(map(len, COMMANDS))
     lines = ["usage: everanimate COMMAND [OPTIONS]", "", "Minute-scale human animation that does not drift.", ""]
-    lines += [f"  {name:{width}}  {COMMANDS[name]}" for name in begun or COMMANDS]
+    lines += [f"  {name:{width}}  {COMMANDS[name]}" for name in offered]
     lines += ["", "`everanimate COMMAND --help` says its options."]
     if not asked:
         got = one_line(" ".join(arguments), 40) or "none"
-        lines += ["", f"COMMAND must be one of these (animate); got {got}."]
+        lines += ["", f"COMMAND must be one of these ({offered[0]}); got {got}."]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return DONE if asked else REFUSED
 

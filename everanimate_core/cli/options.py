@@ -3,7 +3,9 @@
 Options that are settings come from where the settings are declared: `settings_options(Settings)`.
 """
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import field, is_dataclass, make_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +31,8 @@ _OPTIONS = {
     "character_mask": "mask",
     "reference_images": "reference",
 }
+# Without exponents: one of many digits would take hours to be read.
+_RATE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?")
 # What the toy was trained at, where it is not what was released.
 _TOY_VALUES: dict[type, dict[str, Any]] = {
     Settings: {"chunk_frames": TOY_SETTINGS.chunk_frames, "steps": TOY_SETTINGS.steps},
@@ -110,11 +114,10 @@ def several(kind: type, least: int = 1, most: int | None = None) -> Any:
 
 
 def _fps(texts: list[str]) -> Fraction:
-    try:
-        return Fraction(texts[0])
-    except (ValueError, ZeroDivisionError):  # ZeroDivisionError: "1/0"
-        got = one_line(texts[0], 40)
-        raise ValueError(f"must be a number or a fraction (25, 23.976, 30000/1001); got {got}.") from None
+    with suppress(ValueError, ZeroDivisionError):  # ZeroDivisionError: "1/0"
+        if _RATE.fullmatch(texts[0]):
+            return Fraction(texts[0])
+    raise ValueError(f"must be a number or a fraction (25, 23.976, 30000/1001); got {one_line(texts[0], 40)}.")
 
 
 # A frame rate, exact: 25, 23.976 or 30000/1001.
@@ -154,5 +157,5 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
 def chosen(settings: type, options: Any, model: str) -> Any:
     """The settings that an instance of `settings_options` says; what was not given is what the model was trained at."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    toy = _TOY_VALUES[settings] if model in TOYS else {}
+    toy = _TOY_VALUES.get(settings, {}) if model in TOYS else {}
     return settings(**(toy | given))

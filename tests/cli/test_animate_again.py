@@ -42,9 +42,8 @@ def test_redo_from_a_chunk_with_another_seed(finished, tmp_path, command):
     code, said, complaints = command(animate(finished))
     assert (code, said) == (2, "")
     assert complaints == (
-        "Animate Long Video: a run is continued with what it was started with (choose another run name or "
-        "--out, or start anew with resume false or --no-resume; with from_chunk the seed may change); "
-        "got seed 0 instead of 9.\n"
+        "this run was started with other settings (choose another run name or --out, or start anew with resume false "
+        "or --no-resume; with from_chunk the seed may change); got seed 0 (was 9).\n"
     )
     assert state(finished.parent) == before
 
@@ -66,10 +65,10 @@ def test_more_and_fewer_frames(finished, command):
 
 
 def test_a_restored_run_goes_on_with_its_own_restoration_alone(finished, tmp_path, command):
-    assert "got restore_schedule gaussian instead of None; " in refused(command, finished, "--restore", "0.5")
+    assert "; got restore_schedule gaussian (was None), " in refused(command, finished, "--restore", "0.5")
     out = tmp_path / "restored" / "dance.mp4"
     assert command(animate(out, "--frames", "14", "--restore", "0.5"))[0] == 0
-    assert "got restore_strength 0.25 instead of 0.5.\n" in refused(command, out, "--frames", "14", "--restore", "0.25")
+    assert "; got restore_strength 0.25 (was 0.5).\n" in refused(command, out, "--frames", "14", "--restore", "0.25")
     code, said, _ = command(animate(out, "--frames", "14", "--restore", "0.5"))
     assert (code, said.count(", kept, ")) == (0, 2)
 
@@ -78,9 +77,9 @@ def test_another_network_or_sampler_is_refused(finished, lora, command):
     complaints = refused(command, finished, "--lora", str(lora))
     assert "got network " in complaints
     complaints = refused(command, finished, "--steps", "3")
-    assert complaints.count("; got sigmas [1.0, 0.909091, 0.714286, 0.0] instead of [1.0, 0.833333, 0.0].\n") == 1
-    assert "overlap 5 instead of 4" in refused(command, finished, "--overlap", "5")
-    assert "dtype torch.bfloat16 instead of torch.float32" in refused(command, finished, "--dtype", "bfloat16")
+    assert complaints.count("; got sigmas [1.0, 0.909091, 0.714286, 0.0] (was [1.0, 0.833333, 0.0]).\n") == 1
+    assert "; got overlap 5 (was 4).\n" in refused(command, finished, "--overlap", "5")
+    assert "dtype torch.bfloat16 (was torch.float32)" in refused(command, finished, "--dtype", "bfloat16")
 
 
 def test_a_run_with_a_lora_goes_on_with_it_alone(tmp_path, lora, command):

@@ -21,7 +21,7 @@ def test_a_damaged_chunk(finished, uninterrupted, command, damage):
     assert code == 2
     assert said.count(", kept, ") == 4
     assert complaints == (
-        "Animate Long Video: chunk_0004.safetensors must be as it was written (make it and all after it "
+        "chunk_0004.safetensors must be as it was written (make it and all after it "
         f"again with from_chunk or --from-chunk 4; what is before is kept); "
         f"got {'no' if damage == 'gone' else 'an altered'} file.\n"
     )
@@ -52,7 +52,7 @@ def test_a_full_disk(finished, uninterrupted, command):
     code, said, complaints = finish(process)
     assert code == 1
     assert said.count(", kept, ") == 2
-    assert complaints.startswith("Animate Long Video: the run's files must be writable and the disk not full; got ")
+    assert complaints.startswith("the run's files must be writable and the disk not full; got ")
     assert complaints.endswith(
         f"2 finished chunks are kept in {finished.with_suffix('.run')}; the same run goes on from there.\n"
     )
@@ -70,7 +70,7 @@ def test_a_place_that_cannot_be_written(tmp_path, command, place):
     (tmp_path / "file").write_text("in the way")
     code, said, complaints = command(animate(tmp_path / place))
     assert (code, said) == (1, "")
-    assert complaints.startswith("Animate Long Video: the run's files must be writable and the disk not full; got ")
+    assert complaints.startswith("the run's files must be writable and the disk not full; got ")
     assert "0 finished chunks" in complaints
 
 
