@@ -37,7 +37,8 @@ class Knob:
         if self.choices is not None and value not in self.choices:
             raise InputError(self.name, f"must be one of {', '.join(self.choices)}", self.default, value)
         if self.kind in (int, float):
-            if not isfinite(value):
+            # Whole numbers are finite, and may be too large for isfinite.
+            if isinstance(value, float) and not isfinite(value):
                 raise InputError(self.name, "must be a number, not NaN or infinity", self.default, value)
             if self.high is None and not self.low <= value:
                 raise InputError(self.name, f"must be at least {self.low}", self.default, value)

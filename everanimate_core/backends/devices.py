@@ -10,7 +10,9 @@ def choose_device(name: str | None = None) -> torch.device:
     if name is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
-        return torch.zeros(0, device=name).device
+        there = torch.zeros(1, device=name)
+        there.cpu()  # not of `meta`, which holds no numbers
+        return there.device
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
         got = f"{name} ({error})"
         raise InputError("device", "must be one that torch has here", "cpu, cuda, cuda:1", got) from error

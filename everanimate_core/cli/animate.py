@@ -15,16 +15,16 @@ from ..backends.diffusers_wan import DiffusersWan
 from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, encode_prompts
-from ..errors import InputError
+from ..errors import InputError, check_number
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.geometry import chunk_geometry
 from ..everanimate.settings import Settings
 from ..lora.files import read_lora
-from ..lora.fit import apply_lora, check_strength
+from ..lora.fit import apply_lora
 from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
-from ..media.reader import VideoFrames, telling_video
+from ..media.rates import file_rate
 from ..media.sound import FileSound
 from ..runs.fingerprint import digest, weights_digest
 from ..runs.job import make_job
@@ -36,8 +36,9 @@ from ..runs.store import RunStore
 from ..toy.network.engine import NO_TEXT, load_toy
 from ..toy.network.state import TOY, TOYS
 from .command import Command
+from .inputs import opened
 from .models import wan_files
-from .options import MODEL, Parts, chosen, option, settings_options
+from .options import MODEL, Parts, chosen, option, settings_options, several
 
 # Containers that hold the segments' H.264 as it is.
 OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -50,28 +51,27 @@ RunOptions = settings_options(RunSettings)
 class Options:
     """Animate a person by a pose video."""
 
-    reference: option(tuple[Path, ...], "The person, usually one picture.", "IMAGE")
+    reference: option(several(Path), "The person, usually one picture.", "IMAGE [IMAGE ...]")
     pose: option(Path, "The pose video (skeletons on black).", "VIDEO")
     out: option(Path, "The result.", "VIDEO")
-    face: option(Path | None, "The driving face, cropped.", "VIDEO") = None
-    background: option(Path | None, "Replacement: the scene that stays (with --mask).", "VIDEO") = None
-    mask: option(Path | None, "Replacement: white where the new person is drawn.", "VIDEO") = None
-    model: option(str, MODEL + ".", "PATH", TOY) = TOY
+    face: option(Path | None, "The driving face, cropped.", "VIDEO", "none") = None
+    background: option(Path | None, "Replacement: the scene that stays (with --mask).", "VIDEO", "none") = None
+    mask: option(Path | None, "Replacement: white where the new person is drawn.", "VIDEO", "none") = None
+    model: option(str, MODEL, "PATH", TOY) = TOY
     parts: Parts = None
-    lora: option(Path | None, "The EverAnimate LoRA.", "FILE") = None
+    lora: option(Path | None, "The EverAnimate LoRA.", "FILE", "none") = None
     lora_strength: option(float, "How much of the LoRA is added, 1 as trained.", "STRENGTH", 1.0) = 1.0
-    prompt: option(str, "What is to be seen.", "TEXT") = ""
-    prompts: option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE") = None
-    negative_prompt: option(str, "What is not to be seen, if --cfg is not 1.", "TEXT") = ""
-    device: option(str | None, "Where the network runs (default: the accelerator, if there is one).", "DEVICE") = None
+    prompt: option(str, "What is to be seen.", "TEXT", "none") = ""
+    prompts: option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none") = None
+    negative_prompt: option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none") = ""
+    device: option(str | None, "Where the network runs.", "DEVICE", "the accelerator, if there is one") = None
     dtype: option(
         Literal["bfloat16", "float32"] | None,
-        "Number type of the network (default: float32 on a CPU, else bfloat16).",
+        "Number type of the network.",
         "{bfloat16,float32}",
+        "float32 on a CPU, else bfloat16",
     ) = None
-    run: option(
-        Path | None, "Folder where finished chunks are kept (default: OUT without its suffix + .run).", "DIR"
-    ) = None
+    run: option(Path | None, "Folder where finished chunks are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
     video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
 
@@ -85,18 +85,14 @@ def main(options: Options, command: Command) -> None:
     video = chosen(RunSettings, options.video, options.model)
     _check_out(options)
     if options.prompt and options.prompts is not None:
-        raise InputError("prompts", "must stand alone", "or --prompt", "both")
+        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
     with ExitStack() as files:
-
-        def opened(path: Path | None, fps=None) -> VideoFrames | None:
-            return None if path is None else files.enter_context(telling_video(command.say, path, fps))
-
         references = torch.cat([_reference(path, video, command) for path in options.reference])
         drivers = Drivers(
-            opened(options.pose, video.fps or None),
-            opened(options.face),
-            opened(options.background),
-            opened(options.mask),
+            opened(files, "pose", options.pose, command.say, file_rate(video.fps) if video.fps else None),
+            opened(files, "face", options.face, command.say),
+            opened(files, "background", options.background, command.say),
+            opened(files, "mask", options.mask, command.say),
         )
         sound = files.enter_context(FileSound(options.pose))
         for note in sound.notes:
@@ -148,14 +144,15 @@ def _check_out(options: Options) -> None:
 
 def _reference(path: Path, video: RunSettings, command: Command) -> Tensor:
     """A picture of the person, [1, H, W, 3]; fitted here, because pictures may be of different sizes."""
-    with telling_video(command.say, path) as image:
+    with ExitStack() as files:
+        image = opened(files, "reference", path, command.say)
         return fit_frames(image.read([0]), video.width, video.height, video.fit)
 
 
 def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersWan:
     """The network that --model, --parts and --lora name, with the prompts encoded."""
     # Read first: a network takes minutes to load.
-    check_strength(options.lora_strength)
+    check_number("lora_strength", options.lora_strength, "1.0")
     lora = None if options.lora is None else read_lora(options.lora)
     device = choose_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))

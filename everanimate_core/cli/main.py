@@ -7,9 +7,9 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from importlib import import_module
 from inspect import getdoc
+from itertools import takewhile
 from subprocess import list2cmdline
 from typing import Any
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _overview(arguments)
     command, options = Command(), None
     try:
+        _check_tyro()
         module = import_module(f".{name.replace(' ', '_').replace('-', '_')}", __package__)
         options = _parse(module.Options, name, arguments[len(name.split()) :])
         module.main(options, command)
@@ -63,21 +64,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _overview(arguments: Sequence[str]) -> int:
     """Say which commands there are; the exit code is that of help, or of a command that there is not."""
-    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    begun = [name for name in COMMANDS if name.split()[: len(words)] == words]
+    offered = begun or list(COMMANDS)
+    asked = bool(begun) and arguments[len(words) : len(words) + 1] in (["-h"], ["--help"])
     width = max(map(len, COMMANDS))
     lines = ["usage: everanimate COMMAND [OPTIONS]", "", "Minute-scale human animation that does not drift.", ""]
-    lines += [f"  {name:{width}}  {help}" for name, help in COMMANDS.items()]
+    lines += [f"  {name:{width}}  {COMMANDS[name]}" for name in offered]
     lines += ["", "`everanimate COMMAND --help` says its options."]
+    if not asked:
+        got = one_line(" ".join(arguments), 40) or "none"
+        lines += ["", f"COMMAND must be one of these ({offered[0]}); got {got}."]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return DONE if asked else REFUSED
 
 
-def _parse(options: type, name: str, arguments: Sequence[str]) -> Any:
-    """The options of a command; SystemExit(2) where they are not what the command takes."""
+def _check_tyro() -> None:
+    """Raise ImportError, which says how to install it, where what reads the options is not there."""
     try:
-        import tyro
+        import_module("tyro")
     except ImportError as error:
         raise ImportError(f"the command line needs tyro (pip install 'everanimate[cli]'); got {error}.") from error
+
+
+def _parse(options: type, name: str, arguments: Sequence[str]) -> Any:
+    """The options of a command; SystemExit(2) where they are not what the command takes."""
+    import tyro
+
     return tyro.cli(options, prog=f"everanimate {name}", args=list(arguments), description=getdoc(options))
 
 
@@ -85,12 +98,10 @@ def _said(error: Exception, options: Any) -> str:
     """What is wrong; where an option is, by its name."""
     if not isinstance(error, InputError) or options is None:
         return str(error)
-    from .options import option_name
+    from .options import called
 
-    parts = [options, *(part for part in vars(options).values() if is_dataclass(part))]
-    names = {name for part in parts for name in vars(part)}
-    option = option_name(error.field)
-    return f"--{option}: {error.said}" if {error.field, option.replace("-", "_")} & names else str(error)
+    name = called(type(options), error.field)
+    return f"{name}: {error.said}" if name else str(error)
 
 
 def _complain(message: str) -> None:

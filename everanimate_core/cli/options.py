@@ -3,16 +3,19 @@
 Options that are settings come from where the settings are declared: `settings_options(Settings)`.
 """
 
-from dataclasses import field, make_dataclass
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import field, is_dataclass, make_dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from ..errors import one_line
 from ..everanimate.settings import Settings
 from ..knobs import Knob, knobs
-from ..media.rates import MAX_FPS, file_rate
 from ..runs.settings import RunSettings
 from ..toy.network.state import SETTINGS as TOY_SETTINGS
 from ..toy.network.state import TOY, TOYS
@@ -28,6 +31,8 @@ _OPTIONS = {
     "character_mask": "mask",
     "reference_images": "reference",
 }
+# Without exponents: one of many digits would take hours to be read.
+_RATE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?")
 # What the toy was trained at, where it is not what was released.
 _TOY_VALUES: dict[type, dict[str, Any]] = {
     Settings: {"chunk_frames": TOY_SETTINGS.chunk_frames, "steps": TOY_SETTINGS.steps},
@@ -40,33 +45,85 @@ def option_name(name: str) -> str:
     return _OPTIONS.get(name, name).replace("_", "-")
 
 
-def option(kind: Any, help: str, metavar: str, default: Any = None) -> Any:
-    """The type of a field that is an option; its help ends with the default, unless that is None or says nothing."""
-    hint = "" if default in (None, "", ()) else f"(default: {default})"
-    return Annotated[kind, tyro.conf.arg(help=help, metavar=metavar, help_behavior_hint=hint)]
+def names(options: type) -> dict[str, str]:
+    """What the command line calls the fields of a dataclass of options: {"seed_mode": "--seed-mode", "file": "FILE"}.
+
+    Those of a dataclass within it are its own, as on the command line.
+    """
+    found = {}
+    for name, kind in get_type_hints(options, include_extras=True).items():
+        if is_dataclass(kind.__origin__):
+            found |= names(kind.__origin__)
+        else:
+            placed = tyro.conf.Positional in kind.__metadata__
+            found[name] = name.upper() if placed else f"--{option_name(name)}"
+    return found
+
+
+def called(options: type, field: str) -> str | None:
+    """What the command line calls a field of an InputError, or two ("a and b"); None for what is no option."""
+    own = names(options)
+    parts = [own.get(part) or own.get(option_name(part).replace("-", "_")) for part in field.split(" and ")]
+    return " and ".join(parts) if all(parts) else None
+
+
+def option(kind: Any, help: str, metavar: str | None, default: Any = None) -> Any:
+    """The type of a field that is an option. default: what its help says is used without it, None if it is required."""
+    hint = "" if default is None else f"(default: {default})"
+    return Annotated[_readable(kind), tyro.conf.arg(help=help, metavar=metavar, help_behavior_hint=hint)]
+
+
+def _spec(read: Callable[[list[str]], Any], nargs: int | Literal["*"] = 1) -> Any:
+    """How tyro reads an option; what `read` says of a text that cannot be read is shown."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=nargs,
+        metavar="",
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _one(kind: type, text: str) -> Any:
+    """A value of the type `kind`; where int and float would speak of literals and bases, plain words."""
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"must be {what}; got {one_line(text, 40)}.") from None
+
+
+def _readable(kind: Any) -> Any:
+    """A number, or a number or None, with what reads it."""
+    for number in (int, float):
+        if kind in (number, number | None):
+            return Annotated[kind, _spec(lambda texts, number=number: _one(number, texts[0]))]
+    return kind
+
+
+def several(kind: type, least: int = 1, most: int | None = None) -> Any:
+    """The type of an option with so many values, one or more if nothing is said; a tuple."""
+
+    def read(texts: list[str]) -> tuple:
+        if not least <= len(texts) <= (len(texts) if most is None else most):
+            rule = f"{least} or more" if most is None else f"at most {most}"
+            raise ValueError(f"must have {rule}; got {len(texts) or 'none'}.")
+        return tuple(_one(kind, text) for text in texts)
+
+    return Annotated[tuple[kind, ...] | None, _spec(read, least if least == most else "*")]
 
 
 def _fps(texts: list[str]) -> Fraction:
-    try:
-        return file_rate(Fraction(texts[0]))
-    except (ValueError, ZeroDivisionError):
-        rule = f"must be above 0 and at most {MAX_FPS} (25, 23.976, 30000/1001)"
-        raise ValueError(f"{rule}; got {texts[0]}.") from None
+    with suppress(ValueError, ZeroDivisionError):  # ZeroDivisionError: "1/0"
+        if _RATE.fullmatch(texts[0]):
+            return Fraction(texts[0])
+    raise ValueError(f"must be a number or a fraction (25, 23.976, 30000/1001); got {one_line(texts[0], 40)}.")
 
 
 # A frame rate, exact: 25, 23.976 or 30000/1001.
-Fps = Annotated[
-    Fraction,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="FPS",
-        instance_from_str=_fps,
-        is_instance=lambda value: isinstance(value, Fraction),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-MODEL = f"diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}"
-Parts = option(Path | None, "diffusers folder for all but the transformer, if --model is a file", "DIR")
+Fps = Annotated[Fraction, _spec(_fps)]
+MODEL = f"diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}."
+Parts = option(Path | None, "diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
 def settings_options(settings: type, *only: str) -> type:
@@ -94,11 +151,11 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
     )
     if declared.name == "fps":
         default = Fraction(0)
-    return declared.name, Annotated[kind, argument], field(default=default)
+    return declared.name, Annotated[_readable(kind), argument], field(default=default)
 
 
 def chosen(settings: type, options: Any, model: str) -> Any:
     """The settings that an instance of `settings_options` says; what was not given is what the model was trained at."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    toy = _TOY_VALUES[settings] if model in TOYS else {}
+    toy = _TOY_VALUES.get(settings, {}) if model in TOYS else {}
     return settings(**(toy | given))

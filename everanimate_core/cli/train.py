@@ -20,20 +20,17 @@ RecipeOptions, PaceOptions = settings_options(Recipe), settings_options(Pace)
 
 @dataclass(frozen=True)
 class Options:
-    """Train a LoRA: the memory (stage 1), then restoration (stage 2).
-
-    `everanimate train precompute` makes the training set.
-    """
+    """Train a LoRA on a set of `everanimate train precompute`: the memory (stage 1), then restoration (stage 2)."""
 
     stage: option(Literal[1, 2], "1: memory adaptation, 2: restorative, from stage 1's LoRA.", None)
     data: option(Path, "A training set that `everanimate train precompute` made.", "DIR")
-    model: option(str, MODEL + ".", "PATH")
+    model: option(str, MODEL, "PATH")
     out: option(Path, "Folder of LoRA files, losses, samples, and the state to go on from.", "DIR")
     parts: Parts = None
     resume: option(bool, "Go on with the training in --out.", None, False) = False
-    lora: option(Path | None, "The LoRA to begin with (stage 2: that of stage 1).", "FILE") = None
+    lora: option(Path | None, "The LoRA to begin with (stage 2: that of stage 1).", "FILE", "none") = None
     precision: option(
-        Literal["no", "bf16"] | None, "Of the network (default: what accelerate is configured for).", "{no,bf16}"
+        Literal["no", "bf16"] | None, "Of the network.", "{no,bf16}", "what accelerate is configured for"
     ) = None
     recipe: tyro.conf.OmitArgPrefixes[RecipeOptions] = field(default_factory=RecipeOptions)
     pace: tyro.conf.OmitArgPrefixes[PaceOptions] = field(default_factory=PaceOptions)

@@ -9,6 +9,7 @@ import tyro
 from ..errors import InputError
 from ..everanimate.geometry import ChunkGeometry
 from ..everanimate.settings import Settings
+from ..media.rates import file_rate
 from ..runs.fingerprint import weights_digest
 from ..runs.settings import RunSettings
 from ..toy.network.state import TOY
@@ -21,6 +22,7 @@ from .models import training_parts
 from .options import MODEL, Fps, Parts, chosen, option, settings_options
 from .toy_training import ToyEntry
 
+MOST_FILMS = 1_000_000
 VideoOptions = settings_options(RunSettings, "width", "height", "fit")
 ChunkOptions = settings_options(Settings, "chunk_frames")
 
@@ -30,10 +32,10 @@ class Options:
     """Make a training set from films."""
 
     data: option(str, f"Folder, .csv or .jsonl of films, or {TOY!r}: procedural worlds.", "DIR")
-    model: option(str, MODEL + ".", "PATH")
+    model: option(str, MODEL, "PATH")
     out: option(Path, "The training set; one that is there is completed.", "DIR")
     parts: Parts = None
-    films: option(int | None, f"How many worlds --data {TOY} has.", "N") = None
+    films: option(int | None, f"How many worlds --data {TOY} has.", "N", "none") = None
     fps: option(Fps, "Frames per second; films of another rate are left out.", "FPS", 25) = Fraction(25)
     candidates: option(int, "Frames a film that anchors are drawn from.", "FRAMES", 16) = 16
     video: tyro.conf.OmitArgPrefixes[VideoOptions] = field(default_factory=VideoOptions)
@@ -46,11 +48,14 @@ def main(options: Options, command: Command) -> None:
     if options.films is not None and options.data != TOY:
         got = f"it with --data {options.data}"
         raise InputError("films", f"must be left out unless --data is {TOY}, whose worlds it counts", "", got)
-    entries = [ToyEntry(number) for number in range(options.films or 0)]
     if options.data != TOY:
         entries = list_films(Path(options.data))
-    elif not entries:
-        raise InputError("films", f"must be at least 1 with --data {TOY}", "1024", options.films)
+    elif options.films is None or not 1 <= options.films <= MOST_FILMS:
+        rule, got = f"must be between 1 and {MOST_FILMS} with --data {TOY}", options.films
+        raise InputError("films", rule, "1024", "none" if got is None else got)
+    else:
+        entries = [ToyEntry(number) for number in range(options.films)]
+    rate = file_rate(options.fps)
     video, chunk = chosen(RunSettings, options.video, options.model), chosen(Settings, options.chunk, options.model)
     parts = training_parts(options.model, options.parts, Accelerator().device)
     codec = parts.codec()
@@ -58,7 +63,7 @@ def main(options: Options, command: Command) -> None:
         ChunkGeometry(chunk.chunk_frames),
         video.width,
         video.height,
-        str(options.fps),
+        str(rate),
         video.fit,
         options.candidates,
         # One film with a face makes it a set with faces, where films without are left out.

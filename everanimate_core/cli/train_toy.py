@@ -14,7 +14,7 @@ class Options:
 
     out: option(Path, "Folder of the training; one that is there goes on.", "DIR")
     seed: option(int, "Seed of weights, films and noise.", "N", 0) = 0
-    minutes: option(float | None, "Stop after so many; the same command goes on (default: no limit).", "MINUTES") = None
+    minutes: option(float | None, "Stop after so many; the same command goes on.", "MINUTES", "no limit") = None
     compile: option(bool, "Faster, where torch finds a C++ compiler.", None, False) = False
 
 

@@ -18,9 +18,10 @@ SIZE_MULTIPLE = 16
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ValueError unless both sizes (pixels) are positive multiples of 16."""
-    if width < SIZE_MULTIPLE or height < SIZE_MULTIPLE or width % SIZE_MULTIPLE or height % SIZE_MULTIPLE:
-        raise InputError("width and height", f"must be multiples of {SIZE_MULTIPLE}", "832x480", f"{width}x{height}")
+    """Raise InputError, naming the one that is wrong, unless both sizes (pixels) are positive multiples of 16."""
+    for name, size, example in (("width", width, 832), ("height", height, 480)):
+        if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
+            raise InputError(name, f"must be a multiple of {SIZE_MULTIPLE}", example, size)
 
 
 @dataclass(frozen=True)

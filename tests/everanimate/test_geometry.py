@@ -78,8 +78,17 @@ def test_sizes_in_patches_of_16_pixels(width, height):
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), [(0, 480), (832, 0), (-16, 480), (832, -16), (840, 480), (832, 472), (8, 16)]
+    ("width", "height", "wrong"),
+    [
+        (0, 480, "width must be a multiple of 16 (832); got 0."),
+        (832, 0, "height must be a multiple of 16 (480); got 0."),
+        (-16, 480, "width must be a multiple of 16 (832); got -16."),
+        (832, -16, "height must be a multiple of 16 (480); got -16."),
+        (840, 480, "width must be a multiple of 16 (832); got 840."),
+        (832, 472, "height must be a multiple of 16 (480); got 472."),
+        (8, 16, "width must be a multiple of 16 (832); got 8."),
+        (30, 30, "width must be a multiple of 16 (832); got 30."),
+    ],
 )
-def test_other_sizes_are_refused(width, height):
-    rule = "width and height must be multiples of 16 (832x480)"
-    assert refusal(check_size, width, height) == f"{rule}; got {width}x{height}."
+def test_other_sizes_are_refused_by_the_name_of_the_side(width, height, wrong):
+    assert refusal(check_size, width, height) == wrong

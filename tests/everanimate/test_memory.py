@@ -83,9 +83,9 @@ def test_no_or_too_many_references_are_refused_before_any_encoding(pictures, cou
 
 
 def test_references_of_a_size_that_no_patch_fits_are_refused_before_any_encoding():
-    rule = "width and height must be multiples of 16 (832x480)"
-    assert refusal(build_memory, torch.zeros(1, 16, 40, 3), None) == f"{rule}; got 40x16."
-    assert refusal(build_memory, torch.zeros(1, 24, 32, 3), None) == f"{rule}; got 32x24."
+    wide, high = torch.zeros(1, 16, 40, 3), torch.zeros(1, 24, 32, 3)
+    assert refusal(build_memory, wide, None) == "width must be a multiple of 16 (832); got 40."
+    assert refusal(build_memory, high, None) == "height must be a multiple of 16 (480); got 24."
 
 
 def test_frames_are_encoded_one_by_one_not_as_a_clip(codec, pictures):

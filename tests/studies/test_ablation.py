@@ -164,7 +164,7 @@ def test_command_line_with_loras_of_ones_own(tmp_path, capsys, monkeypatch):
     torch.set_num_threads(threads)
     facts = json.loads((tmp_path / "ablation.json").read_text())
     assert list(facts["rows"]) == [str(STAGE_2)]
-    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.restoration.strength) == (STAGE_2, METHOD, 0))
+    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.settings) == (STAGE_2, METHOD, SETTINGS))
     curves = [measure(shipped.load(), shipped, seed, FRAMES, Networks()).curves["psnr"] for seed in (7, 8)]
     assert facts["psnr"][str(STAGE_2)] == pytest.approx(
         [mean(values) for values in zip(*curves, strict=True)], abs=1e-3
@@ -191,7 +191,7 @@ def test_loras_of_one_name_are_two_rows_and_a_missing_one_is_said_first(tmp_path
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ablation, "ROWS", ROWS[:2])
+    monkeypatch.setattr("everanimate_core.cli.ablate.ROWS", ROWS[:2])
     monkeypatch.setattr(ablation, "HORIZONS", (1,))
     threads = torch.get_num_threads()
     command = ["ablate", "--out", str(tmp_path / "new"), "--seconds", "1.6", "--seeds"]

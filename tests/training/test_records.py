@@ -93,7 +93,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
             r"^candidates must be between the 4 anchors and the 13 frames .*; got 3\.$",
         ),
         ({"candidates": 14}, r"got 14\.$"),
-        ({"width": 40}, r"^width and height must be multiples of 16"),
+        ({"width": 40}, r"^width must be a multiple of 16"),
         ({"geometry": ChunkGeometry(9, overlap=5)}, r"^overlap must be 4 frames"),
     ],
 )

@@ -1,0 +1,25 @@
+"""The videos and pictures that options name."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+from ..media.open import VideoError
+from ..media.reader import VideoFrames, telling_video
+
+
+def opened(
+    files: ExitStack, option: str, path: Path | None, say: Callable[[str], None], fps: Fraction | None = None
+) -> VideoFrames | None:
+    """The video of an option, open as long as `files` are; None where it was not given. fps: see VideoFrames.
+
+    Raises VideoError in the name of the option.
+    """
+    if path is None:
+        return None
+    try:
+        return files.enter_context(telling_video(say, path, fps))
+    except VideoError as error:
+        rule = error.rule if error.field == "the file" else f"{error.field} {error.rule}"
+        raise VideoError(option, rule, error.example, error.got) from error

@@ -1,0 +1,102 @@
+"""The command line as tests start it: the animation that they all make, in this process or one of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, load_file
+
+from everanimate_core.media.reader import VideoFrames
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data"
+# Six chunks of 9 frames that share 4, the last one cut: 0..8, 9..13, ..., 29..31.
+TOTAL, CHUNKS = 32, 6
+# At this size the encoder is deterministic, so that whole files can be compared. (At many others, x264 decides on the
+# quality of a B-frame by memory that it never set.)
+WIDTH, HEIGHT = 32, 16
+INPUTS = ["--reference", str(DATA / "reference.jpg"), "--pose", str(DATA / "pose.mp4")]
+NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT)]
+CHUNKING = ["--chunk-frames", "9", "--overlap", "4", "--steps", "2", "--frames", str(TOTAL)]
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+def animate(out, *more):
+    """The arguments of the animation that all tests make."""
+    return ["animate", *INPUTS, *NETWORK, *CHUNKING, "--out", str(out), *more]
+
+
+def start(arguments, **options):
+    """The command in a process of its own, from this repository."""
+    # One thread: two kinds of addition are two results, and threads wait for each other on a busy machine.
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-m", "everanimate_core", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=env, **pipes, **options)
+
+
+def finish(process):
+    """Exit code and what was said, of a process that may have been read from already."""
+    said, complaints = process.communicate()
+    assert "Traceback" not in complaints
+    return process.returncode, said, complaints
+
+
+def result(out):
+    """All that must not depend on how often a run was interrupted."""
+    folder = out.with_suffix(".run")
+    run = json.loads((folder / "manifest.json").read_text())["run"]
+    records = [{**chunk, "latents": None, "seconds": None} for chunk in run["chunks"]]
+    chunks = [load((folder / f"chunk_{i:04d}.safetensors").read_bytes()) for i in range(len(records))]
+    segments = [(folder / f"segment_{i:04d}.mp4").read_bytes() for i in range(len(records))]
+    return run["settings"], records, chunks, segments, out.read_bytes()
+
+
+def assert_same_result(one, other):
+    *plain, chunks, segments, video = one
+    *other_plain, other_chunks, other_segments, other_video = other
+    assert plain == other_plain
+    assert len(chunks) == len(other_chunks)
+    for mine, theirs in zip(chunks, other_chunks, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name in mine:
+            assert mine[name].dtype == torch.float32
+            assert torch.equal(mine[name], theirs[name]), name
+    assert segments == other_segments
+    assert video == other_video
+
+
+def state(folder):
+    """{name: (content, time of change)} of the files of a folder, with all below it."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def frames_of(path):
+    """The frames of a video, and their rate."""
+    with VideoFrames(path) as video:
+        return video.read(range(video.frame_count)), video.fps
+
+
+def latents_of(out, chunks=CHUNKS):
+    """The latents of the first chunks of the run that made `out`."""
+    files = [out.with_suffix(".run") / f"chunk_{index:04d}.safetensors" for index in range(chunks)]
+    return [load_file(file)["latents"] for file in files]
+
+
+def refused(command, finished, *more):
+    """Complaint about a run that is not continued, its files untouched."""
+    before = state(finished.parent)
+    code, said, complaints = command(animate(finished, *more))
+    assert (code, said) == (2, "")
+    assert state(finished.parent) == before
+    return complaints
+
+
+def unboxed(complaints):
+    """What tyro says, without the box around it, in one line."""
+    return " ".join(word for line in complaints.splitlines() for word in line.strip("│╭╮╰╯─ ").split())
