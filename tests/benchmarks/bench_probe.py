@@ -29,7 +29,7 @@ from everanimate_core.everanimate.sampling import euler
 from everanimate_core.studies.ablation import lora_row
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import psnr
-from everanimate_core.toy.network.engine import STEPS, WorldFrames
+from everanimate_core.toy.network.engine import WorldFrames
 from everanimate_core.toy.network.state import GEOMETRY, SETTINGS, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
 from everanimate_core.toy.world.world import World
 
@@ -72,7 +72,7 @@ def make_clip(seed, codec, recipe):
 def levels(sigma):
     """From sigma to 0 in as many steps as the toy takes, spaced like the released levels."""
     u = sigma / (SHIFT - (SHIFT - 1) * sigma)
-    return shifted(torch.linspace(u, 0, STEPS + 1), SHIFT)
+    return shifted(torch.linspace(u, 0, SETTINGS.steps + 1), SHIFT)
 
 
 @torch.no_grad()

@@ -62,6 +62,24 @@ def test_animate_long_video(comfy, kind):
     assert not (comfy.base / "output" / "everanimate" / "refused").exists()
 
 
+SAMPLED = {
+    "model": (lambda comfy: comfy.load_model(), "its conditioning needs an aligned model (from Load EverAnimate LoRA"),
+    "clip_vision": (lambda comfy: None, "this model reads CLIP vision features (connect clip_vision, clip_vision_h)"),
+    "windows": (
+        lambda comfy: comfy.call("ContextWindowsManual", model=aligned(comfy))[0],
+        "context windows cannot be combined with memory, the chunks replace them (remove the context windows node)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_what_sampling_refuses_is_said_in_the_name_of_the_node_that_samples(comfy, kind):
+    make, rule = SAMPLED[kind]
+    with pytest.raises(ValueError) as refused:
+        animate(comfy, f"refused_{kind}", **{"model" if kind == "windows" else kind: make(comfy)})
+    assert str(refused.value).startswith(f"Animate Long Video: {rule}")
+
+
 @pytest.mark.parametrize("name", ["identity", "motion"])
 def test_memory_from_latents(comfy, name):
     latents = {"identity": torch.zeros(1, 16, 4, 8, 8), "motion": torch.zeros(1, 16, 1, 8, 8)}
