@@ -1,41 +1,62 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-# `TORCH` may name another build, for example TORCH="torch --index-url ..." for a given CUDA version.
+# `TORCH` is what pip installs as torch, and may say from where: TORCH="torch --index-url ..." for a given CUDA version,
+# TORCH="torch --find-links FOLDER" for wheels of yours. The hosts' torchvision and torchaudio come from there too.
 TORCH ?= torch==2.13.0
-PYTHON ?= python3
+ifeq ($(origin TORCH),file)
+# PyPI's torchvision and torchaudio for Linux are built for CUDA: the hosts get all three as torch builds them for CPUs.
+HOST_TORCH := $(TORCH) --index-url https://download.pytorch.org/whl/cpu
+else
+HOST_TORCH := $(TORCH)
+endif
+
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
+BIN := $(VENV)/bin
+endif
 STAMP := $(VENV)/.installed
 
 # The oldest PyAV of the oldest ComfyUI that we run in, one in the middle, and the newest.
 PYAV := 14.2.0 16.0.0
-MEDIA_TESTS := tests/test_video.py tests/test_video_open.py tests/test_pictures.py tests/test_sound.py tests/test_run.py
+MEDIA_TESTS := tests/media tests/runs/test_run.py
 
-.PHONY: demo test test-pyav lint clean
+.PHONY: demo test test-host test-pyav lint clean
 
 demo: $(STAMP)
-	$(VENV)/bin/everanimate demo --out demo
+	$(BIN)/everanimate demo --out demo
 
-# One thread: the tests' networks are tiny, and threads cost them more than they give.
+# One process for each core, and one thread: the tests' networks are tiny, and threads cost them more than they give.
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+
+# The tests inside real ComfyUIs: those of tests/host/versions.txt, cloned and installed under .hosts/, or the one that
+# COMFYUI_PATH and COMFYUI_PYTHON name. HOSTS="0.33.0" takes fewer versions, HOST_TESTS="tests/host/test_lora.py -x" is
+# handed to pytest, and COMFYUI_GIT is another address to clone from.
+test-host:
+	$(PYTHON) tests/host/run.py --torch "$(HOST_TORCH)" $(if $(HOSTS),--versions $(HOSTS)) \
+		$(if $(COMFYUI_GIT),--git "$(COMFYUI_GIT)") -- $(HOST_TESTS)
 
 # The tests of videos, pictures and sound under each of these PyAVs, and under the one that is installed.
 test-pyav: $(STAMP)
 	for version in $(PYAV); do \
-		$(VENV)/bin/python -m pip install -q --no-deps --target $(VENV)/pyav-$$version av==$$version && \
-		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
+		$(BIN)/python -m pip install -q --no-deps --target $(VENV)/pyav-$$version av==$$version && \
+		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
 	done
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q $(MEDIA_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS)
 
 lint: $(STAMP)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/comfy --skip-prompt --no-enable-telemetry node validate
+	$(BIN)/ruff check .
+	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 
 $(STAMP): pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -q $(TORCH)
-	$(VENV)/bin/python -m pip freeze | grep '^torch==' > $(VENV)/constraints.txt
-	$(VENV)/bin/python -m pip install -q -c $(VENV)/constraints.txt -e '.[cli,dev,eval,train]'
+	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip freeze | grep '^torch==' > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install -q -c $(VENV)/constraints.txt -e '.[cli,dev,eval,train]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .hosts demo

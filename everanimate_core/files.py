@@ -20,7 +20,7 @@ _PART = re.compile(r"\.everanimate-([0-9a-f]{16})-[0-9a-f]{8}\.part(\..*)?")
 
 
 @contextmanager
-def part_file(path: str | os.PathLike, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+def write_whole(path: str | os.PathLike, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """An empty, hidden file beside `path`, with its suffix; what the block writes there is called `path` at its end.
 
     The content is on the disk before it has the name. When the block raises, the part is deleted and an older file of
@@ -55,16 +55,6 @@ def probe(path: str | os.PathLike) -> float:
         return part.stat().st_mtime
     finally:
         part.unlink()
-
-
-def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write(temporary path)` make a file, then give it its name; nothing is left behind when it fails.
-
-    The folder is made when it does not exist yet.
-    """
-    path.parent.mkdir(exist_ok=True)
-    with part_file(path) as part:
-        write(part)
 
 
 def clear_parts(path: str | os.PathLike) -> None:
@@ -113,12 +103,8 @@ def _new_part(path: Path) -> Path:
 
 
 def _name_digest(path: Path) -> str:
-    """Stands for a file's name in that of its parts, which must not become longer than a name may be.
-
-    A part that is itself written by way of a part counts as one of the file that it becomes.
-    """
-    part = _PART.fullmatch(path.name)
-    return part[1] if part else hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    """Stands for a file's name in that of its parts, which must not become longer than a name may be."""
+    return hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Text and JSON from files of strangers, checked before anything relies on them.
 
 Every function takes `refuse`, which makes the error from what was got ("a list instead of an object"), in the words and
-of the class of whoever reads: `lambda got: ValueError(f"model: config.json must describe ...; got {got} in {path}.")`.
+of the class of whoever reads: `lambda got: InputError("model", "must have a config.json", "", f"{got} in {path}")`.
 """
 
 import json

@@ -16,9 +16,9 @@ from .errors import InputError
 class Knob:
     """A declared setting.
 
-    kind: int, float, bool or str. low, high: what a number may be, both included. choices: what a text may be; None for
-    any. step: of a widget. unit: of a number, for people. help: what it does, in one or two sentences. rare: whether it
-    is seldom set, so that hosts may hide it at first.
+    kind: int, float, bool or str. low, high: what a number may be, both included; high is None where there is no end.
+    choices: what a text may be; None for any. step: of a widget. unit: of a number, for people. help: what it does, in
+    one or two sentences. rare: whether it is seldom set, so that hosts may hide it at first.
     """
 
     name: str
@@ -40,7 +40,9 @@ class Knob:
             # Whole numbers are finite, and may be too large for isfinite.
             if isinstance(value, float) and not isfinite(value):
                 raise InputError(self.name, "must be a number, not NaN or infinity", self.default, value)
-            if not self.low <= value <= self.high:
+            if self.high is None and not self.low <= value:
+                raise InputError(self.name, f"must be at least {self.low}", self.default, value)
+            if self.high is not None and not self.low <= value <= self.high:
                 raise InputError(self.name, f"must be between {self.low} and {self.high}", self.default, value)
 
 

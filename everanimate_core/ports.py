@@ -33,8 +33,13 @@ class Codec(Protocol):
 class FrameSource(Protocol):
     """A driving video, read by frame number, already of the size that it is used at; fps is None for loose images."""
 
-    frame_count: int
-    fps: Fraction | None
+    @property
+    def frame_count(self) -> int:
+        """How many frames there are."""
+
+    @property
+    def fps(self) -> Fraction | None:
+        """Frames a second."""
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, in that order: [n, H, W, 3] float32 in 0..1."""

@@ -1,13 +1,12 @@
 """Safetensors files: those of strangers read with care, our own written whole or not at all.
 
-Whatever is wrong with one is said in the words of whoever reads it:
-`refuse` makes the error from a clause like "which is not a file":
-`lambda wrong: ValueError(f"vae: must be the Wan 2.1 VAE; got {path}, {wrong}.")`.
+Whatever is wrong with one is said in the words of whoever reads it: `refuse` makes the error from a clause like "which
+is not a file": `lambda wrong: InputError("vae", "must be the Wan 2.1 VAE", "", f"{path}, {wrong}")`.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -19,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import one_line
-from .files import part_file
+from .errors import InputError, one_line
+from .files import write_whole
 from .json_files import Refuse
 
 # Types whose numbers are the weights themselves; whole numbers and packed types need a scale that is elsewhere.
@@ -93,15 +92,21 @@ def all_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.float()).all())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: str | PathLike,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written.
 
-    Raises ValueError, naming the tensor, where a value is infinite or not a number, and OSError for a full disk.
+    check: as for write_whole. Raises InputError, naming the tensor, where a value is infinite or not a number, and
+    OSError for a full disk.
     """
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"all values must be finite numbers; got NaN or infinity in {name}")
-    with part_file(path) as part:
+            raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
+    with write_whole(path, check) as part:
         try:
             save_file({name: value.contiguous() for name, value in tensors.items()}, part, dict(metadata or {}))
         except SafetensorError as error:

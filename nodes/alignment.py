@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.context import check_alignment, prepend_null
+from .node import SamplingError
 
 WRAPPER_KEY = "everanimate"
 CONDITION_KEY = "everanimate_identity"
@@ -26,9 +27,12 @@ class IdentityCount(int):
 
     @property
     def dtype(self):
-        raise ValueError(
-            "Condition Chunk: its conditioning needs an aligned model (from Load EverAnimate LoRA or Align Model to "
-            "Memory); got a model without the alignment."
+        raise SamplingError(
+            "Condition Chunk",
+            "its conditioning",
+            "needs an aligned model",
+            "from Load EverAnimate LoRA or Align Model to Memory",
+            "a model without the alignment",
         )
 
 
@@ -117,29 +121,34 @@ class Alignment:
 
 
 def check_run(guider, noise: Tensor) -> None:
-    """Raise ValueError, before any step, when this guider cannot sample a chunk from noise [B, 16, N + T, h, w].
+    """Raise SamplingError, before any step, when this guider cannot sample a chunk from noise [B, 16, N + T, h, w].
 
     Conditioning that Condition Chunk did not make is not looked at.
     """
     ours = [cond for conds in guider.conds.values() for cond in conds if CONDITION_KEY in cond["model_conds"]]
     if ours and guider.model_options.get("context_handler") is not None:
         # The host's windows count on one reference latent in front.
-        raise ValueError(
-            "Align Model to Memory: context windows cannot be combined with memory, the chunks replace them "
-            "(remove the context windows node); got a model with context windows."
+        raise SamplingError(
+            "Align Model to Memory",
+            "context windows",
+            "cannot be combined with memory, the chunks replace them",
+            "remove the context windows node",
+            "a model with context windows",
         )
     for cond in ours:
         expected = cond["concat_latent_image"].shape
         if noise.shape[2:] != expected[2:]:
-            raise ValueError(
-                f"Condition Chunk: the sampler's latent must be the one that Condition Chunk gives "
-                f"({list(expected[2:])} latent frames, height, width); got {list(noise.shape[2:])}."
+            raise SamplingError(
+                "Condition Chunk",
+                "the sampler's latent",
+                "must be the one that Condition Chunk gives",
+                f"{list(expected[2:])} latent frames, height, width",
+                list(noise.shape[2:]),
             )
         if guider.model_patcher.model.diffusion_model.img_emb is not None and "clip_vision_output" not in cond:
             # Without image tokens the host takes the first text tokens for them.
-            raise ValueError(
-                "Condition Chunk: this model reads CLIP vision features (connect clip_vision, clip_vision_h); got none."
-            )
+            example = "connect clip_vision, clip_vision_h"
+            raise SamplingError("Condition Chunk", "this model", "reads CLIP vision features", example, "none")
 
 
 def align_model(model):

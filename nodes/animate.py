@@ -52,8 +52,8 @@ class EverAnimateAnimate(io.ComfyNode):
             io.String.Input(
                 "run_name",
                 default="everanimate",
-                tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is there, it "
-                "is continued.",
+                tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
+                "there, it is continued.",
             ),
             *widgets.optional_drivers(),
             io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),

@@ -9,6 +9,20 @@ from ..everanimate_core.errors import InputError
 from ..everanimate_core.runs.store import RunFailed
 
 
+class SamplingError(InputError):
+    """An input that cannot serve, seen while a chunk is sampled. node: in whose name it is said by the host's samplers.
+
+    A node of the pack that samples says it in its own name.
+    """
+
+    def __init__(self, node: str, field: str, rule: str, example: object, got: object):
+        super().__init__(field, rule, example, got)
+        self.node, self.args = node, (f"{node}: {self}",)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.node, self.field, self.rule, self.example, self.got)
+
+
 def in_its_name(execute: Callable) -> Callable:
     """`execute` of a node class: errors become "Display Name: field rule (example); got x."."""
 
@@ -16,8 +30,10 @@ def in_its_name(execute: Callable) -> Callable:
     def executed(cls: type[io.ComfyNode], *inputs, **named_inputs) -> io.NodeOutput:
         try:
             return execute(cls, *inputs, **named_inputs)
-        except (InputError, RunFailed) as error:
-            kind = ValueError if isinstance(error, InputError) else RunFailed
-            raise kind(f"{cls.define_schema().display_name}: {error}") from error
+        except (InputError, RunFailed, ImportError) as error:
+            # InputErrors are ValueErrors, of which some name another node.
+            kind = next(kind for kind in (ValueError, RunFailed, ImportError) if isinstance(error, kind))
+            said = f"{error.field} {error.said}".strip() if isinstance(error, InputError) else error
+            raise kind(f"{cls.define_schema().display_name}: {said}") from error
 
     return executed

@@ -18,7 +18,7 @@ from . import widgets
 from .alignment import CONDITION_KEY
 from .checks import check_images
 from .host import frame_source
-from .node import in_its_name
+from .node import SamplingError, in_its_name
 
 RESTORE_KEY = "everanimate_restore"
 
@@ -114,7 +114,7 @@ def _corrected(correct: Correction, arguments: dict) -> Tensor:
 
 
 def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> None:
-    """Raise ValueError, before any step, when this guider's chunk [B, 16, N + T, h, w] is not of the memory's shape.
+    """Raise SamplingError, before any step, when this guider's chunk [B, 16, N + T, h, w] is not of the memory's shape.
 
     node: in whose name.
     """
@@ -124,9 +124,12 @@ def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> N
         anchors = cond["model_conds"].get(CONDITION_KEY)
         got = [expected[0] if anchors is None else int(anchors.cond), *noise.shape[3:]]
         if got != expected:
-            raise ValueError(
-                f"{node}: memory must be the one that Condition Chunk was given ({expected} anchors, latent "
-                f"height, width); got a chunk of {got}."
+            raise SamplingError(
+                node,
+                "memory",
+                "must be the one that Condition Chunk was given",
+                f"{expected} anchors, latent height, width",
+                f"a chunk of {got}",
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import windows_rules
 
-from everanimate_core.files import atomic_write, clear_parts, part_file, probe, sync_file, sync_folder
+from everanimate_core.files import clear_parts, probe, sync_file, sync_folder, write_whole
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -16,28 +16,34 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def write(path, text):
+    with write_whole(path) as part:
+        part.write_text(text)
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "file"
 
-    def fail(part):
-        part.write_text("half")
-        raise OSError("disk full")
+    def fail():
+        with write_whole(path) as part:
+            part.write_text("half")
+            raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        atomic_write(path, fail)
-    assert names(path.parent) == []
-    atomic_write(path, lambda part: part.write_text("old"))
+        fail()
+    assert names(tmp_path) == []
+    write(path, "old")
     with pytest.raises(OSError, match="disk full"):
-        atomic_write(path, fail)
+        fail()
     assert path.read_text() == "old"
-    atomic_write(path, lambda part: part.write_text("new"))
+    write(path, "new")
     assert path.read_text() == "new"
-    assert names(path.parent) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_parts_are_hidden_keep_the_suffix_and_have_names_of_their_own(tmp_path):
     path = tmp_path / "dance.mp4"
-    with part_file(path) as one, part_file(path) as other:
+    with write_whole(path) as one, write_whole(path) as other:
         assert one != other
         assert {part.parent for part in (one, other)} == {tmp_path}
         assert all(part.name.startswith(".") and part.suffix == ".mp4" for part in (one, other))
@@ -52,7 +58,7 @@ def test_parts_are_hidden_keep_the_suffix_and_have_names_of_their_own(tmp_path):
 
 def test_a_name_as_long_as_names_may_be(tmp_path):
     path = tmp_path / ("x" * 251 + ".mp4")
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.write_text("long")
     assert path.read_text() == "long"
 
@@ -63,7 +69,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path, there):
     if there:
         outside.write_text("another's")
     path.symlink_to(outside)
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.write_text("ours")
     assert not path.is_symlink()
     assert path.read_text() == "ours"
@@ -78,7 +84,7 @@ def test_what_the_check_raises_leaves_the_older_file(tmp_path):
     def lost():
         raise RuntimeError("another's by now")
 
-    with pytest.raises(RuntimeError, match="another's"), part_file(path, lost) as part:
+    with pytest.raises(RuntimeError, match="another's"), write_whole(path, lost) as part:
         part.write_text("new")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
@@ -87,14 +93,14 @@ def test_what_the_check_raises_leaves_the_older_file(tmp_path):
 def test_a_file_is_readable_for_whom_new_files_are(tmp_path):
     usual, path = tmp_path / "usual", tmp_path / "file"
     usual.touch()
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.unlink()
         part.touch(mode=0o600)
     assert path.stat().st_mode == usual.stat().st_mode
 
 
 def test_without_its_folder_nothing_is_made(tmp_path):
-    with pytest.raises(FileNotFoundError), part_file(tmp_path / "gone" / "file"):
+    with pytest.raises(FileNotFoundError), write_whole(tmp_path / "gone" / "file"):
         pass
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "gone" / "file")
@@ -110,7 +116,7 @@ def test_the_time_of_a_volume(tmp_path):
 
 def killed_part(path):
     """What a killed program leaves of an unfinished `path`."""
-    with part_file(path) as part:
+    with write_whole(path) as part:
         left = part.with_name(part.name)
         content = b"half"
     left.write_bytes(content)
@@ -123,16 +129,13 @@ def test_parts_of_killed_programs_are_cleared(tmp_path):
     folder.mkdir()
     mine, other = tmp_path / "dance.mp4", tmp_path / "other.mp4"
     left = [killed_part(path) for path in (mine, other, folder / "a.json", folder / "b.mp4")]
-    # A part may be written by way of a part of its own.
-    left.append(killed_part(left[0]))
-    left[0].write_bytes(b"half")
     kept = [tmp_path / name for name in (".everanimate-notes", "dance.part.mp4", ".everanimate-0.part.mp4")]
     for path in kept:
         path.touch()
     clear_parts(mine)
-    assert [path.exists() for path in left] == [False, True, True, True, False]
+    assert [path.exists() for path in left] == [False, True, True, True]
     clear_parts(folder)
-    assert [path.exists() for path in left] == [False, True, False, False, False]
+    assert [path.exists() for path in left] == [False, True, False, False]
     clear_parts(tmp_path / "gone" / "file")
     assert all(path.exists() for path in kept)
 
@@ -142,7 +145,7 @@ def test_by_windows_rules(tmp_path, monkeypatch):
     windows_rules.install(monkeypatch)
     path, before = tmp_path / "file", windows_rules.handles()
     for content in ("old", "new"):
-        atomic_write(path, lambda part, content=content: part.write_text(content))
+        write(path, content)
     assert path.read_text() == "new"
     sync_file(path)
     sync_folder(tmp_path)
@@ -153,7 +156,7 @@ def test_by_windows_rules(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="descriptor"):
             os.fsync(file.fileno())
         with pytest.raises(PermissionError):
-            atomic_write(path, lambda part: part.write_text("newer"))
+            write(path, "newer")
         with pytest.raises(PermissionError):
             Path.unlink(path)
     assert names(tmp_path) == ["file"]
@@ -173,5 +176,5 @@ def test_content_and_names_are_on_the_disk_before_it_goes_on(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
-    atomic_write(tmp_path / "file", lambda part: part.write_text("x"))
+    write(tmp_path / "file", "x")
     assert done == [("fsync", False), ("replace", False), ("fsync", True)]

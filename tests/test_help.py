@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ SOURCES = [
 ]
 NAMES = dict(re.findall(r'node_id="(\w+)",\s*display_name="([^"]+)"', "".join(SOURCES)))
 LARGEST_PICTURE = 60_000
+# In a pattern, what is filled in.
+ANYTHING = ".+"
 
 each_page = pytest.mark.parametrize("language", NO_DEFAULT)
 each_node = pytest.mark.parametrize("node_id", sorted(NAMES))
@@ -50,15 +53,63 @@ def code(text):
     return re.findall(r"`([^`]+)`", text)
 
 
-def messages():
-    """What the sources can say in an error, as patterns: what is filled in may be anything."""
+def errors():
+    """The errors that say `field rule (example); got x.`, each with what its calls name."""
+    named = {"InputError": ["field", "rule", "example", "got"]}
+    classes = [node for tree in map(ast.parse, SOURCES) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for _ in classes:
+        for node in classes:
+            if {getattr(base, "id", None) for base in node.bases} & named.keys():
+                made = [part.args.args[1:] for part in node.body if getattr(part, "name", "") == "__init__"]
+                named[node.name] = [argument.arg for argument in made[0]] if made else named["InputError"]
+    return named
+
+
+def literal(node, known):
+    """What an expression of a text can be, as a pattern: what is filled in may be anything. known: of variables."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal(part, known) for part in node.values)
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    return known.get(getattr(node, "id", None), ANYTHING)
+
+
+def assigned(tree):
+    """{variable: pattern} of the texts that a function gives a name."""
+    texts = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.JoinedStr | ast.Constant):
+            texts |= {target.id: literal(node.value, {}) for target in node.targets if isinstance(target, ast.Name)}
+    return texts
+
+
+def scopes():
+    """The functions of the sources, with those inside them, the methods, and what else stands in a file."""
     for tree in map(ast.parse, SOURCES):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.JoinedStr | ast.Constant):
-                parts = [getattr(part, "value", None) for part in getattr(node, "values", [node])]
-                texts = [part if isinstance(part, str) else None for part in parts]
-                if any(text and "; got " in text for text in texts):
-                    yield "".join(".+" if text is None else re.escape(text) for text in texts)
+        for node in tree.body:
+            yield from node.body if isinstance(node, ast.ClassDef) else [node]
+
+
+@cache
+def messages():
+    """What the sources can say in an error, as patterns, without the name of the node."""
+    named, found = errors(), set()
+    for scope in scopes():
+        known = assigned(scope)
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in named:
+                texts = {part: literal(text, known) for part, text in zip(named[node.func.id], node.args, strict=False)}
+                field = f"{texts['field']} " if texts.get("field") else ""
+                example = rf" \({texts['example']}\)" if texts.get("example") else ""
+                found.add(f"{field}{texts.get('rule', ANYTHING)}{example}; got .+\\.")
+            elif isinstance(node, ast.JoinedStr) and "; got " in literal(node, {}).replace("\\", ""):
+                found.add(literal(node, known))
+    return [pattern for pattern in found if telling(pattern)]
+
+
+def telling(pattern):
+    """Whether a pattern says more than that something was got."""
+    return len(re.sub(r"\W|got", "", pattern.replace(ANYTHING, ""))) > 10
 
 
 def test_every_node_has_its_pages_and_no_other_is_there():
@@ -122,10 +173,7 @@ def test_a_picture_of_the_node(node_id):
 @each_node
 def test_messages_are_those_of_the_code(node_id):
     said = [text for text in code(read(node_id, "en")) if "; got " in text]
-    known = list(messages())
     for message in said:
-        assert any(re.fullmatch(pattern, message) for pattern in known), message
-        # Of these the pattern says little: they are put together from a rule, an example and what was got.
-        if message.startswith("Load EverAnimate LoRA: "):
-            rule, example = re.match(r".*?: (.+?) \((.+)\); got ", message).groups()
-            assert f'"{rule}"' in "".join(SOURCES) and f'"{example}"' in "".join(SOURCES), message
+        name, _, error = message.partition(": ")
+        assert name in NAMES.values(), message
+        assert any(re.fullmatch(pattern, error) for pattern in messages()), message

@@ -38,6 +38,10 @@ def test_the_oldest_version_that_the_pack_asks_for_is_there():
     assert len(VERSIONS) > 1
 
 
+def test_these_are_the_versions_that_the_host_tests_run_in():
+    assert (ROOT / "tests" / "host" / "versions.txt").read_text(encoding="utf-8").split() == VERSIONS
+
+
 @each_version
 @pytest.mark.parametrize("path", [*CANVAS, *API], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_graph_is_valid(path, version, schemas):

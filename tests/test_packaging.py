@@ -1,8 +1,14 @@
-"""What is installed: one list for ComfyUI-Manager and for pip, which leaves a ComfyUI's packages as they are."""
+"""What is installed: one list for ComfyUI-Manager and for pip, which leaves a ComfyUI's packages as they are.
+
+And what is published.
+"""
 
 import re
+import shutil
+import zipfile
 from pathlib import Path
 
+from comfy_cli.file_utils import zip_files
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +50,19 @@ def test_numpy_1_is_not_lifted():
             if requirement.name == "opencv-python" and requirement.marker.evaluate({"python_version": python})
         ]
         assert not chosen.specifier.contains("4.12.0.88")
+
+
+def test_what_serves_developers_only_is_not_published(tmp_path, monkeypatch):
+    """As comfy-cli packs a folder that is no git repository: all that .comfyignore does not keep out."""
+    published = ["__init__.py", "everanimate_core/toy/network/weights/a.json", "nodes/a.py", "pyproject.toml"]
+    for_developers = [
+        ".ci/run", ".gitattributes", ".github/workflows/test.yml", ".hosts/0.33.0/ComfyUI/main.py",
+        ".pre-commit-config.yaml", ".venv/a.py", "CONTRIBUTING.md", "MEASUREMENTS.md", "Makefile", "tests/host/run.py",
+    ]  # fmt: skip
+    for name in published + for_developers:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / ".comfyignore", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    zip_files("pack.zip")
+    assert sorted(zipfile.ZipFile("pack.zip").namelist()) == published

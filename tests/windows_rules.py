@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 from pathlib import Path
 
@@ -34,6 +33,8 @@ def refuse_open(*paths):
 
 def install(monkeypatch):
     """Give `os` Windows' rules: no flush of what was opened for reading, no renaming or deleting of open files."""
+    import fcntl  # not on Windows itself, where the tests that need no rules import this module too
+
     real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "unlink", "remove")}
 
     def fsync(handle):

@@ -42,7 +42,7 @@ class DiffusersWan:
 
     def __post_init__(self):
         if self.cfg != 1 and self.negative_text is None:
-            raise ValueError(f"cfg: other than 1 needs a negative text (its 512 states); got {self.cfg} without one.")
+            raise InputError("cfg", "other than 1 needs a negative text", "its 512 states", f"{self.cfg} without one")
 
     def velocity(self, request: ChunkRequest) -> Velocity:
         """The velocity field of one chunk: (x [1, 16, N + T, h, w] float32, scalar sigma) -> v like x.

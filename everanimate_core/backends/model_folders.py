@@ -23,8 +23,8 @@ _HEADS = ("num_heads", "num_attention_heads")
 def read_config(folder: Path, name: str, file: str = "config.json") -> dict[str, Any]:
     """A JSON object in a folder; ValueError, in the name of the part `name`, for anything else."""
 
-    def refuse(got: str) -> ValueError:
-        return ValueError(f"{name}: {file} must be a JSON object of settings; got {got} in {one_line(folder)}.")
+    def refuse(got: str) -> InputError:
+        return InputError(name, f"must have a JSON object of settings as {file}", "", f"{got} in {one_line(folder)}")
 
     return check_fields(read_json(folder / file, refuse), {}, refuse, others=True)
 
@@ -39,10 +39,12 @@ def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
         shards = [f"{stem}.safetensors"]
     else:
 
-        def refuse(got: str) -> ValueError:
-            return ValueError(
-                f"{name}: {index.name} must name the weight files of its folder (model-00001-of-00002.safetensors); "
-                f"got {got} in {one_line(folder)}."
+        def refuse(got: str) -> InputError:
+            return InputError(
+                name,
+                f"must name the weight files of its folder in {index.name}",
+                "model-00001-of-00002.safetensors",
+                f"{got} in {one_line(folder)}",
             )
 
         found = check_fields(read_json(index, refuse), {"weight_map": dict}, refuse, others=True)["weight_map"]
@@ -60,8 +62,8 @@ def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
         got = f"no {one_line(missing[0], 120)} in {one_line(folder)}"
         if pickles:
             got += f", but {one_line(pickles[0], 120)}: a pickle, which is not opened, as it can run code"
-        rule = f"{name}: the weights must be .safetensors files (download them as such, or convert the model)"
-        raise ValueError(f"{rule}; got {got}.")
+        way = "download them as such, or convert the model"
+        raise InputError(name, "must have its weights in .safetensors files", way, got)
     return [folder / shard for shard in shards]
 
 
@@ -99,10 +101,17 @@ def check_model(folder: str | Path, kinds: tuple[str, ...], name: str) -> None:
     _check_own_code(folder, config, name)
     tensors = 0
     for path in weight_files(folder, "model", name):
-        rule = f"{name}: the weights must be whole .safetensors files; got {one_line(path)}"
-        with open_tensors(path, lambda wrong, rule=rule: ValueError(f"{rule}, {wrong}.")) as file:
+
+        def refuse_file(wrong: str, path: Path = path) -> InputError:
+            return InputError(name, "must have whole .safetensors files", "", f"{one_line(path)}, {wrong}")
+
+        with open_tensors(path, refuse_file) as file:
             tensors += len(file.names)
-    check_counts(config, tensors, lambda got: ValueError(f"{name}: sizes must fit the weights; got {got} in {where}."))
+
+    def refuse_size(got: str) -> InputError:
+        return InputError(name, "must have sizes that fit its weights", "", f"{got} in {where}")
+
+    check_counts(config, tensors, refuse_size)
 
 
 def _check_own_code(folder: Path, config: dict[str, Any], name: str) -> None:

@@ -50,9 +50,11 @@ def encode_driving(
             face.shape[2],
         )
     if face is not None and not has_face_path(transformer):
-        raise ValueError(
-            "face_pixels: a face video needs the motion encoder, face encoder and face adapter (as Wan2.2-Animate-14B "
-            "has them; leave the face video out); got a checkpoint without."
+        raise InputError(
+            "a face video",
+            "needs the motion encoder, face encoder and face adapter",
+            "Wan2.2-Animate-14B has them; or leave the face video out",
+            "a checkpoint without",
         )
     weight = transformer.patch_embedding.weight
     if pose is not None:

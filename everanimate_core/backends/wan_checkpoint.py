@@ -3,6 +3,7 @@ the original key names (those of the Wan authors, which ComfyUI uses too)."""
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
-from ..tensor_files import FLOATS, open_tensors
+from ..tensor_files import FLOATS, TensorFile, open_tensors
 from .model_folders import check_counts, read_config, weight_files
 
 try:
@@ -67,7 +68,7 @@ def transformer_from_state(
 def _build(
     config: dict, state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
-    check_counts(config, len(state), lambda got: ValueError(f"{_rule('model')}; got {one_line(source)} with {got}."))
+    check_counts(config, len(state), lambda got: _unlike_wan("model", source, f"with {got}"))
     model = _foreign(lambda: empty_transformer(config), "model", source)
     drop_face_path(model, kept={key.split(".")[0] for key in state})
     return place_weights(model, state, source, device=device, dtype=dtype)
@@ -97,7 +98,7 @@ def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype
             "wan_2.1_vae.safetensors, not the Wan 2.2 VAE",
             f"{shown(config['z_dim'])} in {one_line(path)}",
         )
-    check_counts(config, len(state), lambda got: ValueError(f"{_rule('vae')}; got {one_line(path)} with {got}."))
+    check_counts(config, len(state), lambda got: _unlike_wan("vae", path, f"with {got}"))
     model = _foreign(lambda: empty_vae(config), "vae", path)
     return place_weights(model, state, path, device=device, dtype=dtype)
 
@@ -108,7 +109,7 @@ def check_transformer(path: str | Path) -> None:
     if path.is_dir():
         _component(path, "transformer", WanAnimateTransformer3DModel)
     else:
-        with open_tensors(path, _refusal(path, "model")) as file:
+        with _open(path, "model") as file:
             _check_animate(_original_names(dict.fromkeys(file.names)), path)
 
 
@@ -118,7 +119,7 @@ def check_vae(path: str | Path) -> None:
     if path.is_dir():
         _component(path, "vae", AutoencoderKLWan)
     else:
-        with open_tensors(path, _refusal(path, "vae")) as file:
+        with _open(path, "vae") as file:
             _check_vae(file.names, path)
 
 
@@ -157,10 +158,10 @@ def place_weights(
     for name, value in state.items():
         if value.dtype not in FLOATS:
             got = f"{where}, where {one_line(name, 120)} is {str(value.dtype).removeprefix('torch.')}"
-            raise ValueError(f"model: the weights must be floating-point numbers (bfloat16); got {got}.")
+            raise InputError("model", "must have floating-point weights", "bfloat16", got)
         if value.shape != shapes.get(name, value.shape):
             got = f"{where}, where {one_line(name, 120)} is {shown(list(value.shape))} instead of {list(shapes[name])}"
-            raise ValueError(f"model: the weights must have the sizes of a {type(model).__name__}; got {got}.")
+            raise InputError("model", f"must have weights of the sizes of {type(model).__name__}", "", got)
     float32 = set(model._keep_in_fp32_modules or ())
     weights = {
         key: value.to(device, torch.float32 if float32.intersection(key.split(".")) else dtype)
@@ -168,9 +169,11 @@ def place_weights(
     }
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     if missing or unexpected:
-        raise ValueError(
-            f"model: the weights must be all those of a {type(model).__name__}, and no others; got {where}, where "
-            f"{_examples(missing)} are missing and {_examples(unexpected)} are unknown."
+        raise InputError(
+            "model",
+            f"must have all weights of {type(model).__name__}, and no others",
+            "",
+            f"{where}, where {_examples(missing)} are missing and {_examples(unexpected)} are unknown",
         )
     return model.to(device).eval().requires_grad_(False)
 
@@ -183,13 +186,11 @@ def _component(path: Path, component: str, model: type) -> tuple[dict, list[Path
     """Config and weight files of one component of a diffusers folder."""
     folder = path if (path / "config.json").is_file() else path / component
     if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"model: a folder must hold {component}/config.json (a diffusers model); got {one_line(path)}."
-        )
+        raise InputError("model", f"must be a folder with {component}/config.json", "a diffusers model", one_line(path))
     config = read_config(folder, component)
     if config.get("_class_name") != model.__name__:
         found = one_line(config.get("_class_name"), 80)
-        raise ValueError(f"model: {component} must be a {model.__name__}; got a {found} in {one_line(folder)}.")
+        raise InputError(component, f"must be a {model.__name__}", "", f"a {found} in {one_line(folder)}")
     return config, weight_files(folder, WEIGHTS, component)
 
 
@@ -197,20 +198,25 @@ def _read_files(paths: list[Path], name: str) -> State:
     """All tensors of these files; views of them."""
     state: State = {}
     for path in paths:
-        with open_tensors(path, _refusal(path, name)) as file:
+        with _open(path, name) as file:
             state.update({key: file.read(key) for key in file.names})
     return state
 
 
-def _refusal(path: Path, name: str) -> Callable[[str], ValueError]:
-    """The error of a file that is none, from what is wrong with it."""
-    return lambda wrong: InputError(
-        name, "must be a diffusers folder or a whole .safetensors file", "", f"{one_line(path)}, {wrong}"
-    )
+def _open(path: Path, name: str) -> AbstractContextManager[TensorFile]:
+    """A weights file of the model or the VAE, for reading; InputError for one that is none."""
+
+    def refuse(wrong: str) -> InputError:
+        rule = "must be a diffusers folder or a whole .safetensors file"
+        return InputError(name, rule, "", f"{one_line(path)}, {wrong}")
+
+    return open_tensors(path, refuse)
 
 
-def _rule(name: str) -> str:
-    return f"{name}: sizes and weights must be those of {'Wan2.2-Animate' if name == 'model' else 'the Wan 2.1 VAE'}"
+def _unlike_wan(name: str, source: str | Path, wrong: str) -> InputError:
+    """The error of a model, or a "vae", of other sizes or weights than Wan's. wrong: a clause ("which has no x")."""
+    own = "Wan2.2-Animate" if name == "model" else "the Wan 2.1 VAE"
+    return InputError(name, f"must have the sizes and weights of {own}", "", f"{one_line(source)}, {wrong}")
 
 
 def _foreign(make: Callable, name: str, source: str | Path):
@@ -219,7 +225,7 @@ def _foreign(make: Callable, name: str, source: str | Path):
         return make()
     except Exception as error:
         got = f"{type(error).__name__}: {one_line(error, 200)}"
-        raise ValueError(f"{_rule(name)}; got {one_line(source)}, of which none can be made ({got}).") from error
+        raise _unlike_wan(name, source, f"of which none can be made ({got})") from error
 
 
 def _original_names(state: State) -> State:
@@ -233,29 +239,32 @@ def _check_animate(state: Iterable[str], path: str | Path) -> None:
     """state: a state dict, or its names."""
     scaled = [key for key in state if key.endswith(SCALED_FP8)]
     if scaled:
-        raise ValueError(
-            f"model: scaled fp8 weights work in ComfyUI only (here take wan2.2_animate_14B_bf16.safetensors); "
-            f"got {one_line(path)} with {one_line(scaled[0], 120)}."
+        raise InputError(
+            "model",
+            "must not have scaled fp8 weights, which work in ComfyUI only",
+            "wan2.2_animate_14B_bf16.safetensors",
+            f"{one_line(path)} with {one_line(scaled[0], 120)}",
         )
-    rule = "model: must be Wan2.2-Animate with its original key names (wan2.2_animate_14B_bf16.safetensors)"
-    _require("pose_patch_embedding.weight", state, path, rule)
+    rule = "must be Wan2.2-Animate with its original key names"
+    _require("pose_patch_embedding.weight", state, path, "model", rule, "wan2.2_animate_14B_bf16.safetensors")
 
 
 def _check_vae(state: Iterable[str], path: str | Path) -> None:
     """state: a state dict, or its names."""
-    _require("decoder.head.2.weight", state, path, "vae: must be the Wan 2.1 VAE (wan_2.1_vae.safetensors)")
+    _require("decoder.head.2.weight", state, path, "vae", "must be the Wan 2.1 VAE", "wan_2.1_vae.safetensors")
 
 
-def _require(key: str, state: Iterable[str], path: str | Path, rule: str) -> None:
+def _require(key: str, state: Iterable[str], path: str | Path, name: str, rule: str, example: str) -> None:
     if key not in state:
-        raise ValueError(f"{rule}; got {one_line(path)}, which has no {key}.")
+        raise InputError(name, rule, example, f"{one_line(path)}, which has no {key}")
 
 
 def _size(state: State, key: str, axis: int, name: str, path: str | Path) -> int:
     """The size of a weight along an axis; ValueError where there is no such weight or axis."""
-    _require(key, state, path, _rule(name))
+    if key not in state:
+        raise _unlike_wan(name, path, f"which has no {key}")
     if not -state[key].ndim <= axis < state[key].ndim:
-        raise ValueError(f"{_rule(name)}; got {one_line(path)} with {key} {list(state[key].shape)}.")
+        raise _unlike_wan(name, path, f"with {key} {list(state[key].shape)}")
     return state[key].shape[axis]
 
 

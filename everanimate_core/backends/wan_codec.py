@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..everanimate.geometry import SPATIAL_FACTOR
 from ..plan import latent_frames, pixel_frames
 
@@ -29,9 +30,11 @@ class WanCodec:
         """
         count, height, width = frames.shape[:3]
         if pixel_frames(latent_frames(count)) != count:
-            raise ValueError(f"frames: the VAE takes 4n + 1 of them (1, 5, 77); got {count}.")
+            raise InputError("the number of frames", "must be 4n + 1 for the VAE", "1, 5, 77", count)
         if height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
-            raise ValueError(f"frames: sizes must be multiples of {SPATIAL_FACTOR} (832x480); got {width}x{height}.")
+            raise InputError(
+                "width and height", f"must be multiples of {SPATIAL_FACTOR}", "832x480", f"{width}x{height}"
+            )
         video = frames.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype) * 2 - 1
         return (self.vae.encode(video).latent_dist.mode().float().cpu() - self.mean) / self.std
 

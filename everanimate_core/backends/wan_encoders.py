@@ -51,9 +51,11 @@ class WanFiles:
             parts["transformer"] = Path(transformer)
         missing = [name for name, path in parts.items() if not path.exists()]
         if missing:
-            raise ValueError(
-                f"model: a diffusers folder must have {', '.join(parts)} in it (Wan2.2-Animate-14B-Diffusers); "
-                f"got {one_line(root)}, which lacks {', '.join(missing)}."
+            raise InputError(
+                "a diffusers folder",
+                f"must have {', '.join(parts)} in it",
+                "Wan2.2-Animate-14B-Diffusers",
+                f"{one_line(root)}, which lacks {', '.join(missing)}",
             )
         return cls(**parts)
 
@@ -74,15 +76,15 @@ def _check_tokenizer(folder: Path) -> None:
 
 def _load_tokenizer(folder: Path):
     _check_tokenizer(folder)
-    got = f"got {one_line(folder)}"
+    rule, got = "must be a folder with umT5's tokenizer", one_line(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:
         # Its files are a stranger's, and it can stumble anywhere.
         got += f", of which none can be made ({type(error).__name__}: {one_line(error, 200)})"
-        raise ValueError(f"tokenizer: must be a folder with umT5's tokenizer; {got}.") from error
+        raise InputError("tokenizer", rule, "", got) from error
     if tokenizer.pad_token is None:
-        raise ValueError(f"tokenizer: must be a folder with umT5's tokenizer, which pads; {got} without a pad token.")
+        raise InputError("tokenizer", f"{rule}, which pads", "", f"{got} without a pad token")
     return tokenizer
 
 
@@ -149,6 +151,6 @@ class ClipVision:
     def __call__(self, image: Tensor | None) -> Tensor:
         """image: [1, H, W, 3] in 0..1, float32. Returns [1, 257, 1280], float32, CPU; ValueError for no image."""
         if image is None:
-            raise ValueError("clip_image: Wan-Animate must see an image (the reference, by --reference); got none.")
+            raise InputError("clip_image", "must be a picture, which Wan-Animate always sees", "the reference", "none")
         pixels = clip_pixels(image, self.encoder.config.image_size).to(self.encoder.device, self.encoder.dtype)
         return self.encoder(pixels, output_hidden_states=True).hidden_states[-2].float().cpu()

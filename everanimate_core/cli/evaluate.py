@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import tyro
@@ -18,7 +17,7 @@ from ..evaluation.networks import load_networks
 from ..evaluation.plot import save_plot
 from ..evaluation.report import Report, shown
 from ..everanimate.settings import Settings
-from ..files import atomic_write
+from ..files import write_whole
 from ..plan import ChunkPlan
 from .command import Command
 from .inputs import opened
@@ -92,8 +91,10 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
     for line in summary(report):
         say(line)
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / REPORT, lambda part: part.write_text(report.to_json(), encoding="utf-8"))
-    atomic_write(out / PLOT, partial(save_plot, report))
+    with write_whole(out / REPORT) as part:
+        part.write_text(report.to_json(), encoding="utf-8")
+    with write_whole(out / PLOT) as part:
+        save_plot(report, part)
     return out
 
 

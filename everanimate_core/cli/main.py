@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_tyro()
         module = import_module(f".{name.replace(' ', '_').replace('-', '_')}", __package__)
-        options = _parse(module.Options, name, arguments[len(name.split()) :])
+        options = parse(module.Options, name, arguments[len(name.split()) :])
         module.main(options, command)
     except KeyboardInterrupt:
         join = list2cmdline if os.name == "nt" else shlex.join
@@ -87,7 +87,7 @@ def _check_tyro() -> None:
         raise ImportError(f"the command line needs tyro (pip install 'everanimate[cli]'); got {error}.") from error
 
 
-def _parse(options: type, name: str, arguments: Sequence[str]) -> Any:
+def parse(options: type, name: str, arguments: Sequence[str]) -> Any:
     """The options of a command; SystemExit(2) where they are not what the command takes."""
     import tyro
 

@@ -59,7 +59,7 @@ def evaluate(
     if reference is not None and reference_box is not None:
         _check_box("reference_box", reference_box, reference.shape[1], reference.shape[0])
     if truth is not None and truth.frame_count != video.frame_count:
-        raise ValueError(_other_length(video, truth, on_frames))
+        raise _other_length(video, truth, on_frames)
     count, (width, height) = video.frame_count, _size(video)
     networks = networks or Networks()
     person = None if reference is None else person_colours(reference, reference_box), person_boxes or [None] * count
@@ -186,12 +186,12 @@ def _steps_of(mine: Sequence[Tensor], true: Sequence[Tensor]) -> tuple[list[Shif
     return find_shifts(*pair), find_repeats(*pair)
 
 
-def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | None) -> str:
-    """What is said of videos of unlike lengths: both, and where frames seem to be missing, if that can be told."""
+def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | None) -> InputError:
+    """The error of videos of unlike lengths: both, and where frames seem to be missing, if that can be told."""
     count, true_count = video.frame_count, truth.frame_count
-    error = str(InputError("the true video", "must have as many frames as the video", count, true_count))
+    rule = "must have as many frames as the video"
     if abs(count - true_count) > MAX_SHIFT:
-        return error
+        return InputError("the true video", rule, count, true_count)
     signs = ([], [])
     for start in range(0, max(count, true_count), BLOCK):
         for found, source in zip(signs, (video, truth), strict=True):
@@ -199,7 +199,8 @@ def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | 
                 found.append(signatures(source.read(rows)))
         if on_frames is not None:
             on_frames(min(start + BLOCK, count), count)
-    return " ".join([error, *(f"{line[0].upper()}{line[1:]}." for line in describe(*_steps_of(*signs)))])
+    found = [f"{line[0].upper()}{line[1:]}" for line in describe(*_steps_of(*signs))]
+    return InputError("the true video", rule, count, ". ".join([str(true_count), *found]))
 
 
 def _seam(join: int, curves: Curves, truth: Curves) -> Seam:
@@ -218,7 +219,7 @@ def _size(video: FrameSource) -> tuple[int, int]:
 def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) -> None:
     count, (width, height) = video.frame_count, _size(video)
     if min(width, height) < MIN_SIZE:
-        raise InputError("frames", f"must be at least {MIN_SIZE}x{MIN_SIZE}", "832x480", f"{width}x{height}")
+        raise InputError("the frames", f"must be at least {MIN_SIZE}x{MIN_SIZE}", "832x480", f"{width}x{height}")
     if truth is not None and _size(truth) != (width, height):
         raise InputError(
             "the true video", "must be of the video's size", f"{width}x{height}", "x".join(map(str, _size(truth)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ..backends.model_folders import check_model, load_model
-from ..errors import one_line
+from ..errors import InputError, one_line
 from ..media.frames import fit_frames
 
 # NVIDIA's TorchScript translation of the original network, which StyleGAN and clean-fid use too. It resizes inside.
@@ -53,9 +53,11 @@ class Inception:
     def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
         found = sha256(path)
         if found != INCEPTION_SHA256:
-            raise ValueError(
-                f"FID: weights must be inception-2015-12-05.pt of {INCEPTION_URL} (sha256 {INCEPTION_SHA256}); "
-                f"got sha256 {found} in {path}."
+            raise InputError(
+                "inception",
+                f"must be inception-2015-12-05.pt of {INCEPTION_URL}",
+                f"sha256 {INCEPTION_SHA256}",
+                f"sha256 {found} in {one_line(path)}",
             )
         self._network, self._device = torch.jit.load(path, map_location=device).eval(), device
 
@@ -78,14 +80,14 @@ class VideoMae:
             from transformers import VideoMAEModel
         except ImportError as error:
             raise ImportError(
-                f"VideoMAE distance: needs transformers (pip install 'everanimate[cli]'); got {error}."
+                f"the VideoMAE distance needs transformers (pip install 'everanimate[cli]'); got {error}."
             ) from error
         if not (Path(folder) / VIDEOMAE_WEIGHTS).is_file():
-            raise ValueError(
-                f"VideoMAE distance: the folder must hold {VIDEOMAE_WEIGHTS} and config.json; got {one_line(folder)}."
+            raise InputError(
+                "videomae", f"must be a folder with {VIDEOMAE_WEIGHTS} and config.json", "", one_line(folder)
             )
-        check_model(folder, ("videomae",), "VideoMAE distance")
-        self._network = load_model(VideoMAEModel, folder, "VideoMAE distance").to(device).eval()
+        check_model(folder, ("videomae",), "videomae")
+        self._network = load_model(VideoMAEModel, folder, "videomae").to(device).eval()
         self._device = device
         config = self._network.config
         self.size, self.frames, self._side = config.hidden_size, config.num_frames, config.image_size

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 from ..runs.fingerprint import digest
 from ..tensor_files import read_tensors
 
@@ -65,10 +65,13 @@ def load_lpips(path: str | Path) -> Lpips:
 
     Raises ValueError for any other weights: their distance would not be LPIPS.
     """
-    rule = f"LPIPS: weights must be the published ones of AlexNet v0.1 ({FETCH})"
-    state, _ = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {one_line(path)}, {wrong}."))
+
+    def refuse(wrong: str) -> InputError:
+        return InputError("lpips", "must be the published weights of AlexNet v0.1", FETCH, f"{one_line(path)}, {wrong}")
+
+    state, _ = read_tensors(path, refuse)
     if weights_digest(state) != WEIGHTS_DIGEST:
-        raise ValueError(f"{rule}; got others in {one_line(path)}.")
+        raise refuse("which holds others")
     network = Lpips()
     network.load_state_dict(state)
     return network

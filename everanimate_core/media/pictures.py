@@ -44,7 +44,7 @@ def exif_matrix(source: Source) -> tuple[int, int, int, int] | None:
 
 
 class AnimatedWebp:
-    """The frames of an animated WebP picture, with the times at which they are shown; as `video.StoredFrames`."""
+    """The frames of an animated WebP picture, with the times at which they are shown; as `reader.StoredFrames`."""
 
     rate = Fraction(25)
     damage: Sequence[str] = ()
@@ -52,6 +52,7 @@ class AnimatedWebp:
 
     def __init__(self, source: Source):
         self.name = source_name(source)
+        self._source = source
         try:
             self._image = Image.open(source if hasattr(source, "read") else fspath(source))
             self.frame_count = self._image.n_frames
@@ -61,6 +62,9 @@ class AnimatedWebp:
         self.width, self.height = self._image.size
         ends = list(accumulate(durations))
         self.times, self.end = [0.0, *ends[:-1]], ends[-1]
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self._source,)
 
     def close(self) -> None:
         """Close the file."""

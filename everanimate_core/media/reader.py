@@ -1,7 +1,7 @@
 """Frames of video files, streamed with PyAV: a window of frames at a time, never a whole video.
 
 Frames are always float32 RGB on the CPU, [n, H, W, 3] in 0..1. `StoredFrames` counts what a full decode of the file
-shows. `VideoFrames` shows them at a constant rate, every picture at its time.
+shows. `VideoFrames` shows them at a constant rate, every picture at its time. What was pickled opens its file anew.
 """
 
 from __future__ import annotations
@@ -142,6 +142,9 @@ class StoredFrames:
         except BaseException:
             self.close()
             raise
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self._source,)
 
     def close(self) -> None:
         """Close the file; nothing can be read any more."""

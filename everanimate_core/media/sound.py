@@ -32,8 +32,9 @@ class Sound(Protocol):
 class FileSound:
     """The sound of a video or sound file: its first stream that can be decoded.
 
-    source: the file, which is opened once, and again only where it cannot be read from its start otherwise. notes:
-    what whoever uses it should know, a line each. Raises VideoError for a file that cannot be read.
+    source: the file, which is opened once, and again only where it cannot be read from its start otherwise. Pickled, it
+    is opened anew. notes: what whoever uses it should know, a line each. Raises VideoError for a file that cannot be
+    read.
     """
 
     def __init__(self, source: Source):
@@ -51,6 +52,9 @@ class FileSound:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.source,)
 
     def close(self) -> None:
         """Close the file."""

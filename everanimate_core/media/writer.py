@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
@@ -12,7 +12,7 @@ import av
 import torch
 from torch import Tensor
 
-from ..files import part_file
+from ..files import write_whole
 from .open import Source, VideoError, file_url, open_video
 from .pixels import BT601, BT709
 from .rates import file_rate
@@ -32,6 +32,7 @@ class VideoWriter:
         YUV is tagged and converted as BT.709, limited range. crf is for the codecs that have one (0 best, 51 worst).
     audio_from: a Sound, or a video (path or own file object) whose sound is added, in step with its picture, up to the
         length written (to one audio packet): copied where the container allows, else as AAC. None there: none.
+    check: called before the file gets its name; what it raises is raised by `close`, and the file goes.
 
     Raises VideoError for sizes the format cannot hold, an unreadable `audio_from`, and a close without any frame.
     """
@@ -47,13 +48,14 @@ class VideoWriter:
         crf: int = 17,
         pix_fmt: str = "yuv420p",
         audio_from: Source | Sound | None = None,
+        check: Callable[[], object] = lambda: None,
     ):
         check_size(width, height, pix_fmt)
         self.frame_count = 0
         self._path, self._shape = path, (height, width, 3)
         self._fps = writable_rate(fps)
         with ExitStack() as files:
-            self._output = files.enter_context(_replacing(path))
+            self._output = files.enter_context(_replacing(path, check=check))
             # x264's macroblock tree reads memory it never wrote (seen with AVX-512): equal frames, unequal files.
             options = {"crf": str(crf), "mbtree": "0"}
             self._stream = self._output.add_stream(codec, rate=self._fps, options=options)
@@ -75,7 +77,7 @@ class VideoWriter:
         """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
         if frames.shape[1:] != self._shape:
             height, width, _ = self._shape
-            raise VideoError("frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
+            raise VideoError("the frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
         for rgb in frames:
             pixels = (rgb.clamp(0, 1) * 255).round().to("cpu", torch.uint8).contiguous().numpy()
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -143,11 +145,12 @@ def concat_segments(
     audio_from: Source | Sound | None = None,
     audio_start: float = 0,
     metadata: Mapping[str, str] | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> None:
     """Join videos that one set of `VideoWriter` settings wrote into `out`, without encoding them again.
 
     The frames of `out` are those of the parts, one after the other, at their common rate. The audio of the parts is
-    left out; `audio_from`, from `audio_start` seconds of its picture on, and the way the file appears are as in
+    left out; `audio_from`, from `audio_start` seconds of its picture on, `check` and the way the file appears are as in
     `VideoWriter`. metadata: tags of the file, by name. Raises VideoError without a part, and for one that cannot be
     read or differs in codec, size, rate or codec settings.
     """
@@ -164,7 +167,7 @@ def concat_segments(
     # neighbours, and its decoding times would collide with theirs.
     delay = max(place - number for order in orders for place, number in enumerate(order))
     with ExitStack() as files:
-        output = files.enter_context(_replacing(out, metadata))
+        output = files.enter_context(_replacing(out, metadata, check))
         template = files.enter_context(open_video(paths[0])).streams.video[0]
         stream = output.add_stream_from_template(template, opaque=True)
         # Newer PyAV takes the rate over from the template; PyAV 16 must be told, and 14 cannot be: there mp4 counts in
@@ -197,11 +200,12 @@ def _survey(path: str | os.PathLike) -> tuple[tuple, list[int]]:
 
 @contextmanager
 def _replacing(
-    path: str | os.PathLike, metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike, metadata: Mapping[str, str] | None = None, check: Callable[[], object] = lambda: None
 ) -> Iterator[av.container.OutputContainer]:
     """A new file that takes the name `path` when it is complete; on an exception it goes and the old one stays."""
     # faststart: the index goes to the front, so that players can start before the whole file has come.
     flags = "faststart+use_metadata_tags" if metadata else "faststart"
-    with part_file(path) as part, av.open(file_url(part), "w", container_options={"movflags": flags}) as container:
+    options = {"movflags": flags}
+    with write_whole(path, check) as part, av.open(file_url(part), "w", container_options=options) as container:
         container.metadata.update(metadata or {})
         yield container

@@ -115,11 +115,12 @@ def make_job(
 
     references, drivers: of any size, [R, H, W, 3] in 0..1 and videos. Raises InputError for inputs that cannot serve.
     """
-    plan = settings.plan(run.total_frames or drivers.pose.frame_count)
+    pose = drivers.pose
+    plan = settings.plan(run.total_frames or (0 if pose is None else pose.frame_count))
     chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
     drivers.check(plan)
     fitted = fit_frames(references[..., :3].float().cpu(), run.width, run.height, run.fit)
-    rate = file_rate(run.fps) if run.fps else drivers.pose.fps or DEFAULT_FPS
+    rate = file_rate(run.fps) if run.fps else getattr(pose, "fps", None) or DEFAULT_FPS
     return Job(
         plan,
         build_memory(fitted, codec, settings.identity_latents, settings.motion_latents),

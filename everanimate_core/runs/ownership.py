@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
-from ..files import part_file, probe, sync_file
+from ..files import probe, sync_file, write_whole
 
 if os.name == "nt":
     import msvcrt
@@ -156,7 +156,7 @@ class _OwnerFile:
                 file.write(self.content())
         except FileExistsError:
             self.refuse_living()
-            with part_file(self.path) as part:
+            with write_whole(self.path) as part:
                 part.write_bytes(self.content())
             # Another program may be doing the same: the last name stays. What the one before has begun to change
             # with its own name still there is done by then, too.

@@ -200,11 +200,10 @@ class _Run:
     def write_segment(self, index: int, frames: Tensor) -> dict[str, Any]:
         """Write the video of a chunk; what its record says of it."""
         job, segment, span = self.job, self.store.segment_path(index), self.job.plan.output_range(index)
-        with self.store.part(segment) as part:
-            with VideoWriter(part, job.output.fps, job.memory.width, job.memory.height) as video:
-                video.write(frames)
-            written = file_digest(part)
-        return {"segment": written, "start": span.start, "stop": span.stop, "frames": digest(frames)}
+        size = job.memory.width, job.memory.height
+        with VideoWriter(segment, job.output.fps, *size, check=self.store.check_owner) as video:
+            video.write(frames)
+        return {"segment": file_digest(segment), "start": span.start, "stop": span.stop, "frames": digest(frames)}
 
     def made_now(self, result: ChunkResult, started: float) -> dict[str, Any]:
         """What the record says of a chunk that was made just now."""
@@ -221,8 +220,8 @@ class _Run:
         count, output = min(len(self.manifest.chunks), self.job.plan.chunk_count), self.job.output
         if count:
             segments = [self.store.segment_path(i) for i in range(count)]
-            with self.store.part(path) as part:
-                concat_segments(segments, part, output.sound, output.sound_start, output.metadata)
+            sound = output.sound, output.sound_start
+            concat_segments(segments, path, *sound, output.metadata, self.store.check_owner)
 
 
 def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manifest]:

@@ -11,20 +11,20 @@ what the chunk depends on and, through the key before it, the memory: what did n
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
 from ..everanimate.geometry import LATENT_CHANNELS
 from ..everanimate.memory import ContextMemory, motion_memory
-from ..files import clear_parts, part_file, probe, sync_folder
+from ..files import clear_parts, probe, sync_folder, write_whole
 from ..media.reader import VideoError, open_video
+from ..tensor_files import write_tensors
 from .fingerprint import digest, file_digest
 from .manifest import FIRST_FORMAT, ChunkRecord, Manifest, ManifestError
 from .ownership import LinkedLock, Taken, owned
@@ -107,10 +107,6 @@ class RunStore:
         """Raise OwnershipLost when another program took over."""
         self._check_owner()
 
-    def part(self, path: Path) -> AbstractContextManager[Path]:
-        """`files.part_file` for a file of this run: it gets its name only while the run is ours."""
-        return part_file(path, self._check_owner)
-
     def prepare(self) -> None:
         """Make the folder, and try whether files can be made in it."""
         self.folder.mkdir(exist_ok=True)
@@ -169,7 +165,7 @@ class RunStore:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest."""
-        with self.part(self.folder / MANIFEST) as part:
+        with write_whole(self.folder / MANIFEST, self._check_owner) as part:
             part.write_bytes(manifest.to_json().encode())
 
     def save_latents(self, index: int, key: str, latents: Tensor) -> None:
@@ -184,14 +180,8 @@ class RunStore:
         self._save(index, key, {"latents": latents, **learned})
 
     def _save(self, index: int, key: str, tensors: Mapping[str, Tensor]) -> None:
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         metadata = {"key": key, "latents": digest(tensors["latents"])}
-        with self.part(self.chunk_path(index)) as part:
-            try:
-                save_file(tensors, part, metadata=metadata)
-            except SafetensorError as error:
-                # safetensors reports a full disk as an error of its own.
-                raise OSError(str(error)) from error
+        write_tensors(self.chunk_path(index), tensors, metadata, self._check_owner)
 
     def sampled_latents(self, index: int, key: str) -> Tensor | None:
         """The latents of a chunk that was sampled under `key` but not finished, None when there are none."""

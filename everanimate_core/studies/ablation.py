@@ -20,7 +20,7 @@ from ..evaluation.networks import Networks
 from ..evaluation.report import Report, as_json, mean, shown
 from ..everanimate.context import METHOD, ContextPolicy
 from ..everanimate.settings import Settings
-from ..files import atomic_write
+from ..files import write_whole
 from ..lora.files import read_lora
 from ..lora.fit import apply_lora
 from ..media.frames import TensorFrames
@@ -170,13 +170,10 @@ def ablate(
     LoRA that does not fit.
     """
     frames = round(seconds * FPS)
-    if frames < 1 or len(set(seeds)) < 2:
-        raise InputError(
-            "seconds",
-            "must be a frame or more (60) and --seeds at least 2",
-            "100 101 102 103",
-            f"{seconds} and {list(seeds)}",
-        )
+    if frames < 1:
+        raise InputError("seconds", "must be a frame or more", "60", seconds)
+    if len(set(seeds)) < 2:
+        raise InputError("seeds", "must be at least 2", "100 101 102 103", list(seeds))
     # All of them first: a LoRA that is not there, or of another model, costs no finished rows.
     models = [row.load() for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,9 +187,10 @@ def ablate(
         table[row.name] = summary(reports)
         curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]
         facts = {"seconds": seconds, "seeds": list(seeds), "rows": table, "psnr": curves, "finding 1": trips}
-        content = as_json(facts) + "\n"
-        atomic_write(folder / "ablation.json", lambda part, content=content: part.write_text(content, encoding="utf-8"))
-    save_ablation_plot(curves, trips, folder / "ablation.png")
+        with write_whole(folder / "ablation.json") as part:
+            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+    with write_whole(folder / "ablation.png") as part:
+        save_ablation_plot(curves, trips, part)
     for name, how in networks.missing.items():
         if name == "lpips":
             say(f"{name}: {how}")

@@ -14,7 +14,7 @@ from ..evaluation.plot import save_plot
 from ..evaluation.report import as_json
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
-from ..files import atomic_write
+from ..files import write_whole
 from ..media.reader import VideoFrames
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
@@ -50,8 +50,10 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
         _compare(folder / "comparison.mp4", [pose, video, truth])
         boxes = [world.face_box(index) for index in range(frames)]
         report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
-    atomic_write(folder / "drift.json", lambda part: part.write_text(report.to_json(), encoding="utf-8"))
-    atomic_write(folder / "drift.png", partial(save_plot, report))
+    with write_whole(folder / "drift.json") as part:
+        part.write_text(report.to_json(), encoding="utf-8")
+    with write_whole(folder / "drift.png") as part:
+        save_plot(report, part)
     say(as_json({name: round(value, 3) for name, value in report.numbers.items()}, indent=None))
     say(f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}")
     return report.numbers

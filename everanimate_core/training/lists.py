@@ -5,14 +5,20 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import one_line, shown
+from ..errors import InputError, one_line, shown
 from ..json_files import Refuse, check_fields, parse_json, read_text
 
 COLUMNS = ("video", "pose", "face", "prompt")
-_COLUMNS_RULE = f"the columns must be video and any of {', '.join(COLUMNS[1:])}, each once (video,pose,prompt)"
-_ROW_RULE = f"a row must have a video, and may have {', '.join(COLUMNS[1:])}, all texts (dance.mp4,dance.pose.mp4)"
-_CSV_RULE = 'a CSV list must have commas between values, and quotes in pairs ("she said ""no""")'
-_JSON_RULE = 'every line must be a row in JSON ({"video": "dance.mp4", "pose": "dance.pose.mp4"})'
+Rule = tuple[str, str]  # what a list must be, and an example
+_TEXT = ("must be UTF-8 text", "save it as such")
+_COLUMNS = (f"must have the columns video and any of {', '.join(COLUMNS[1:])}, each once", "video,pose,prompt")
+_ROW = (
+    f"must have a video in every row, and may have {', '.join(COLUMNS[1:])}, all texts",
+    "dance.mp4,dance.pose.mp4",
+)
+_CAPTION = ("must have captions in UTF-8 text", "save them as such")
+_CSV = ("must have commas between values, and quotes in pairs", '"she said ""no"""')
+_JSON = ("must have a row in JSON on every line", '{"video": "dance.mp4", "pose": "dance.pose.mp4"}')
 
 
 def is_list(path: Path) -> bool:
@@ -25,9 +31,9 @@ def read_films(path: Path) -> Iterator[dict[str, str]]:
 
     Raises ValueError, naming the line, for what is no such row.
     """
-    text = read_text(path, _refuse("the file must be UTF-8 text (save it as such)", path))
+    text = read_text(path, _refuse(_TEXT, path))
     for line, row in _READERS[path.suffix.lower()](text, path):
-        refuse = _refuse(_ROW_RULE, path, line)
+        refuse = _refuse(_ROW, path, line)
         found = row if isinstance(row, dict) else {}
         optional = {name: (str, type(None)) for name in COLUMNS[1:] if name in found}
         check_fields(row, {"video": str, **optional}, refuse)
@@ -41,13 +47,17 @@ def read_films(path: Path) -> Iterator[dict[str, str]]:
 
 def read_caption(path: Path) -> str:
     """The text of a file, without white space around it; ValueError unless it is UTF-8."""
-    text = read_text(path, _refuse("a caption must be UTF-8 text (save it as such)", path))
+    text = read_text(path, _refuse(_CAPTION, path))
     return "".join(io.StringIO(text, newline=None)).strip()
 
 
-def _refuse(rule: str, path: Path, line: int | None = None) -> Refuse:
-    where = "" if line is None else f"line {line} of "
-    return lambda got: ValueError(f"--data: {rule}; got {got} in {where}{one_line(path)}.")
+def _refuse(rule: Rule, path: Path, line: int | None = None) -> Refuse:
+    where = one_line(path) if line is None else f"line {line} of {one_line(path)}"
+
+    def refuse(got: str) -> InputError:
+        return InputError("data", *rule, f"{got} in {where}")
+
+    return refuse
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, object]]:
@@ -55,21 +65,21 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, object]]:
     try:
         header = reader.fieldnames or []
         if "video" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-            raise _refuse(_COLUMNS_RULE, path, 1)(one_line(",".join(header), 100) or "none")
+            raise _refuse(_COLUMNS, path, 1)(one_line(",".join(header), 100) or "none")
         for row in reader:
             if None in row:  # where csv puts what stands behind the last column
                 got = f"{len(header) + len(row[None])} values for {len(header)} columns"
-                raise _refuse(_ROW_RULE, path, reader.line_num)(got)
+                raise _refuse(_ROW, path, reader.line_num)(got)
             yield reader.line_num, row
     except csv.Error as error:
         # The inner reader's number: the outer one counts whole rows only.
-        raise _refuse(_CSV_RULE, path, reader.reader.line_num)(str(error)) from error
+        raise _refuse(_CSV, path, reader.reader.line_num)(str(error)) from error
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if line.strip():
-            yield number, parse_json(line, _refuse(_JSON_RULE, path, number))
+            yield number, parse_json(line, _refuse(_JSON, path, number))
 
 
 _READERS: dict[str, Callable[[str, Path], Iterator[tuple[int, object]]]] = {".csv": _csv_rows, ".jsonl": _json_rows}

@@ -115,7 +115,9 @@ class Training:
     def run(self) -> None:
         """Train up to the last step; TrainingFailed, in all processes, when that cannot be done."""
         accelerator = self.accelerator
-        self.journal = Journal(self.folder / "losses.csv", self.step) if accelerator.is_main_process else None
+        self.journal = (
+            Journal(self.folder / "losses.csv", "step,loss,rate", self.step) if accelerator.is_main_process else None
+        )
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step}})
         if self.saved is not None:
             # A kill behind the writing of the state leaves it without its LoRA.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import ChunkGeometry, check_size
-from ..files import part_file
+from ..files import write_whole
 from ..json_files import check_fields, read_json
 from ..media.frames import FIT_POLICIES
 from .layout import Layout
@@ -49,15 +49,14 @@ class SetSettings:
     def __post_init__(self):
         check_size(self.width, self.height)
         if not _RATE.fullmatch(self.fps):
-            raise ValueError(f"train precompute: fps must be a fraction (25, 30000/1001); got {shown(self.fps)}.")
+            raise InputError("fps", "must be a fraction", "25, 30000/1001", shown(self.fps))
         if self.fit not in FIT_POLICIES:
-            raise ValueError(f"train precompute: fit must be one of {', '.join(FIT_POLICIES)}; got {shown(self.fit)}.")
+            raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", shown(self.fit))
         longest = len(self.layout.first)
-        if not self.geometry.anchors <= self.candidates <= longest:
-            raise ValueError(
-                f"train precompute: candidates must be between the {self.geometry.anchors} anchors and the {longest} "
-                f"frames of a first chunk (16); got {self.candidates}."
-            )
+        anchors = self.geometry.anchors
+        if not anchors <= self.candidates <= longest:
+            rule = f"must be between the {anchors} anchors and the {longest} frames of a first chunk"
+            raise InputError("candidates", rule, "16", self.candidates)
 
     @property
     def layout(self) -> Layout:
@@ -75,7 +74,7 @@ def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], 
     geometry["identity"] = geometry.pop("anchors")
     written = asdict(settings) | {"geometry": {name: geometry[name] for name in _GEOMETRY}}
     facts = {"format": FORMAT, "settings": written, "records": records, "skipped": dict(skipped)}
-    with part_file(path) as part:
+    with write_whole(path) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
@@ -83,9 +82,9 @@ def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, s
     """Settings, file names of the records, and {film: why it was left out}; ValueError, which names the file, for
     anything that write_manifest does not write."""
 
-    def refuse(got: str) -> ValueError:
+    def refuse(got: str) -> InputError:
         return InputError(
-            "a set",
+            "a training set",
             f"must have the {MANIFEST} that `everanimate train precompute` wrote",
             "run that again into a new folder",
             f"{got.rstrip('.')} in {one_line(path)}",

@@ -12,7 +12,7 @@ from ..lora.fit import check_coverage
 from ..lora.names import to_original
 from .samples import Batch
 
-peft = needed("peft", "train")
+peft = needed("peft", "training")
 
 # q, k, v, o, ffn.0 and ffn.2 of every block; a list of suffixes would also hit the face adapter.
 TARGETS = r"blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ffn\.net\.(0\.proj|2))"

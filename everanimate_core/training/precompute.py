@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import one_line
+from ..errors import InputError, one_line
 from ..files import clear_parts
 from ..ports import Codec
 from ..tensor_files import write_tensors
@@ -70,10 +70,8 @@ def precompute(
     films.write()
     if not films.records:
         first = one_line(entries[0].name)
-        raise ValueError(
-            f"train precompute: at least one film must be usable; got {len(skipped)} that are not, "
-            f"the first {first}: {skipped[first]}."
-        )
+        got = f"{len(skipped)} that cannot, the first {first}: {skipped[first]}"
+        raise InputError("data", "must hold a film that can be used", "", got)
     return films
 
 
@@ -84,10 +82,7 @@ def _begin(settings: SetSettings, folder: Path) -> None:
     if (folder / MANIFEST).exists():
         before = FilmSet.open(folder).settings
         if before != settings:
-            raise ValueError(
-                f"train precompute: --out must be a new folder or a set of the same settings ({before}); "
-                f"got {settings}."
-            )
+            raise InputError("out", "must be a new folder or a set of the same settings", before, settings)
     else:
         FilmSet(folder, settings).write()
 

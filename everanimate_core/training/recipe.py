@@ -29,7 +29,7 @@ class Recipe:
     seed: int = knob(0, "Seed of the LoRA's first weights, of samples and noise.", low=0, high=2**64 - 1)
     rank: int = knob(32, "Rank of the LoRA, and its alpha.", low=1, high=65_536)
     batch: int = knob(8, "Samples a step, over all processes.", low=1, high=1_000_000, unit="samples")
-    rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0, high=1e6)
+    rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0)
     schedule: str = knob("gaussian", "Stage 2: weight of the restoration.", choices=SCHEDULES)
     perturbation: str = knob(RECIPES[0], "Stage 2: the drift simulator.", choices=RECIPES)
     augmented: float = knob(0.5, "Stage 2: share of the samples with moved anchors.", low=0.0, high=1.0, unit="share")

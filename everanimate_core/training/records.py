@@ -165,7 +165,7 @@ class FilmSet:
 def _read_file(path: Path, needed: Shapes, optional: set[str], names: Iterable[str]) -> dict[str, Tensor]:
     """Copies of tensors of a file that has tensors of these shapes."""
 
-    def refuse(wrong: str) -> ValueError:
+    def refuse(wrong: str) -> InputError:
         return InputError(
             "a file of a training set",
             "must be as precompute wrote it",

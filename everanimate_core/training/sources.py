@@ -58,7 +58,7 @@ class Entry(Protocol):
     def stamp(self) -> str: ...
 
     def open(self, demands: Demands) -> AbstractContextManager[Film]:
-        """ValueError, which says why but not which, where the film does not meet the demands."""
+        """InputError, which says why but not which, where the film does not meet the demands."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,8 @@ class VideoEntry:
 
             def source(kind: str, path: Path | None) -> VideoFrames:
                 if path is None or not path.is_file():
-                    raise ValueError(
-                        f"the {kind} video must be there (NAME.{kind}.mp4); got {one_line(path or 'none')}"
-                    )
+                    example = f"NAME.{kind}.mp4"
+                    raise InputError(f"the {kind} video", "must be there", example, one_line(path or "none"))
                 return files.enter_context(VideoFrames(path))
 
             film, pose = source("film", self.video), source("pose", self.pose)
@@ -94,15 +93,17 @@ class VideoEntry:
                 if video is None:
                     continue
                 if video.frame_count < demands.frames:
-                    raise ValueError(f"the {kind} video must have {demands.frames} frames; got {video.frame_count}")
+                    rule = f"must have {demands.frames} frames"
+                    raise InputError(f"the {kind} video", rule, "", video.frame_count)
                 if abs(video.fps - demands.fps) * RATE_TOLERANCE > demands.fps:
-                    raise ValueError(
-                        f"the {kind} video must have {float(demands.fps):g} frames a second; got {float(video.fps):g}"
-                    )
+                    rule = f"must have {float(demands.fps):g} frames a second"
+                    raise InputError(f"the {kind} video", rule, "", f"{float(video.fps):g}")
             if (pose.width, pose.height) != (film.width, film.height):
-                raise ValueError(
-                    f"the pose video must be of the film's size ({film.width}x{film.height}); "
-                    f"got {pose.width}x{pose.height}"
+                raise InputError(
+                    "the pose video",
+                    "must be of the film's size",
+                    f"{film.width}x{film.height}",
+                    f"{pose.width}x{pose.height}",
                 )
             size = demands.width, demands.height
             yield Film(
@@ -113,7 +114,8 @@ class VideoEntry:
             # Some damage shows only as the frames are decoded. A network must not learn from repeated frames.
             for kind, video in (("film", film), ("pose", pose), ("face", face)):
                 if video is not None and video.damage:
-                    raise ValueError(f"the {kind} video must be whole; got {' '.join(video.damage)}")
+                    got = " ".join(video.damage).removesuffix(".")
+                    raise InputError(f"the {kind} video", "must be whole", "", got)
 
 
 def list_films(data: Path) -> list[VideoEntry]:

@@ -6,6 +6,7 @@ DDP and with FSDP. All processes call both functions; the first alone writes.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -67,16 +68,16 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
             ", ".join(f"{one_line(name, 80)} {one_line(found.get(name), 80)}" for name in changed)
             for found in (before, facts)
         )
-        raise ValueError(f"train: --resume goes on with the settings of the training in --out ({was}); got {now}.")
+        raise InputError("resume", "goes on with the settings of the training that is there", was, now)
     weights = {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
     shapes = {name: value.shape for name, value in get_model_state_dict(network, options=_NAMES).items()}
     moments = {name: {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS} for name in weights}
     for name, shape in shapes.items():
         found = [weights.get(name), *(moments.get(name, {}).get(moment) for moment in _MOMENTS[1:])]
         if any(value is None or value.shape != shape for value in found) or moments[name]["step"] is None:
-            raise _damaged(path, f"weights or moments of {name} that do not fit the network")
+            raise _damaged(path, f"where weights or moments of {name} do not fit the network")
     if len(weights) > len(shapes):
-        raise _damaged(path, f"{len(weights)} weights for the {len(shapes)} of the network")
+        raise _damaged(path, f"with {len(weights)} weights for the {len(shapes)} of the network")
     # The settings, which torch wants as well, stay as they are.
     settings = {name: value for name, value in optimiser.param_groups[0].items() if name != "params"}
     set_state_dict(
@@ -91,10 +92,10 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
 
 def _read(path: Path) -> tuple[dict[str, Tensor], int, dict]:
     """Tensors, step and facts of a file."""
-    tensors, metadata = read_tensors(path, lambda wrong: _damaged(path, f"one {wrong}"))
+    tensors, metadata = read_tensors(path, partial(_damaged, path))
 
-    def refuse(got: str) -> ValueError:
-        return _damaged(path, f"{got} as what it says of its training")
+    def refuse(got: str) -> InputError:
+        return _damaged(path, f"with {got} as what it says of its training")
 
     header = parse_json(metadata.get("training", "null"), refuse)
     check_fields(header, {"step": int, "facts": dict}, refuse)
@@ -102,12 +103,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int, dict]:
         raise refuse(f"step {shown(header['step'])}")
     for name, value in tensors.items():
         if not value.isfinite().all():
-            raise _damaged(path, f"NaN or infinity in {one_line(name, 120)}")
+            raise _damaged(path, f"with NaN or infinity in {one_line(name, 120)}")
     return tensors, header["step"], header["facts"]
 
 
-def _damaged(path: Path, got: str) -> ValueError:
-    """What to say of a state that cannot be gone on from."""
+def _damaged(path: Path, wrong: str) -> InputError:
+    """The error of a state that cannot be gone on from. wrong: a clause ("which is not a file")."""
     loras = saved_loras(path.parent)
     way = f"begin a new --out with --lora {loras[-1]}, the last LoRA there" if loras else "begin a new --out"
-    return InputError(path, "must be a state as `everanimate train` writes it", way, got)
+    rule = "must be as `everanimate train` writes it"
+    return InputError("the state of a training", rule, way, f"{one_line(path)}, {wrong}")

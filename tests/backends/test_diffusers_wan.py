@@ -119,11 +119,11 @@ def test_a_released_lora_merges_into_the_transformer(wan, make_request):
 
 
 def test_guidance_without_a_negative_text_is_refused(wan):
-    with pytest.raises(ValueError, match=r"^cfg: other than 1 needs a negative text .* got 2\.0 without one\.$"):
+    with pytest.raises(ValueError, match=r"^cfg other than 1 needs a negative text .* got 2\.0 without one\.$"):
         replace(wan, cfg=2.0)
 
 
 def test_a_text_of_more_than_512_tokens_is_refused(wan, make_request):
     long = replace(wan, text=torch.zeros(1, 513, 8))
-    with pytest.raises(ValueError, match=r"^text: must be \[P, L, C\] with L at most 512 tokens; got \[1, 513, 8\]\.$"):
+    with pytest.raises(ValueError, match=r"^text must be \[P, L, C\] with L at most 512 tokens; got \[1, 513, 8\]\.$"):
         long.sample_chunk(make_request(4), 0, sigmas=SIGMAS)

@@ -188,20 +188,24 @@ def test_missing_and_unknown_keys_are_named(faceless, tmp_path):
 
 def test_scaled_fp8_is_refused(faceless, tmp_path):
     faceless["blocks.0.ffn.0.scale_weight"] = torch.ones(1)
-    with pytest.raises(ValueError, match=r"^model: scaled fp8 weights .* with blocks\.0\.ffn\.0\.scale_weight\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^model must not have scaled fp8 weights, which work in ComfyUI only "
+        r"\(wan2\.2_animate_14B_bf16\.safetensors\); got .* with blocks\.0\.ffn\.0\.scale_weight\.$",
+    ):
         load(faceless, tmp_path)
 
 
 def test_another_wan_model_is_refused(faceless, tmp_path):
     del faceless["pose_patch_embedding.weight"]
-    with pytest.raises(ValueError, match=r"^model: must be Wan2\.2-Animate .* has no pose_patch_embedding\.weight\.$"):
+    with pytest.raises(ValueError, match=r"^model must be Wan2\.2-Animate .* has no pose_patch_embedding\.weight\.$"):
         load(faceless, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.gguf", "absent.safetensors"])
 def test_other_files_are_refused(name, tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ValueError, match=r"^model: must be a diffusers folder or a whole \.safetensors file; got"):
+    with pytest.raises(ValueError, match=r"^model must be a diffusers folder or a whole \.safetensors file; got"):
         load_transformer(tmp_path / name, device="cpu", dtype=torch.float32)
 
 
@@ -209,7 +213,7 @@ def test_half_a_download_is_refused(faceless, tmp_path):
     save_file(faceless, tmp_path / "whole.safetensors")
     (tmp_path / "half.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:9999])
     with pytest.raises(
-        ValueError, match=r"^model: must be .* a whole \.safetensors file; got .*half\.safetensors, which is not"
+        ValueError, match=r"^model must be .* a whole \.safetensors file; got .*half\.safetensors, which is not"
     ):
         load_transformer(tmp_path / "half.safetensors", device="cpu", dtype=torch.float32)
 
@@ -234,13 +238,17 @@ def test_a_diffusers_folder_is_read_whole_or_in_shards(shards, inside, transform
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^model: a folder must hold transformer/config\.json"):
+    with pytest.raises(
+        ValueError, match=r"^model must be a folder with transformer/config\.json \(a diffusers model\); got"
+    ):
         load_transformer(tmp_path, device="cpu", dtype=torch.float32)
 
 
 def test_a_folder_of_another_model_is_refused(tmp_path):
     WanTransformer3DModel(num_attention_heads=1, ffn_dim=8, num_layers=1).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"must be a WanAnimateTransformer3DModel; got a WanTransformer3DModel in"):
+    with pytest.raises(
+        ValueError, match=r"^transformer must be a WanAnimateTransformer3DModel; got a WanTransformer3DModel in"
+    ):
         load_transformer(tmp_path, device="cpu", dtype=torch.float32)
 
 
@@ -288,13 +296,13 @@ def test_a_vae_folder_gives_the_same_network(vae, tmp_path):
 
 def test_a_vae_of_48_channels_is_refused(tmp_path):
     AutoencoderKLWan(base_dim=4, z_dim=48, latents_mean=[0.0] * 48, latents_std=[1.0] * 48).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"^vae: must have 16 latent channels .* got 48 in"):
+    with pytest.raises(ValueError, match=r"^vae must have 16 latent channels .* got 48 in"):
         load_vae(tmp_path, device="cpu")
 
 
 def test_a_file_that_is_no_vae_is_refused(faceless, tmp_path):
     save_file(faceless, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"^vae: must be the Wan 2\.1 VAE .* which has no decoder\.head\.2\.weight\.$"):
+    with pytest.raises(ValueError, match=r"^vae must be the Wan 2\.1 VAE .* which has no decoder\.head\.2\.weight\.$"):
         load_vae(tmp_path / "model.safetensors", device="cpu")
 
 

@@ -51,10 +51,10 @@ def test_tiling_is_for_decoding_alone(vae):
 
 
 def test_frames_that_the_vae_would_drop_are_refused(vae):
-    with pytest.raises(ValueError, match=r"^frames: the VAE takes 4n \+ 1 of them \(1, 5, 77\); got 4\.$"):
+    with pytest.raises(ValueError, match=r"^the number of frames must be 4n \+ 1 for the VAE \(1, 5, 77\); got 4\.$"):
         WanCodec(vae).encode(torch.zeros(4, 16, 16, 3))
 
 
 def test_sizes_that_the_vae_would_crop_are_refused(vae):
-    with pytest.raises(ValueError, match=r"^frames: sizes must be multiples of 8 \(832x480\); got 20x16\.$"):
+    with pytest.raises(ValueError, match=r"^width and height must be multiples of 8 \(832x480\); got 20x16\.$"):
         WanCodec(vae).encode(torch.zeros(1, 16, 20, 3))

@@ -48,16 +48,14 @@ def test_prompts_are_512_states_with_zeros_behind_their_own(files, text_encoder)
 
 def test_a_prompt_of_512_tokens_fits_and_one_more_is_refused(files):
     assert encode_prompts(files, ["a" * 511], device="cpu", dtype=torch.float32)[0, 511].abs().sum() > 0
-    with pytest.raises(ValueError, match=r"^prompt: must have at most 512 tokens \(about 350 words\); got 513\.$"):
+    with pytest.raises(ValueError, match=r"^prompt must have at most 512 tokens \(about 350 words\); got 513\.$"):
         encode_prompts(files, ["a" * 512], device="cpu", dtype=torch.float32)
 
 
 def test_a_folder_with_a_part_missing_is_refused(tmp_path):
     for name in PARTS[:3]:
         (tmp_path / name).mkdir()
-    with pytest.raises(
-        ValueError, match=r"^model: a diffusers folder must have .* which lacks tokenizer, image_encoder\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^a diffusers folder must have .* which lacks tokenizer, image_encoder\.$"):
         WanFiles.from_folder(tmp_path)
 
 
@@ -108,5 +106,7 @@ def test_clip_tokens_are_the_states_before_the_last_layer(tmp_path):
 
 
 def test_clip_without_an_image_is_refused():
-    with pytest.raises(ValueError, match=r"^clip_image: Wan-Animate must see an image .* got none\.$"):
+    with pytest.raises(
+        ValueError, match=r"^clip_image must be a picture, which Wan-Animate always sees .*; got none\.$"
+    ):
         ClipVision(SimpleNamespace())(None)

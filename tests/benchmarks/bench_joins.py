@@ -18,7 +18,7 @@ from everanimate_core.evaluation.drift import seam_index
 from everanimate_core.evaluation.frame_metrics import steps
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.propagation import decode_chunk
-from everanimate_core.plan import ChunkPlan
+from everanimate_core.everanimate.settings import RELEASED
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
 
@@ -37,7 +37,7 @@ def seam(frames, join):
 
 def measure(codec, seed, chunks, first_latent, latent_context):
     """PSNR at the join, PSNR elsewhere, seam: means over the joins of one world."""
-    plan = ChunkPlan(77 + (chunks - 1) * 73)
+    plan = RELEASED.plan(77 + (chunks - 1) * 73)
     truth = World(seed).frames(range(plan.total_frames))
     memory, video, found = build_memory(truth[:1], codec), None, []
     for index in range(plan.chunk_count):

@@ -13,7 +13,7 @@ for states of the perturbed and of the clean clip with the same noise, d the dif
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -26,12 +26,11 @@ from everanimate_core.everanimate.perturbation import RECIPES, apply, draw
 from everanimate_core.everanimate.propagation import ChunkRequest, hand_over, request_chunk
 from everanimate_core.everanimate.restoration import restoration_weight
 from everanimate_core.everanimate.sampling import euler
-from everanimate_core.plan import ChunkPlan
 from everanimate_core.studies.ablation import lora_row
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import psnr
-from everanimate_core.toy.network.engine import STEPS, WorldFrames
-from everanimate_core.toy.network.state import GEOMETRY, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.network.engine import WorldFrames
+from everanimate_core.toy.network.state import GEOMETRY, SETTINGS, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
 from everanimate_core.toy.world.world import World
 
 SIGMAS = (0.9, 0.8, 0.7, 0.6, 0.5)
@@ -59,21 +58,21 @@ class Clip:
 def make_clip(seed, codec, recipe):
     """The second chunk of the world of that seed."""
     world = World(seed)
-    plan = ChunkPlan(GEOMETRY.frames + STRIDE, GEOMETRY.frames, GEOMETRY.overlap)
+    plan = SETTINGS.plan(GEOMETRY.frames + STRIDE)
     drivers = Drivers(pose=WorldFrames(world.pose, plan.total_frames))
     memory = build_memory(world.reference()[None], codec, GEOMETRY.anchors, GEOMETRY.motion)
     first = codec.encode(world.frames(range(GEOMETRY.frames)))
-    memory = hand_over(plan, memory, 0, first, codec, seed=seed).memory
+    memory = hand_over(drivers.chunk(plan, 0), memory, first, codec, replace(SETTINGS, seed=seed)).memory
     truth = world.frames(range(STRIDE, STRIDE + GEOMETRY.frames))
     perturbed = apply(draw(recipe, SIZE, SIZE, torch.Generator().manual_seed(seed)), truth)
     starts = [torch.cat([memory.identity, codec.encode(frames)], dim=2) for frames in (perturbed, truth)]
-    return Clip(request_chunk(plan, memory, 1, drivers, codec), truth, *starts)
+    return Clip(request_chunk(drivers.chunk(plan, 1), memory, codec, SETTINGS), truth, *starts)
 
 
 def levels(sigma):
     """From sigma to 0 in as many steps as the toy takes, spaced like the released levels."""
     u = sigma / (SHIFT - (SHIFT - 1) * sigma)
-    return shifted(torch.linspace(u, 0, STEPS + 1), SHIFT)
+    return shifted(torch.linspace(u, 0, SETTINGS.steps + 1), SHIFT)
 
 
 @torch.no_grad()

@@ -17,11 +17,10 @@ import torch
 
 from everanimate_core.everanimate.context import METHOD
 from everanimate_core.everanimate.memory import channel_drift
-from everanimate_core.everanimate.restoration import OFF, Restoration
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import joint_region, psnr
 from everanimate_core.toy.network.engine import load_toy, roll_out
-from everanimate_core.toy.network.state import GEOMETRY
+from everanimate_core.toy.network.state import GEOMETRY, SETTINGS
 from everanimate_core.toy.world.world import World
 
 TINTED, FOLLOWING, CHANNEL = 2, 10, 0
@@ -44,10 +43,10 @@ class Tinted:
         return latents
 
 
-def run(model, seed, policy, restoration):
+def run(model, seed, policy, settings):
     """Mean drift and joint-region error of the chunks after the tinted one, and the PSNR of all."""
     world, frames = World(seed), GEOMETRY.frames + (CHUNKS - 1) * STRIDE
-    chunks = list(roll_out(model, world, frames, policy=policy, restoration=restoration))
+    chunks = list(roll_out(model, world, frames, settings, policy))
     drift = mean(channel_drift(chunk.latents, chunk.memory.statistics) for chunk in chunks[TINTED + 1 :])
     made, truth = torch.cat([chunk.frames for chunk in chunks]), world.frames(range(frames))
     after = range(GEOMETRY.frames + TINTED * STRIDE, frames)
@@ -64,21 +63,21 @@ def main():
     torch.set_num_threads(1)
     toy, seeds = load_toy(), range(FIRST_SEED, FIRST_SEED + options.worlds)
 
-    def measured(model, policy, restoration):
-        return [mean(column) for column in zip(*(run(model, s, policy, restoration) for s in seeds), strict=True)]
+    def measured(model, policy, settings=SETTINGS):
+        return [mean(column) for column in zip(*(run(model, s, policy, settings) for s in seeds), strict=True)]
 
-    floor = measured(toy, RETAKEN, OFF)[0]
-    tinted, error, _ = measured(Tinted(toy), RETAKEN, OFF)
-    default, clean = measured(Tinted(toy), METHOD, OFF), measured(toy, METHOD, OFF)
+    floor = measured(toy, RETAKEN)[0]
+    tinted, error, _ = measured(Tinted(toy), RETAKEN)
+    default, clean = measured(Tinted(toy), METHOD), measured(toy, METHOD)
     print(f"drift of the run without tint {floor:.4f}, with tint {tinted:.4f}, joint-region error {error:.5f}")
     print(f"default run (fixed identity): drift {clean[0]:.4f}, with tint {default[0]:.4f}, PSNR {clean[2]:.2f}")
     print("| schedule | strength | drift | share of the added drift left | joint error | clean PSNR |")
     print("|---" * 6 + "|")
     for schedule in options.schedules:
         for strength in options.strengths:
-            restoration = Restoration(strength, schedule, "statistics")
-            drift, joints, _ = measured(Tinted(toy), RETAKEN, restoration)
-            change = measured(toy, METHOD, restoration)[2] - clean[2]
+            settings = replace(SETTINGS, restore_strength=strength, restore_schedule=schedule)
+            drift, joints, _ = measured(Tinted(toy), RETAKEN, settings)
+            change = measured(toy, METHOD, settings)[2] - clean[2]
             share = (drift - floor) / (tinted - floor)
             row = (schedule, f"{strength:g}", f"{drift:.4f}", f"{share:.2f}", f"{joints / error - 1:+.1%}")
             print(f"| {' | '.join(row)} | {change:+.2f} dB |", flush=True)

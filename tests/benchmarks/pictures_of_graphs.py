@@ -1,6 +1,6 @@
 """Pictures of the shipped graphs, and of every node in one of them, from the canvas.
 
-    COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/browser/pictures.py
+    COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/benchmarks/pictures_of_graphs.py
 
 They replace those in workflows/ and nodes/web/docs/, or are written there below the folder that EVERANIMATE_PICTURES
 names. The interpreter also needs the packages of Drift Report.
@@ -10,13 +10,20 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from editor import ROOT, WORKFLOWS, open_template, run
 from PIL import Image
 
+# What the browser's tests have in their own folder, fixtures too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
+
+import conftest
+from editor import ROOT, WORKFLOWS, open_template, run
+
+browser, page, server = conftest.browser, conftest.page, conftest.server
 OUT = Path(os.environ.get("EVERANIMATE_PICTURES", ROOT))
 # Which graph shows a node. Drift Report ships switched off and has a test of its own.
 SHOWN_IN = {
@@ -51,8 +58,8 @@ BARE_CANVAS = {
 
 
 @pytest.fixture
-def settings(settings):
-    return settings | BARE_CANVAS
+def settings():
+    return {"Comfy.Locale": "en"} | BARE_CANVAS
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ They run in ComfyUI's interpreter, with playwright installed in it and a Chromiu
 
     COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/browser
 
-Without one of the three the folder is one skipped test.
+Without one of the three the folder is one skipped test. `tests/benchmarks/pictures_of_graphs.py` takes the pictures of
+README and help pages.
 """
 
 import json

@@ -158,7 +158,7 @@ def test_the_report_has_them(film):
 def test_of_another_length_the_frame_is_named(film, order, told):
     with pytest.raises(ValueError) as refused:
         evaluate(TensorFrames(film.pictures[list(order)]), TensorFrames(film.pictures))
-    said = f"Drift Report: the true video must have as many frames as the video ({len(order)}); got {FRAMES}."
+    said = f"the true video must have as many frames as the video ({len(order)}); got {FRAMES}."
     assert str(refused.value).startswith(f"{said} {told}".strip())
     assert told or str(refused.value) == said
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from everanimate_core.errors import InputError
 from everanimate_core.evaluation import evaluate as module
 from everanimate_core.evaluation.drift import seam_index, slope
 from everanimate_core.evaluation.evaluate import BLOCK, evaluate
@@ -189,7 +190,7 @@ def test_other_frame_rates_are_refused(videos, mine, true):
     with pytest.raises(ValueError) as refused:
         evaluate(*pair)
     assert str(refused.value) == (
-        f"Drift Report: the true video must have the video's frame rate ({rates[0]} a second); got {rates[1]}."
+        f"the true video must have the video's frame rate ({rates[0]} a second); got {rates[1]}."
     )
 
 
@@ -222,7 +223,7 @@ def test_one_frame(videos):
     [
         ({"video": (0, 40, 56)}, "videos must have at least 1 frame; got 0."),
         ({"truth": (0, 40, 56)}, "videos must have at least 1 frame; got 0."),
-        ({"video": (3, 31, 56)}, "frames must be at least 32x32 (832x480); got 56x31."),
+        ({"video": (3, 31, 56)}, "the frames must be at least 32x32 (832x480); got 56x31."),
         ({"truth": (3, 56, 40)}, "must be of the video's size (56x40); got 40x56."),
         ({"truth": (4, 40, 56)}, "must have as many frames as the video (3); got 4."),
         ({"joins": [1, 0]}, "joins must be frames within 1..2 (77); got 0."),
@@ -236,7 +237,7 @@ def test_one_frame(videos):
 )
 def test_what_cannot_be_compared_is_refused(change, message):
     videos = {name: TensorFrames(torch.zeros(*change.get(name, (3, 40, 56)), 3)) for name in ("video", "truth")}
-    with pytest.raises(ValueError, match=r"^Drift Report: ") as refused:
+    with pytest.raises(InputError) as refused:
         evaluate(**{**change, **videos})
     assert message in str(refused.value)
 

@@ -85,3 +85,23 @@ def test_without_continuation_a_video_must_last_as_long_as_the_pose():
         Drivers(pose=Source(60, 30), face=Source(31, 16)).check(plan)
     with pytest.raises(ValueError, match=r"face_video must have at least 60 frames .*got 32"):
         Drivers(pose=Source(60), face=Source(32, 16)).check(plan)
+
+
+def test_the_frames_of_a_chunk_are_read_once_when_they_are_first_asked_for():
+    reads = []
+
+    class Counted(Source):
+        def read(self, indices):
+            reads.append(list(indices))
+            return super().read(indices)
+
+    drivers, plan = Drivers(pose=Counted(40), face=Counted(40, 25)), ChunkPlan(40, 9, 4)
+    chunk = drivers.chunk(plan, 2)
+    assert reads == []
+    pose = chunk.pose
+    assert chunk.pose is pose and reads == [list(range(10, 19))]
+    assert chunk.all().keys() == {"pose", "face"} and chunk.all()["pose"] is pose
+    assert reads == [list(range(10, 19))] * 2
+    assert chunk.background is chunk.mask is None
+    # Another chunk reads its own.
+    assert drivers.chunk(plan, 0).pose[:, 0, 0, 0].tolist() == list(range(9))

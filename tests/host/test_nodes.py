@@ -155,7 +155,9 @@ def test_join_chunks(comfy):
     a, b = moving_pattern(3), moving_pattern(2, phase=1)
     (joined,) = comfy.call("EverAnimateJoinChunks", images=b, previous=a)
     assert torch.equal(joined, torch.cat([a, b]))
-    with pytest.raises(ValueError, match="must be of one size"):
+    with pytest.raises(
+        ValueError, match=r"^Join Chunks: images must be of the size of previous \(64x64\); got 32x32\.$"
+    ):
         comfy.call("EverAnimateJoinChunks", images=moving_pattern(2, size=32), previous=a)
 
 

@@ -45,7 +45,7 @@ def test_velocity_with_four_anchors_pose_and_face(comfy, transformer):
 
     alignment = comfy.module(PACK, "everanimate_core.backends.wan_alignment")
     driving = alignment.encode_driving(
-        transformer, identity=ANCHORS, latents=2, pose=call["pose_latents"], face=call["face_pixel_values"]
+        transformer, anchors=ANCHORS, latents=2, pose=call["pose_latents"], face=call["face_pixel_values"]
     )
     velocity = alignment.predict_velocity(transformer, driving, call[0], call[1], call["context"], call["clip_fea"])
     error = relative_error(velocity, velocities[0])
@@ -82,7 +82,7 @@ def test_three_chunks_agree_across_backends(comfy, transformer, codec):
         lambda request, seed: backend.sample_chunk(request, seed, sigmas=sigmas),
         codec,
         drivers.Drivers(pose=frames),
-        clip_source="reference",
+        comfy.module(PACK, f"{core}.everanimate.settings").Settings(clip_source="reference"),
     )
     to_network = comfy.module(PACK, "nodes.host").to_network
     for chunk, result in zip(chunks, results, strict=True):

@@ -76,7 +76,7 @@ def test_weights_that_are_not_in_memory_are_refused_by_name(comfy):
     layer = model.model.diffusion_model.blocks[0].ffn[0]
     layer.weight = torch.nn.Parameter(layer.weight.to("meta"), requires_grad=False)
     with pytest.raises(ValueError) as refused:
-        network_digest(comfy, model)
+        animate(comfy, "not_in_memory", aligned(comfy, model))
     assert str(refused.value) == (
         "Animate Long Video: model must have its weights in memory (as loader nodes give it); got "
         "diffusion_model.blocks.0.ffn.0.weight without values."

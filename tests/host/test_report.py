@@ -1,9 +1,11 @@
 """Drift Report: the core's evaluation of what is on the wires."""
 
 import json
+import sys
 
 import pytest
 import torch
+from base_folder import PACK
 from graphs import plan
 
 from everanimate_core.evaluation.evaluate import evaluate
@@ -48,3 +50,16 @@ def test_another_length_is_refused(comfy, clip):
         report(comfy, clip, truth=clip[:20])
     with pytest.raises(ValueError, match=r"^Drift Report: video must have at least 1 frame; got 0\.$"):
         report(comfy, clip[:0])
+
+
+def test_without_its_packages_it_says_what_to_install(comfy, clip, monkeypatch):
+    evaluation = comfy.module(PACK, "everanimate_core.evaluation").__name__
+    for name in [name for name in sys.modules if name == evaluation or name.startswith(f"{evaluation}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ImportError) as missing:
+        report(comfy, clip)
+    assert str(missing.value).startswith(
+        "Drift Report: evaluation needs scikit-image, torchmetrics and matplotlib (pip install 'everanimate[eval]', "
+        "or pip install scikit-image torchmetrics matplotlib); got "
+    )

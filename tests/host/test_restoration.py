@@ -330,9 +330,9 @@ def test_a_run_goes_on_with_its_own_restoration_only(comfy):
     animate(comfy, "strong", restore_strength=STRENGTH)
     before = kept_latents(comfy, "strong")
     message = refusal(animate, comfy, "strong", restore_strength=1.0)
-    assert message.endswith("got restore_strength 1.0 instead of 2.0.")
+    assert message.endswith("got restore_strength 1.0 (was 2.0).")
     message = refusal(animate, comfy, "strong")
-    assert "restore_strength None instead of 2.0" in message
+    assert "restore_strength None (was 2.0)" in message
     seconds = [chunk["seconds"] for chunk in manifest(comfy, "strong")["chunks"]]
     animate(comfy, "strong", restore_strength=STRENGTH)
     assert [chunk["seconds"] for chunk in manifest(comfy, "strong")["chunks"]] == seconds
@@ -385,8 +385,9 @@ def test_the_diffusers_backend_agrees(comfy):
         lambda request, seed: backend.sample_chunk(request, seed, sigmas=sigmas),
         codec,
         drivers.Drivers(pose=core_module("media.frames").TensorFrames(half_pose())),
-        clip_source="reference",
-        restoration=core_module("everanimate.restoration").Restoration(STRENGTH, "gaussian", "low_frequency"),
+        core_module("everanimate.settings").Settings(
+            clip_source="reference", restore_strength=STRENGTH, restore_target="low_frequency"
+        ),
     )
     for result, ours in zip(results, kept_latents(comfy, "restored_here"), strict=True):
         assert relative_error(ours, result.latents) < 1e-4

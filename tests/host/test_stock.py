@@ -29,7 +29,7 @@ def ours(comfy, policy, index, previous=None):
     drivers = comfy.module(PACK, f"{core}.everanimate.drivers")
     pose = comfy.module(PACK, f"{core}.media.frames").TensorFrames(moving_pattern(TOTAL))
     plan = comfy.module(PACK, f"{core}.plan").ChunkPlan(TOTAL, FRAMES, CARRIED)
-    request = propagation.request_chunk(plan, memory, index, drivers.Drivers(pose=pose), codec, policy=policy)
+    request = propagation.request_chunk(drivers.Drivers(pose=pose).chunk(plan, index), memory, codec, policy=policy)
     text = comfy.conditioning()
     return host.condition(text, text, request)[0][0][1], request
 

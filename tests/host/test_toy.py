@@ -9,7 +9,7 @@ import torch
 from base_folder import PACK
 from safetensors.torch import load_file
 
-from everanimate_core.cli import main as cli
+from everanimate_core.studies.demo import make_demo
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
 
@@ -70,9 +70,9 @@ def test_the_shipped_graph_shows_pose_animation_and_truth(server, shipped_run):
     assert read_back(server, shipped_run.outputs["8"]["images"][0]) == (FRAMES, 768, 256, 25)
 
 
-def test_its_latents_are_those_of_the_command_line(server, shipped_run, tmp_path):
+def test_its_latents_are_those_of_the_demo(server, shipped_run, tmp_path):
     with torch.inference_mode(False):
-        assert cli.main(["demo", "--out", str(tmp_path), "--seconds", str(FRAMES / 25), "--seed", "0"]) == 0
+        make_demo(tmp_path, FRAMES / 25, seed=0, say=print)
     for index in range(2):
         ours, theirs = (
             load_file(folder / f"chunk_{index:04d}.safetensors")["latents"]

@@ -1,48 +1,8 @@
 import math
 
-import pytest
 import torch
 
-from everanimate_core.errors import check_finite, check_number
 from everanimate_core.media.blank import WarnOfBlank, blank_frames
-
-NAN, INFINITY = float("nan"), float("inf")
-
-
-def refusal(call, *args):
-    with pytest.raises(ValueError) as caught:
-        call(*args)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])
-def test_a_setting_that_is_no_number(value):
-    assert refusal(check_number, "Animate Long Video", "cfg", value, "1.0") == (
-        f"Animate Long Video: cfg must be a number, not NaN or infinity (1.0); got {value}."
-    )
-
-
-@pytest.mark.parametrize("value", [0, 1, -3.5, 1e308, 5e-324])
-def test_every_number_is_one(value):
-    check_number("Animate Long Video", "cfg", value, "1.0")
-
-
-@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])
-@pytest.mark.parametrize("place", [(0, 0, 0, 0), (2, 3, 4, 2), (1, 0, 4, 0)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_one_value_that_is_no_number(value, place, dtype):
-    frames = torch.zeros(3, 4, 5, 3, dtype=dtype)
-    check_finite("Build Memory", "reference_images", frames)
-    frames[place] = value
-    assert refusal(check_finite, "Build Memory", "reference_images", frames) == (
-        "Build Memory: reference_images must hold numbers only, not NaN or infinity (check what made it); got one in "
-        f"reference_images[{place[0]}] of 3."
-    )
-
-
-@pytest.mark.parametrize("values", [torch.zeros(0, 4, 4, 3), torch.zeros(2, 0), torch.ones(2, dtype=torch.uint8)])
-def test_nothing_and_whole_numbers_are_fine(values):
-    check_finite("Build Memory", "reference_images", values)
 
 
 def noise(count):

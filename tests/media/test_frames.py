@@ -42,15 +42,6 @@ def test_a_size_that_is_refused():
     assert torch.equal(FittedFrames(Source(), 6, 4, "error").read([5]), Source().read([5]))
 
 
-def test_the_last_read_is_kept():
-    source = Source()
-    fitted = FittedFrames(source, 8, 8, "stretch")
-    frames = fitted.read([1, 2, 3])
-    assert fitted.read((1, 2, 3)) is frames
-    assert fitted.read(range(1, 4)) is frames
-    assert source.reads == [[1, 2, 3]]
-
-
 def test_other_indices_are_read_anew():
     source = Source()
     fitted = FittedFrames(source, 8, 8, "stretch")

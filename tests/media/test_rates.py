@@ -37,7 +37,7 @@ def test_rates_from_outside(fps, rate):
 
 @pytest.mark.parametrize("fps", [0, -1, 1001, float("nan"), float("inf"), 1e-9])
 def test_what_is_no_rate_is_refused(fps):
-    with pytest.raises(ValueError, match=r"Video: frames per second must be above 0 and at most 1000 .*; got"):
+    with pytest.raises(ValueError, match=r"^fps must be above 0 and at most 1000 .*; got"):
         file_rate(fps)
 
 

@@ -3,71 +3,38 @@
 import json
 import shutil
 from dataclasses import replace
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from exact_parts import ExactCodec, Frames, exact_pictures, exact_sampler
-from safetensors.torch import load
+from exact_parts import ExactCodec, exact_sampler
+from run_parts import Place, Stop, Stopping, refused, small_job, video_of
 
 from everanimate_core.cli import main as cli
-from everanimate_core.everanimate.drivers import Drivers
-from everanimate_core.everanimate.memory import build_memory
-from everanimate_core.media.reader import VideoFrames
-from everanimate_core.plan import ChunkPlan
 from everanimate_core.runs.fingerprint import digest
 from everanimate_core.runs.manifest import FIRST_FORMAT
-from everanimate_core.runs.run import Job, run
-from everanimate_core.runs.store import RunError, RunStore
 from everanimate_core.toy.network.vae import ToyCodec
 
 OLD = Path(__file__).parents[1] / "data" / "old_runs"
 # What 0.1.0 took for the network and the prompt of the run in `core`.
-SETTINGS = {"network": "ea7b9e304d97bffeb34ab2c7f4575889", "sigmas": [1.0, 0.5, 0.0]}
+NETWORK = {"network": "ea7b9e304d97bffeb34ab2c7f4575889", "sigmas": [1.0, 0.5, 0.0]}
 PROMPTS = [digest("")]
+# The run of `core`, as a version makes it whose digests are others; and as 0.1.0 made it.
+job = partial(
+    small_job,
+    network={**NETWORK, "network": "another digest of the same"},
+    prompts=["another digest of the same"],
+    earlier={FIRST_FORMAT: (NETWORK, PROMPTS)},
+)
+first_job = partial(small_job, network=NETWORK, prompts=PROMPTS)
 
 
-class Sampler:
-    """The exact sampler, with a list of the chunks that it made."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, request, seed):
-        self.made.append(request.index)
-        return exact_sampler(request, seed)
-
-
-def job(total=32, **changes):
-    """The run of `core`, as a version makes it whose digests are others."""
-    fields = {
-        "settings": {**SETTINGS, "network": "another digest of the same"},
-        "prompts": ["another digest of the same"],
-        "earlier": {FIRST_FORMAT: (SETTINGS, PROMPTS)},
-    }
-    return Job(
-        ChunkPlan(total, 9, 4),
-        build_memory(exact_pictures(1), ExactCodec()),
-        Drivers(pose=Frames(exact_pictures(60, seed=1))),
-        fps=Fraction(24000, 1001),
-        **(fields | changes),
-    )
-
-
-def start(job, root, **options):
+def start(job, root, sample=exact_sampler, **options):
     """Start the run in `root`: which chunks were made, which were kept."""
-    sampler, kept = Sampler(), []
-    run(
-        job,
-        RunStore(root / "dance"),
-        sampler,
-        ExactCodec(),
-        root / "dance.mp4",
-        on_chunk=lambda done: kept.append(done.index) if done.kept else None,
-        **options,
-    )
-    return sampler.made, kept
+    place = Place(root)
+    place.start(job, sample, **options)
+    return place.made, place.kept
 
 
 @pytest.fixture
@@ -78,12 +45,11 @@ def core(tmp_path):
 
 
 def latents(root):
-    return [load(path.read_bytes())["latents"] for path in sorted((root / "dance").glob("chunk_*"))]
+    return Place(root).latents()
 
 
 def frames(path):
-    with VideoFrames(path) as video:
-        return video.read(range(video.frame_count))
+    return video_of(path)[0]
 
 
 def contents(folder, first, last):
@@ -102,7 +68,6 @@ def test_it_goes_on_where_it_was_stopped(core, tmp_path):
     assert start(job(), core) == ([5], [0, 1, 2, 3])
     assert contents(core / "dance", 0, 4) == before
     fresh = tmp_path / "fresh"
-    fresh.mkdir()
     assert start(job(), fresh) == ([0, 1, 2, 3, 4, 5], [])
     for old, new in zip(latents(core), latents(fresh), strict=True):
         assert torch.equal(old, new)
@@ -114,7 +79,7 @@ def test_it_goes_on_where_it_was_stopped(core, tmp_path):
 def test_it_keeps_its_format_and_new_runs_have_the_new_one(core, tmp_path):
     start(job(), core)
     assert manifest(core)["format"] == "everanimate-run-1"
-    assert manifest(core)["run"]["settings"]["network"] == SETTINGS["network"]
+    assert manifest(core)["run"]["settings"]["network"] == NETWORK["network"]
     assert start(job(), core) == ([], [0, 1, 2, 3, 4, 5])
     start(job(9), core, resume=False)
     assert manifest(core)["format"] == "everanimate-run-2"
@@ -123,7 +88,7 @@ def test_it_keeps_its_format_and_new_runs_have_the_new_one(core, tmp_path):
 
 
 def test_without_digests_of_that_version_the_run_has_its_own(core):
-    assert start(job(settings=SETTINGS, prompts=PROMPTS, earlier={}), core) == ([5], [0, 1, 2, 3])
+    assert start(first_job(), core) == ([5], [0, 1, 2, 3])
 
 
 def test_it_can_be_longer_and_made_again_from_a_chunk(core):
@@ -138,29 +103,20 @@ def test_it_can_be_longer_and_made_again_from_a_chunk(core):
 @pytest.mark.parametrize("changes", [{"network": "0" * 32}, {"sigmas": [1.0, 0.0]}])
 def test_another_network_is_refused(core, changes):
     before = contents(core / "dance", 0, 6)
-    other = job(earlier={FIRST_FORMAT: (SETTINGS | changes, PROMPTS)})
-    with pytest.raises(RunError, match=next(iter(changes))):
-        start(other, core)
+    other = job(earlier={FIRST_FORMAT: (NETWORK | changes, PROMPTS)})
+    assert f"got {next(iter(changes))} " in refused(start, other, core)
     assert contents(core / "dance", 0, 6) == before
 
 
 def test_another_prompt_is_another_run(core):
-    with pytest.raises(RunError, match="prompt must be the run's own"):
-        start(job(earlier={FIRST_FORMAT: (SETTINGS, [digest("turns")])}), core)
+    other = job(earlier={FIRST_FORMAT: (NETWORK, [digest("turns")])})
+    assert "prompt must be the run's own" in refused(start, other, core)
 
 
 def test_what_was_sampled_for_the_first_chunk_is_not_lost(tmp_path):
-    class Stopped(Exception):
-        pass
-
-    class Stopping(ExactCodec):
-        def decode(self, latents):
-            raise Stopped
-
-    old = job(settings=SETTINGS, prompts=PROMPTS, earlier={})
-    store = RunStore(tmp_path / "dance")
-    with pytest.raises(Stopped):
-        run(old, store, Sampler(), Stopping(), tmp_path / "dance.mp4")
+    store = Place(tmp_path).store
+    with pytest.raises(Stop):
+        start(first_job(), tmp_path, codec=Stopping("decode", 0))
     # As 0.1.0 would have written it.
     store.write_manifest(replace(store.read_manifest(), format=FIRST_FORMAT))
     assert start(job(), tmp_path) == ([1, 2, 3, 4, 5], [])
@@ -189,9 +145,7 @@ def test_numbers_that_are_none_were_kept_and_are_made_again(core, tmp_path, monk
         old.setattr(propagation, "check_latents", lambda *_: None)
         old.setattr(torch.Tensor, "isfinite", lambda self: torch.ones_like(self, dtype=torch.bool))
         root = tmp_path / "bad"
-        root.mkdir()
-        options = {"settings": SETTINGS, "prompts": PROMPTS, "earlier": {}}
-        run(job(**options), RunStore(root / "dance"), nan_from(bad), ExactCodec(), root / "dance.mp4")
+        start(first_job(), root, nan_from(bad))
     written = manifest(root)
     body = written["run"]
     for chunk in body["chunks"][bad:]:

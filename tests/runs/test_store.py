@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from exact_parts import ExactCodec
+from run_parts import refused
 
 import everanimate_core
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.runs.fingerprint import file_digest
-from everanimate_core.runs.store import ChunkRecord, Manifest, RunError, RunStore, run_folder
+from everanimate_core.runs.manifest import ChunkRecord, Manifest
+from everanimate_core.runs.store import RunStore, run_folder
 
 KEY = "0123456789abcdef"
 
@@ -20,12 +23,6 @@ KEY = "0123456789abcdef"
 @pytest.fixture
 def store(tmp_path):
     return RunStore(tmp_path / "dance")
-
-
-def refusal(call, *args):
-    with pytest.raises(RunError) as caught:
-        call(*args)
-    return str(caught.value)
 
 
 def record(**changes):
@@ -62,9 +59,9 @@ def test_a_run_lies_in_the_output_folder(tmp_path, name):
     ],
 )  # fmt: skip
 def test_names_that_could_lead_elsewhere_are_refused(tmp_path, name):
-    assert refusal(run_folder, tmp_path, name) == (
-        "Animate Long Video: run_name must be a plain file name of letters, digits, spaces, dots, dashes and "
-        f"underscores (dance_01); got {name!r}."
+    assert refused(run_folder, tmp_path, name) == (
+        "run_name must be a plain file name of letters, digits, spaces, dots, dashes and underscores (dance_01); "
+        f"got {name!r}."
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -77,8 +74,8 @@ def test_links_that_lead_outside_are_refused(tmp_path, link, there):
         outside.mkdir()
     (root / link).parent.mkdir(parents=True)
     (root / link).symlink_to(outside)
-    message = refusal(run_folder, root, "dance")
-    assert message.startswith(f"Animate Long Video: a run stays inside the output folder ({root}); got {root}")
+    message = refused(run_folder, root, "dance")
+    assert message.startswith(f"a run stays inside the output folder ({root}); got {root}")
     assert message.endswith("a link to elsewhere.")
     assert "dance" in message
 
@@ -136,10 +133,9 @@ def test_an_altered_manifest_is_refused(store, alter):
     text = path.read_text()
     assert alter(text) != text
     path.write_text(alter(text))
-    assert refusal(store.read_manifest) == (
-        "Animate Long Video: the run's manifest.json must be as it was written (restore it, or start anew with resume "
-        f"false or --no-resume: the old run is set aside, the chunks in {store.folder} are untouched); got an altered "
-        "one."
+    assert refused(store.read_manifest) == (
+        "the run's manifest.json must be as it was written (restore it, or start anew with resume false or "
+        f"--no-resume: the old run is set aside, the chunks in {store.folder} are untouched); got an altered one."
     )
     assert path.read_text() == alter(text)
 
@@ -147,7 +143,7 @@ def test_an_altered_manifest_is_refused(store, alter):
 def test_a_manifest_that_is_no_text_is_refused(store):
     store.folder.mkdir()
     (store.folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
-    assert "got an altered one" in refusal(store.read_manifest)
+    assert "got an altered one" in refused(store.read_manifest)
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -182,9 +178,9 @@ def test_no_altered_byte_gets_through(store, latents):
 
 
 @pytest.fixture
-def memories(codec, pictures, latents):
+def memories(pictures, latents):
     """The memory before the first chunk, after it, and after the second."""
-    before = build_memory(pictures(1), codec)
+    before = build_memory(pictures(1), ExactCodec())
     first, second = latents(3, seed=1), latents(3, seed=2)
     after = replace(
         before,
@@ -250,9 +246,9 @@ def test_a_damaged_chunk_is_refused(store, memories, damage, got):
     path.write_bytes(path.read_bytes()[:-1])
     if damage == "gone":
         path.unlink()
-    assert refusal(store.load_chunk, 12, chunk, before) == (
-        "Animate Long Video: chunk_0012.safetensors must be as it was written (make it and all after it "
-        f"again with from_chunk or --from-chunk 12; what is before is kept); got {got} file."
+    assert refused(store.load_chunk, 12, chunk, before) == (
+        "chunk_0012.safetensors must be as it was written (make it and all after it again with from_chunk or "
+        f"--from-chunk 12; what is before is kept); got {got} file."
     )
 
 
@@ -266,9 +262,9 @@ def test_one_writer_at_a_time(tmp_path, monkeypatch):
         assert not folder.exists()
         monkeypatch.chdir(folder.parent)
         for other in (RunStore(folder), RunStore("dance"), RunStore("./x/../dance"), store):
-            assert refusal(other.locked().__enter__) == (
-                "Animate Long Video: a run is written by one program at a time (choose another run name or --out, or "
-                f"wait); got a second one for {folder}."
+            assert refused(other.locked().__enter__) == (
+                "a run is written by one program at a time (choose another run name or --out, or wait); got a second "
+                f"one for {folder}."
             )
         with RunStore(folder.with_name("other")).locked():
             pass
@@ -287,7 +283,7 @@ def test_a_killed_writer_keeps_nobody_out(store):
             os.write(told, b"x")
             signal.pause()
     os.read(ready, 1)
-    assert "one program at a time" in refusal(store.locked().__enter__)
+    assert "one program at a time" in refused(store.locked().__enter__)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with store.locked():

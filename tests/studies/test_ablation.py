@@ -11,7 +11,6 @@ import torch
 from everanimate_core.cli import main as cli
 from everanimate_core.evaluation.networks import Networks
 from everanimate_core.everanimate.context import METHOD
-from everanimate_core.everanimate.restoration import OFF
 from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import TensorFrames
@@ -24,6 +23,7 @@ from everanimate_core.toy.network.engine import FPS, load_toy, roll_out
 from everanimate_core.toy.network.state import (
     BASELINE_WEIGHTS,
     MEMORY_WEIGHTS,
+    SETTINGS,
     STAGE_1,
     STAGE_1_LONGER,
     STAGE_2,
@@ -41,7 +41,9 @@ def codec():
 
 
 def test_the_rows():
-    assert [(row.weights, row.lora, row.anchors, row.policy, row.restoration.strength) for row in ROWS] == [
+    found = [(row.weights, row.lora, row.settings.identity_latents, row.policy) for row in ROWS]
+    strengths = [row.settings.restore_strength for row in ROWS]
+    assert [(*parts, strength) for parts, strength in zip(found, strengths, strict=True)] == [
         (BASELINE_WEIGHTS, None, 1, WAN_ANIMATE, 0),
         (BASELINE_WEIGHTS, None, 1, replace(WAN_ANIMATE, carry="latent"), 0),
         (BASELINE_WEIGHTS, STAGE_1, 4, METHOD, 0),
@@ -61,7 +63,9 @@ def test_a_row_is_its_roll_out_against_the_truth():
     row = ROWS[0]
     report = measure(row.load(), row, 3, FRAMES, Networks())
     world = World(3)
-    made = torch.cat([chunk.frames for chunk in roll_out(load_toy(BASELINE_WEIGHTS), world, FRAMES, 1, WAN_ANIMATE)])
+    one_anchor = replace(SETTINGS, identity_latents=1)
+    chunks = roll_out(load_toy(BASELINE_WEIGHTS), world, FRAMES, one_anchor, WAN_ANIMATE)
+    made = torch.cat([chunk.frames for chunk in chunks])
     truth = world.frames(range(FRAMES))
     assert report.joins == [33]
     assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)
@@ -70,13 +74,13 @@ def test_a_row_is_its_roll_out_against_the_truth():
 
 def test_a_row_has_its_lora_and_its_restoration():
     """By hand: the LoRA merged into the network; restoration from chunk 1 on, where the first one's statistics are."""
-    row = next(row for row in ROWS if row.restoration.strength)
+    row = next(row for row in ROWS if row.settings.restore_strength)
     model = load_toy(row.weights)
     apply_lora(model.transformer, read_lora(row.lora))
     world = World(3)
     plain, restored = (
-        torch.cat([chunk.frames for chunk in roll_out(model, world, FRAMES, restoration=restoration)])
-        for restoration in (OFF, row.restoration)
+        torch.cat([chunk.frames for chunk in roll_out(model, world, FRAMES, settings)])
+        for settings in (SETTINGS, row.settings)
     )
     found = measure(row.load(), row, 3, FRAMES, Networks()).curves["psnr"]
     truth = world.frames(range(FRAMES))
@@ -160,7 +164,7 @@ def test_command_line_with_loras_of_ones_own(tmp_path, capsys, monkeypatch):
     torch.set_num_threads(threads)
     facts = json.loads((tmp_path / "ablation.json").read_text())
     assert list(facts["rows"]) == [str(STAGE_2)]
-    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.restoration.strength) == (STAGE_2, METHOD, 0))
+    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.settings) == (STAGE_2, METHOD, SETTINGS))
     curves = [measure(shipped.load(), shipped, seed, FRAMES, Networks()).curves["psnr"] for seed in (7, 8)]
     assert facts["psnr"][str(STAGE_2)] == pytest.approx(
         [mean(values) for values in zip(*curves, strict=True)], abs=1e-3
@@ -187,7 +191,7 @@ def test_loras_of_one_name_are_two_rows_and_a_missing_one_is_said_first(tmp_path
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ablation, "ROWS", ROWS[:2])
+    monkeypatch.setattr("everanimate_core.cli.ablate.ROWS", ROWS[:2])
     monkeypatch.setattr(ablation, "HORIZONS", (1,))
     threads = torch.get_num_threads()
     command = ["ablate", "--out", str(tmp_path / "new"), "--seconds", "1.6", "--seeds"]
@@ -200,4 +204,4 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert len(facts["psnr"][ROWS[0].name]) == 40 and len(facts["finding 1"]["static picture"]) == ablation.TRIPS
     assert (tmp_path / "new" / "ablation.png").stat().st_size > 10_000
     assert cli.main([*command, "7"]) == 2
-    assert "--seeds at least 2" in capsys.readouterr().err
+    assert capsys.readouterr().err == "--seeds: must be at least 2 (100 101 102 103); got [7].\n"

@@ -61,14 +61,14 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     assert (code, said.count(", kept, ")) == (0, 2)
     # Another world is another run.
     code, _, complaints = demo("--out", folder, "--seconds", "2", "--seed", "4")
-    assert code == 2 and "world 4 instead of 3" in complaints
+    assert code == 2 and "world 4 (was 3)" in complaints
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "0.03"])
 def test_less_than_a_frame_is_refused(tmp_path, demo, seconds):
     code, _, complaints = demo("--out", tmp_path / "demo", "--seconds", seconds)
     assert code == 2
-    assert complaints == f"demo: --seconds must be at least 0.04 (60); got {float(seconds)}.\n"
+    assert complaints == f"--seconds: must be at least 0.04 (60); got {float(seconds)}.\n"
     assert list(tmp_path.iterdir()) == []
 
 

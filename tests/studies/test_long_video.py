@@ -14,15 +14,15 @@ FRAMES, SIZE = 10_000, 32
 # In a process of its own, whose peak memory nothing else has raised. The whole video would be 123 MB of float32.
 READ_EVERYTHING = """
 import json, resource, sys
-from everanimate_core.frames import FittedFrames
+from everanimate_core.media.frames import FittedFrames
+from everanimate_core.media.reader import VideoFrames
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.video import VideoFrames
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 source = FittedFrames(VideoFrames(sys.argv[1]), 32, 32, "error")
-plan = ChunkPlan(source.frame_count)
+plan = ChunkPlan(source.frame_count, 77, 4)
 peaks, seen = [], 0
 for index in range(plan.chunk_count):
     seen += source.read(plan.source_indices(index, source.frame_count))[plan.kept(index)].shape[0]

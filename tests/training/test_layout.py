@@ -33,5 +33,5 @@ def test_the_motion_latents_of_a_film_are_those_that_begin_its_target(films, cod
 
 
 def test_an_overlap_that_is_not_the_motion_memory_is_refused():
-    with pytest.raises(ValueError, match=r"^train: overlap must be 4 frames for each of the 2 .* \(8\); got 4\.$"):
+    with pytest.raises(ValueError, match=r"^overlap must be 4 frames for each of the 2 .* \(8\); got 4\.$"):
         Layout(ChunkGeometry(33, motion=2))

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from everanimate_core.errors import InputError
 from everanimate_core.training.lists import read_caption, read_films
 
 JSON = '{"video": "a.mp4", "pose": "a.pose.mp4"}\n'
@@ -35,9 +36,9 @@ BAD = {
     "no quote at the end": ("films.csv", 'video,prompt\na,b\nc,"d\n', "unexpected end of data in line 3 of"),
     "quotes inside": ("films.csv", 'video,prompt\na,"she said "no""\n', "in line 2 of"),
     "huge field": ("films.csv", "video\n" + "a" * 200_000 + "\n", "field larger than field limit .* in line 2 of"),
-    "semicolons": ("films.csv", "video;pose\na.mp4;b.mp4\n", "the columns must be .*; got video;pose in line 1 of"),
-    "column twice": ("films.csv", "video,video\na,b\n", "the columns must be .*, each once .* in line 1 of"),
-    "column without a name": ("films.csv", "video,\na,b\n", "the columns must be .* in line 1 of"),
+    "semicolons": ("films.csv", "video;pose\na.mp4;b.mp4\n", "must have the columns .*; got video;pose in line 1 of"),
+    "column twice": ("films.csv", "video,video\na,b\n", "must have the columns .*, each once .* in line 1 of"),
+    "column without a name": ("films.csv", "video,\na,b\n", "must have the columns .* in line 1 of"),
     "empty": ("films.csv", "", "got none in line 1 of"),
     "value too many": ("films.csv", "video,pose\na,b,c\n", "got 3 values for 2 columns in line 2 of"),
     "UTF-16": ("films.csv", "video\na.mp4\n".encode("utf-16"), "must be UTF-8 text .*; got no UTF-8 text"),
@@ -57,9 +58,9 @@ def test_what_is_right_is_read(tmp_path, case):
 def test_what_is_not_is_refused_with_its_line(tmp_path, case):
     name, content, message = BAD[case]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=rf"^--data: .*{message}") as refused:
+    with pytest.raises(ValueError, match=rf"^data .*{message}") as refused:
         list(read_films(tmp_path / name))
-    assert type(refused.value) is ValueError and str(refused.value).isprintable() and len(str(refused.value)) < 600
+    assert type(refused.value) is InputError and str(refused.value).isprintable() and len(str(refused.value)) < 600
 
 
 def test_a_caption(tmp_path):
@@ -69,7 +70,7 @@ def test_a_caption(tmp_path):
     for content in (b"caf\xe9", "one".encode("utf-16"), b"a\0b"):
         path.write_bytes(content)
         with pytest.raises(
-            ValueError, match=r"^--data: a caption must be UTF-8 text \(save it as such\); got .* a\.txt|in "
+            ValueError, match=r"^data must have captions in UTF-8 text \(save them as such\); got .* a\.txt|in "
         ):
             read_caption(path)
 
@@ -100,5 +101,5 @@ def test_whatever_is_in_a_list_it_is_read_or_refused(tmp_path, suffix):
             list(read_films(path))
         except ValueError as error:
             refused += 1
-            assert type(error) is ValueError and str(error).startswith("--data: ") and str(error).isprintable()
+            assert type(error) is InputError and str(error).startswith("data must ") and str(error).isprintable()
     assert refused > 100

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from everanimate_core.errors import InputError
 from everanimate_core.training.manifest import read_manifest, write_manifest
 
 RECORDS = ("000000.safetensors", "000003.safetensors")
@@ -54,7 +55,7 @@ def test_what_was_altered_is_named(path, case):
         inside = inside[name]
     inside[place[-1]] = value
     path.write_text(json.dumps(facts), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"^train: a set must have the set\.json .*{message}.* in .*set\.json\.$"):
+    with pytest.raises(ValueError, match=rf"^a training set must have the set\.json .*{message}.* in .*set\.json\.$"):
         read_manifest(path)
 
 
@@ -84,5 +85,5 @@ def test_whatever_is_in_it_it_is_read_or_refused(path):
         try:
             read_manifest(path)
         except ValueError as error:
-            assert type(error) is ValueError and str(error).startswith("train: a set must have the set.json")
+            assert type(error) is InputError and str(error).startswith("a training set must have the set.json")
             assert str(error).isprintable()

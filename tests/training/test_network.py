@@ -175,9 +175,7 @@ def test_a_scale_is_taken_into_b(wan):
 def test_a_lora_that_does_not_fit_is_refused(wan, toy):
     network = Network(wan(), 4, 2, 0)
     lora = lora_of(network)
-    with pytest.raises(
-        ValueError, match=r"^train: --lora must have .* \(50 layers, rank \[4\]\); got 50 layers, rank \[2\]\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^lora must have .* \(50 layers, rank \[4\]\); got 50 layers, rank \[2\]\.$"):
         Network(wan(), 4, 4, 0).start_from(lora)
     with pytest.raises(ValueError, match=r"got 49 layers, rank \[2\]\.$"):
         network.start_from(replace(lora, layers=lora.layers[1:]))

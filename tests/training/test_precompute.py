@@ -52,7 +52,7 @@ def test_bad_films_are_named_counted_and_left_out(folder, tmp_path, settings, to
 def test_nothing_left_is_an_error(folder, tmp_path, settings, toy, codec):
     bad = [entry for entry in list_films(folder) if entry.name in ("short.mp4", "torn.mp4")]
     with pytest.raises(
-        ValueError, match=r"at least one film must be usable; got 2 .* short\.mp4: the film .* got 12\.$"
+        ValueError, match=r"^data must hold a film that can be used; got 2 .* short\.mp4: the film .* got 12\.$"
     ):
         precompute(bad, settings, toy, codec, tmp_path / "set", lambda line: None)
 
@@ -85,7 +85,9 @@ def test_a_film_that_went_bad_leaves_no_record_behind(folder, tmp_path, settings
 def test_a_set_of_other_settings_is_refused_and_stays(folder, tmp_path, settings, toy, codec):
     entries = list_films(folder)[:1]
     films = precompute(entries, settings, toy, codec, tmp_path / "set", lambda line: None)
-    with pytest.raises(ValueError, match=r"--out must be a new folder or a set of the same settings"):
+    with pytest.raises(
+        ValueError, match=r"^out must be a new folder or a set of the same settings \(SetSettings.*\); got SetSettings"
+    ):
         precompute(entries, replace(settings, candidates=5), toy, codec, tmp_path / "set", lambda line: None)
     assert FilmSet.open(tmp_path / "set") == films
 

@@ -3,7 +3,8 @@ import torch
 
 from everanimate_core.training.recipe import Recipe, generator
 
-BAD_RATES = (float("nan"), float("inf"), float("-inf"), 0.0, -1e-4)
+BAD_RATES = [(float(text), "a number, not NaN or infinity") for text in ("nan", "inf", "-inf")]
+BAD_RATES += [(0.0, "above 0"), (-1e-4, r"at least 0\.0")]
 
 
 def test_the_rate_is_a_third_for_five_steps_and_constant_then():
@@ -15,14 +16,14 @@ def test_the_rate_is_a_third_for_five_steps_and_constant_then():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stage": 3}, r"^train: stage must be one of 1, 2; got 3\.$"),
-        ({"schedule": "linear"}, r"^train: schedule must be one of gaussian, .*; got 'linear'\.$"),
-        ({"perturbation": "mild"}, r"^train: perturbation must be one of released, paper; got 'mild'\.$"),
-        ({"augmented": 1.5}, r"^train: augmented must be between 0 and 1 \(0\.5\); got 1\.5\.$"),
+        ({"stage": 3}, r"^stage must be 1 or 2 \(1\); got 3\.$"),
+        ({"schedule": "linear"}, r"^schedule must be one of gaussian, .* \(gaussian\); got linear\.$"),
+        ({"perturbation": "mild"}, r"^perturbation must be one of released, paper \(released\); got mild\.$"),
+        ({"augmented": 1.5}, r"^augmented must be between 0\.0 and 1\.0 \(0\.5\); got 1\.5\.$"),
         ({"augmented": float("nan")}, r"got nan\.$"),
-        *(({"rate": rate}, r"^train: rate must be a finite number above 0 \(1e-4\); got") for rate in BAD_RATES),
-        ({"rank": 0}, r"^train: rank must be at least 1 \(32\); got 0\.$"),
-        ({"batch": 0}, r"^train: batch must be at least 1 \(8\); got 0\.$"),
+        *(({"rate": rate}, rf"^rate must be {rule} \(0\.0001\); got {rate}\.$") for rate, rule in BAD_RATES),
+        ({"rank": 0}, r"^rank must be between 1 and 65536 \(32\); got 0\.$"),
+        ({"batch": 0}, r"^batch must be between 1 and 1000000 \(8\); got 0\.$"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(values, message):

@@ -72,16 +72,12 @@ def test_a_damaged_record_and_a_missing_one_are_named(films, tmp_path):
     (tmp_path / "000000.safetensors").write_bytes(b"{")
     broken = FilmSet(tmp_path, films.settings, ("000000.safetensors", "000001.safetensors"))
     for film in range(2):
-        with pytest.raises(
-            ValueError, match=rf"^train: a file of a training set .* got .*00000{film}\.safetensors, which"
-        ):
+        with pytest.raises(ValueError, match=rf"^a file of a training set .* got .*00000{film}\.safetensors, which"):
             broken.read(film, ["target"])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"^train: data must be a folder that `everanimate train precompute` made; got"
-    ):
+    with pytest.raises(ValueError, match=r"^data must be a folder that `everanimate train precompute` made; got"):
         FilmSet.open(tmp_path)
     save_file({}, tmp_path / "x.safetensors")
     (tmp_path / "set.json").write_text('{"format": "other"}')
@@ -94,11 +90,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     [
         (
             {"candidates": 3},
-            r"^train precompute: candidates must be between the 4 anchors and the 13 frames .*; got 3\.$",
+            r"^candidates must be between the 4 anchors and the 13 frames .*; got 3\.$",
         ),
         ({"candidates": 14}, r"got 14\.$"),
         ({"width": 40}, r"^width must be a multiple of 16"),
-        ({"geometry": ChunkGeometry(9, overlap=5)}, r"^train: overlap must be 4 frames"),
+        ({"geometry": ChunkGeometry(9, overlap=5)}, r"^overlap must be 4 frames"),
     ],
 )
 def test_settings_that_make_no_set_are_refused(settings, change, message):

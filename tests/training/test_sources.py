@@ -57,17 +57,17 @@ def test_a_list(folder, suffix):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("films.csv", "pose\nx.mp4\n", r"^--data: the columns must be .*; got pose in line 1 of .*films.csv\.$"),
+        ("films.csv", "pose\nx.mp4\n", r"^data must have the columns .*; got pose in line 1 of .*films.csv\.$"),
         ("films.csv", "video,pose\na.mp4,b.mp4,c.mp4\n", "got 3 values for 2 columns in line 2 of"),
-        ("films.csv", "video,poses\na.mp4,b.mp4\n", "the columns must be video and .* got video,poses in line 1"),
-        ("films.csv", "video,pose\n", r"^--data: must hold films .* got none in .*films.csv\.$"),
+        ("films.csv", "video,poses\na.mp4,b.mp4\n", "must have the columns video and .* got video,poses in line 1"),
+        ("films.csv", "video,pose\n", r"^data must hold films .* got none in .*films.csv\.$"),
         (
             "films.jsonl",
             '{"video": "a.mp4"}\n{"video": \n',
-            r"every line must be .*; got no JSON .* in line 2 of .*films.jsonl",
+            r"must have a row in JSON on every line .*; got no JSON .* in line 2 of .*films.jsonl",
         ),
         ("films.jsonl", '{"video": 5}\n', r"got 'video' 5, which is not text in line 1"),
-        ("films.jsonl", '["a.mp4"]\n', "a row must have a video"),
+        ("films.jsonl", '["a.mp4"]\n', "must have a video in every row"),
         ("films.txt", "a.mp4\n", r"must be a folder, a .csv or a .jsonl file that exists"),
     ],
 )
@@ -78,9 +78,9 @@ def test_a_list_that_cannot_be_read_is_refused(tmp_path, name, text, message):
 
 
 def test_no_folder_and_an_empty_one_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^--data: must be a folder.* got .*nowhere\.$"):
+    with pytest.raises(ValueError, match=r"^data must be a folder.* got .*nowhere\.$"):
         list_films(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"^--data: must hold films \(dance\.mp4 and dance\.pose\.mp4\); got none in"):
+    with pytest.raises(ValueError, match=r"^data must hold films \(dance\.mp4 and dance\.pose\.mp4\); got none in"):
         list_films(tmp_path)
 
 
@@ -100,21 +100,24 @@ def test_an_open_film_reads_its_files_at_the_size_of_the_set(folder):
 
 
 BAD = {
-    "no pose": ({"pose": None}, r"^the pose video must be there \(NAME\.pose\.mp4\); got none$"),
-    "pose file gone": ({"pose": "gone.mp4"}, r"^the pose video must be there .* got .*gone\.mp4$"),
+    "no pose": ({"pose": None}, r"^the pose video must be there \(NAME\.pose\.mp4\); got none\.$"),
+    "pose file gone": ({"pose": "gone.mp4"}, r"^the pose video must be there .* got .*gone\.mp4\.$"),
     "film gone": ({"video": "gone.mp4"}, r"^the film video must be there"),
     "no face": ({"face": None}, r"^the face video must be there"),
-    "short film": ({"video": {"frames": 4}}, r"^the film video must have 5 frames; got 4$"),
-    "short pose": ({"pose": {"frames": 4}}, r"^the pose video must have 5 frames; got 4$"),
-    "short face": ({"face": {"frames": 4}}, r"^the face video must have 5 frames; got 4$"),
-    "film of another rate": ({"video": {"fps": 24}}, r"^the film video must have 25 frames a second; got 24$"),
-    "pose of another rate": ({"pose": {"fps": 30}}, r"^the pose video must have 25 frames a second; got 30$"),
+    "short film": ({"video": {"frames": 4}}, r"^the film video must have 5 frames; got 4\.$"),
+    "short pose": ({"pose": {"frames": 4}}, r"^the pose video must have 5 frames; got 4\.$"),
+    "short face": ({"face": {"frames": 4}}, r"^the face video must have 5 frames; got 4\.$"),
+    "film of another rate": ({"video": {"fps": 24}}, r"^the film video must have 25 frames a second; got 24\.$"),
+    "pose of another rate": ({"pose": {"fps": 30}}, r"^the pose video must have 25 frames a second; got 30\.$"),
     "pose of another size": (
         {"pose": {"width": 16}},
-        r"^the pose video must be of the film's size \(32x16\); got 16x16$",
+        r"^the pose video must be of the film's size \(32x16\); got 16x16\.$",
     ),
     "no video": ({"video": b"not a video"}, r"must be a readable video; got"),
-    "cut film": ({"video": "cut"}, r"^the film video must be whole; got video\.mp4: the file ends early; "),
+    "cut film": (
+        {"video": "cut"},
+        r"^the film video must be whole; got video\.mp4: the file ends early; .*[^.]\.$",
+    ),
 }
 
 
@@ -197,11 +200,11 @@ def test_an_address_is_not_opened(tmp_path, name):
 
 def test_a_caption_that_is_no_text_is_named(folder):
     (folder / "a.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"^--data: a caption must be UTF-8 text .* in .*a\.txt\.$"):
+    with pytest.raises(ValueError, match=r"^data must have captions in UTF-8 text .* in .*a\.txt\.$"):
         list_films(folder)
 
 
 def test_a_name_that_would_steer_a_terminal_is_shown_escaped(tmp_path):
     entry = VideoEntry("x", tmp_path / "a\x1b[31m.mp4", None)
-    with pytest.raises(ValueError, match=r"got .*a\\x1b\[31m\.mp4$"), entry.open(DEMANDS):
+    with pytest.raises(ValueError, match=r"got .*a\\x1b\[31m\.mp4\.$"), entry.open(DEMANDS):
         pass

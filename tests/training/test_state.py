@@ -9,6 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from everanimate_core.errors import InputError
 from everanimate_core.training.state import gather, read_state, weights_of, write_state
 
 FACTS = {"seed": 0, "rank": 2}
@@ -70,7 +71,7 @@ def test_a_state_of_another_training_is_refused_and_changes_nothing(tmp_path):
     write_state(tmp_path / "state", gather(network, optimiser), 3, FACTS)
     other, other_optimiser = learner(1)
     before = [value.clone() for value in other.parameters()]
-    message = r"^train: --resume goes on with the settings of the training in --out \(rank 2\); got rank 4\.$"
+    message = r"^resume goes on with the settings of the training that is there \(rank 2\); got rank 4\.$"
     with pytest.raises(ValueError, match=message):
         read_state(tmp_path / "state", other, other_optimiser, {**FACTS, "rank": 4})
     assert all(torch.equal(one, was) for one, was in zip(other.parameters(), before, strict=True))
@@ -144,11 +145,12 @@ def test_a_damaged_state_names_the_way_on(tmp_path, kind):
         path.write_bytes({"cut": whole[:-1], "empty": b"", "something else": b"\x80\x04K\x01."}[kind])
     (tmp_path / "lora-000003.safetensors").touch()
     other, fresh = learner(1)
-    with pytest.raises(
-        ValueError, match=r"\(begin a new --out with --lora .*lora-000003\.safetensors.*\); got"
-    ) as refused:
+    message = (
+        r"^the state .* \(begin a new --out with --lora .*lora-000003\.safetensors.*\); got .*state\.safetensors, "
+    )
+    with pytest.raises(ValueError, match=message) as refused:
         read_state(path, other, fresh, FACTS)
-    assert type(refused.value) is ValueError and str(refused.value).isprintable()
+    assert type(refused.value) is InputError and str(refused.value).isprintable()
 
 
 def test_a_state_that_is_not_finite_is_not_written(tmp_path):

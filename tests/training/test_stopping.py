@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite_stops_before_its_step_and_the_good_state_stay
     with pytest.raises(RunFailed) as stopped:
         run(own, toy, out, 8, save_every=1, resume=True, accumulate=accumulate)
     message = str(stopped.value)
-    assert message.startswith("train: stopped after ") and " of 8 steps: loss and gradients of the next one" in message
+    assert message.startswith("stopped after ") and " of 8 steps: loss and gradients of the next one" in message
     assert "000002.safetensors (dance\\x1b.mp4)" in message and "a lower --rate (now 0.001)" in message
     assert "--precision" not in message  # it is `no` already
     step = int(message.split(" of 8")[0].split()[-1])

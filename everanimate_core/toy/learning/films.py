@@ -9,7 +9,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ...everanimate.memory import encode_singly
 from ...tensor_files import read_tensors, write_tensors
 from ..network.state import GEOMETRY
@@ -73,8 +73,9 @@ def read_shards(folder: Path, shards: int) -> dict[str, Tensor]:
     for shard in range(shards):
         path = folder / f"films-{shard:04}.safetensors"
 
-        def refuse(wrong: str, path: Path = path) -> ValueError:
-            return InputError("films", "must be whole", "delete the file, and it is made again", f"{path}, {wrong}")
+        def refuse(wrong: str, path: Path = path) -> InputError:
+            got = f"{one_line(path)}, {wrong}"
+            return InputError("the films of the toy", "must be whole", "delete the file, and it is made again", got)
 
         parts.append(read_tensors(path, refuse)[0])
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

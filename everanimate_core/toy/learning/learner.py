@@ -1,6 +1,5 @@
 """How the toy's networks learn: AdamW, warmup and cosine, a moving average of the weights, and a file to go on from."""
 
-import csv
 import json
 from collections.abc import Callable
 from math import cos, inf, isfinite, pi
@@ -9,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, shown
+from ...errors import InputError, one_line, shown
 from ...json_files import check_fields, parse_json
-from ...runs.journal import begin_rows
 from ...runs.store import RunFailed
 from ...tensor_files import all_finite, read_tensors, write_tensors
 
+# Of the file that says how a training goes.
+COLUMNS = "step,loss,psnr_unseen"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -100,7 +100,8 @@ class Learner:
         tensors, header = self._read(path)
         step = header.pop("step")
         if header != self.facts:
-            raise InputError(path, "must be of the same run", self.facts, shown(header))
+            got = f"{shown(header)} in {one_line(path)}"
+            raise InputError("the state of a training", "must be of the same run", self.facts, got)
         self.step = step
         with torch.no_grad():
             for name, value in self.network.named_parameters():
@@ -112,29 +113,19 @@ class Learner:
     def _read(self, path: Path) -> tuple[dict[str, Tensor], dict]:
         """The tensors of a file that `save` wrote, and what it says of its run."""
 
-        def refuse(wrong: str) -> ValueError:
-            return InputError("a state", "must be as it was written", "delete it to begin anew", f"{path}, {wrong}")
+        def refuse(wrong: str) -> InputError:
+            got = f"{one_line(path)}, {wrong}"
+            return InputError("the state of a training", "must be as it was written", "delete it to begin anew", got)
+
+        def refuse_header(got: str) -> InputError:
+            return refuse(f"with {got} about its training")
 
         tensors, metadata = read_tensors(path, refuse)
-        header = parse_json(metadata.get("training", "null"), lambda got: refuse(f"with {got} about its training"))
-        check_fields(header, {"step": int}, lambda got: refuse(f"with {got} about its training"), others=True)
+        header = parse_json(metadata.get("training", "null"), refuse_header)
+        check_fields(header, {"step": int}, refuse_header, others=True)
         for name, value in self.network.named_parameters():
             for part in ("average", "weight", *_MOMENTS):
                 found = tensors.get(f"{part}.{name}")
                 if found is None or found.shape != value.shape or not all_finite(found):
                     raise refuse(f"whose {part}.{name} is missing, of another shape or not finite")
         return tensors, header
-
-
-class Log:
-    """The CSV file of a training that stands at `step`; rows from after that are written once more."""
-
-    def __init__(self, path: Path, step: int):
-        self.path = path
-        begin_rows(path, "step,loss,psnr_unseen", step + 1)
-
-    def write(self, step: int, loss: str, unseen: str) -> None:
-        """Add a row, and print it."""
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow((step, loss, unseen))
-        print(step, loss, unseen, flush=True)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ...backends.wan_alignment import encode_driving, predict_velocity
 from ...everanimate.context import METHOD, ContextPolicy
 from ...everanimate.flow import interpolate, shifted, velocity
-from ...files import clear_parts, part_file
+from ...files import clear_parts, write_whole
+from ...runs.journal import Journal
 from ...tensor_files import write_tensors
 from ..network.dit import load_dit, new_network, original_name
 from ..network.engine import engine
@@ -30,7 +31,7 @@ from ..network.state import GEOMETRY
 from ..network.vae import ToyCodec, load_vae
 from ..world.world import World
 from .films import SHARD, grey_behind, read_shards, write_shard
-from .learner import Learner, Log, check_limits
+from .learner import COLUMNS, Learner, check_limits
 from .material import WAN_ANIMATE, Batch, baseline_batch, memory_batch
 from .scores import first_chunk_psnr
 
@@ -153,7 +154,7 @@ class Training:
         """Train until all steps are done, True, or `minutes` have passed, False."""
         main, learner = self.accelerator.is_main_process, self.learner
         draw = self.material()
-        log = Log(self.folder / f"{self.task.name}.csv", learner.step) if main else None
+        log = Journal(self.folder / f"{self.task.name}.csv", COLUMNS, learner.step + 1) if main else None
         end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         losses = []
         while learner.step < self.task.steps:
@@ -162,7 +163,9 @@ class Training:
             due = done or learner.step % SAVE_EVERY == 0
             if main and (due or learner.step % LOG_EVERY == 0):
                 unseen = f"{mean(self.unseen(self.averaged(), UNSEEN[:4])):.3f}" if due else ""
-                log.write(learner.step, f"{mean(losses):.6f}", unseen)
+                row = learner.step, f"{mean(losses):.6f}", unseen
+                log.write(*row)
+                print(*row, flush=True)
                 losses = []
             # Time is looked at where all processes do so at the same step.
             if due:
@@ -196,7 +199,7 @@ class Training:
             "psnr_min": round(min(values), 3),
             "psnr": [round(value, 3) for value in values],
         }
-        with part_file(path.with_suffix(".json")) as part:
+        with write_whole(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
         return facts
 

@@ -16,12 +16,13 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from ...files import clear_parts, part_file
+from ...files import clear_parts, write_whole
+from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
 from ..network.vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
 from ..world.world import World
-from .learner import Learner, Log, check_limits
+from .learner import COLUMNS, Learner, check_limits
 from .vae_statistics import fold_statistics, start_from_components
 
 STEPS, BATCH, RATE, WARMUP, AVERAGE = 1800, 8, 1.5e-3, 50, 0.995
@@ -142,7 +143,7 @@ def export(run: Training, folder: Path, command: str) -> dict:
         "psnr_min": round(min(values), 3),
         "psnr": [round(value, 3) for value in values],
     }
-    with part_file(folder / "vae.json") as part:
+    with write_whole(folder / "vae.json") as part:
         part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
     return facts
 
@@ -153,7 +154,7 @@ def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Trainin
     clear_parts(folder)
     state = folder / "state.safetensors"
     run = Training.resume(state, seed, steps) if state.exists() else Training.start(seed, steps)
-    learner, log = run.learner, Log(folder / "log.csv", run.learner.step)
+    learner, log = run.learner, Journal(folder / "log.csv", COLUMNS, run.learner.step + 1)
     end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     losses = []
     while learner.step < steps:
@@ -161,7 +162,9 @@ def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Trainin
         due = learner.step % SAVE_EVERY == 0 or learner.step == steps
         if due or learner.step % LOG_EVERY == 0:
             unseen = f"{mean(psnr(run.averaged(), seed) for seed in UNSEEN[:4]):.3f}" if due else ""
-            log.write(learner.step, f"{mean(losses):.6f}", unseen)
+            row = learner.step, f"{mean(losses):.6f}", unseen
+            log.write(*row)
+            print(*row, flush=True)
             losses = []
         over = time.monotonic() >= end
         if due or over:

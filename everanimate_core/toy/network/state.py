@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import one_line, shown
+from ...errors import InputError, one_line, shown
 from ...everanimate.geometry import ChunkGeometry
 from ...everanimate.settings import Settings
 from ...tensor_files import FLOATS, all_finite, read_tensors
@@ -38,11 +38,15 @@ def read_state(path: str | PathLike = MEMORY_WEIGHTS) -> dict[str, Tensor]:
 
     Raises ValueError for a file that is no such thing, and for weights that are no finite numbers.
     """
-    rule = "Toy: weights must be a .safetensors file of the toy's transformer (memory.safetensors)"
-    state, _ = read_tensors(path, lambda wrong: ValueError(f"{rule}; got {one_line(path)}, {wrong}."))
+
+    def refuse(wrong: str) -> InputError:
+        rule = "must be a .safetensors file of the toy's transformer"
+        return InputError("the toy's weights", rule, "memory.safetensors", f"{one_line(path)}, {wrong}")
+
+    state, _ = read_tensors(path, refuse)
     for name, value in state.items():
         if value.dtype not in FLOATS or not all_finite(value):
-            raise ValueError(f"{rule}; got {one_line(path)}, where {shown(name)} holds no finite numbers.")
+            raise refuse(f"where {shown(name)} holds no finite numbers")
     return complete({name: value.float() for name, value in state.items()})
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from ...errors import InputError
 from ...everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
 from ...plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 
@@ -103,9 +104,9 @@ class ToyVae(nn.Module):
         """[B, 3, F, H, W] in -1..1 -> normalised latents [B, 16, T, H/8, W/8]; ValueError as for `encode`."""
         frames, height, width = video.shape[2:]
         if frames < 1 or pixel_frames(latent_frames(frames)) != frames:
-            raise ValueError(f"Toy VAE: the number of frames must be 4n + 1 (1, 33, 77); got {frames}.")
+            raise InputError("the number of frames", "must be 4n + 1", "1, 33, 77", frames)
         if height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
-            raise ValueError(f"Toy VAE: width and height must be multiples of 8 (64x64); got {width}x{height}.")
+            raise InputError("width and height", f"must be multiples of {SPATIAL_FACTOR}", "64x64", f"{width}x{height}")
         return self.encoder(to_patches(video)).transpose(1, 2)
 
     def from_normalised(self, latents: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from .background import background
 from .figure import draw_look, paint_figure
 from .motion import Motion
@@ -97,4 +98,4 @@ class World:
 
 def _check(indices: Sequence[int]) -> None:
     if len(indices) and min(indices) < 0:
-        raise ValueError(f"World: frame numbers must be 0 or more; got {min(indices)}.")
+        raise InputError("frame numbers", "must be 0 or more", "", min(indices))

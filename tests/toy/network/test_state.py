@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from everanimate_core.cli import main as cli
+from everanimate_core.cli.train import Options
 from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import check_coverage
 from everanimate_core.runs.fingerprint import weights_digest
@@ -21,6 +22,7 @@ from everanimate_core.toy.network.state import (
     complete,
     read_state,
 )
+from everanimate_core.training.recipe import Recipe
 
 
 @pytest.mark.parametrize("path", [BASELINE_WEIGHTS, MEMORY_WEIGHTS])
@@ -42,10 +44,11 @@ def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
     assert check_coverage(lora, read_state(BASELINE_WEIGHTS)).matched == 10 * LAYERS
     assert lora.metadata["network"] == weights_digest(network.state_dict().items())
     *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
-    options = cli.parser().parse_args(train.split()[1:])
+    options = cli.parse(Options, "train", train.split()[2:])
+    recipe = Recipe(options.stage, **vars(options.recipe))
     for name in ("stage", "seed", "rank", "batch", "rate", "schedule", "perturbation"):
-        assert lora.metadata[name] == str(getattr(options, name)), name
-    assert int(lora.metadata["step"]) == options.steps
+        assert lora.metadata[name] == str(getattr(recipe, name)), name
+    assert int(lora.metadata["step"]) == options.pace.steps
     assert convert.split()[4:] == [path.name, "--format", "released", "--dtype", "float16"]
 
 

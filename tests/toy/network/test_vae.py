@@ -104,7 +104,7 @@ def test_later_latents_remember_earlier_frames(vae, video):
     ("shape", "told"), [((4, 64, 64), "4n"), ((0, 64, 64), "4n"), ((5, 60, 64), "64x60"), ((5, 64, 60), "60x64")]
 )
 def test_other_sizes_are_refused(vae, shape, told):
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=rf"^(the number of frames|width and height) must be .*{told}"):
         vae.encode(torch.zeros(1, 3, *shape))
 
 

@@ -1,0 +1,418 @@
+"""Every widget and every socket of every node does something, and nothing but that.
+
+Each case takes a node in a state in which an input acts, changes that one input, and names the facts about what the
+node gives that then change: all others stay. Of Animate Long Video these are its job, what the network and the VAE are
+asked, and the files; the network itself is replaced by noise of the seed, and the VAE by exact arithmetic.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+from node_facts import RUN, SAMPLED, facts_of
+from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, OVERLAP, TONES, TOTAL, WIDTH, Parts
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input of a node, changed.
+
+    other(parts): its other value. changed: the facts that then differ. state: one of the node's states, in which the
+    input acts. then: what some of the facts are afterwards.
+    """
+
+    node: str
+    name: str
+    other: object
+    changed: str
+    state: str = "plain"
+    then: dict = field(default_factory=dict)
+
+    @property
+    def id(self):
+        """For people."""
+        return f"{self.node.removeprefix('EverAnimate')}-{self.name}" + (
+            "" if self.state == "plain" else f"-{self.state}"
+        )
+
+
+# --- the states in which inputs act, and the cases
+
+
+def half_black(pictures):
+    """The same with nothing but black from the ninth column on."""
+    pictures = pictures.clone()
+    pictures[:, :, 8:] = 0
+    return pictures
+
+
+def half_mask(frames=TOTAL):
+    """A MASK, white on the right."""
+    mask = torch.zeros(frames, HEIGHT, WIDTH)
+    mask[:, :, WIDTH // 2 :] = 1
+    return mask
+
+
+def on(base, **changes):
+    """A state: that of another one with changes, changes(parts) where they are made of parts."""
+    return lambda parts: (
+        base(parts) | {name: value(parts) if callable(value) else value for name, value in changes.items()}
+    )
+
+
+def plain_animate(parts):
+    return {
+        "model": parts.model(),
+        "vae": parts.vae(),
+        "positive": parts.text(0),
+        "negative": parts.text(1),
+        "reference_images": parts.pictures(1),
+        "pose_video": parts.pictures(TOTAL, 1),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "steps": 2,
+        "chunk_frames": FRAMES,
+        "overlap": OVERLAP,
+        "run_name": RUN,
+    }
+
+
+def plain_chunk(parts):
+    return {
+        "positive": parts.text(0),
+        "negative": parts.text(1),
+        "vae": parts.vae(),
+        "plan": parts.plan(total=TOTAL + FRAMES - OVERLAP),
+        "memory": parts.later_memory(),
+        "chunk_index": 1,
+        "pose_video": parts.pictures(TOTAL, 1),
+    }
+
+
+def plain_propagate(parts):
+    return {"memory": parts.memory(), "plan": parts.plan(), "samples": parts.samples(), "vae": parts.vae()}
+
+
+def plain_memory(parts):
+    return {"vae": parts.vae(), "reference_images": parts.pictures(1), "width": WIDTH, "height": HEIGHT}
+
+
+def plain_drift(parts):
+    return {"video": parts.grey(), "reference_images": parts.grey()[:1]}
+
+
+def plain_latents(parts):
+    return {"identity": parts.latents(4), "motion": parts.latents(1, 1), "reference_image": parts.pictures(1)}
+
+
+def restoring(parts):
+    return {"memory": parts.later_memory(), "pose_video": half_black(parts.pictures(FRAMES, 1))}
+
+
+def restoring_model(parts):
+    return restoring(parts) | {"model": parts.model()}
+
+
+def loading_lora(parts):
+    return {"model": parts.comfy.load_model(), "lora_name": parts.lora()}
+
+
+REPLACING = {"background_video": lambda parts: parts.pictures(TOTAL, 5), "character_mask": lambda parts: half_mask()}
+OTHER_SIZES = {"pose_video": lambda parts: parts.pictures(TOTAL, 1, 24, 24)}
+# The settings of a first start, which made all chunks.
+BEGUN = {"resume": True, "from_chunk": 0, "seed": 0}
+STATES = {
+    "EverAnimateAnimate": {
+        "plain": plain_animate,
+        "guided": on(plain_animate, cfg=2.0),
+        "short pose": on(plain_animate, pose_video=lambda parts: parts.pictures(10, 1), total_frames=TOTAL),
+        "looked at": on(plain_animate, clip_vision=lambda parts: parts.comfy.clip_vision()),
+        "other sizes": on(plain_animate, reference_images=lambda parts: parts.pictures(1, 0, 24, 24), **OTHER_SIZES),
+        "replacing": on(plain_animate, **REPLACING),
+        "restoring": on(
+            plain_animate, restore_strength=1.0, pose_video=lambda parts: half_black(parts.pictures(TOTAL, 1))
+        ),
+        "a video": on(plain_animate, pose_video=lambda parts: parts.video(), total_frames=TOTAL),
+        "with sound": on(plain_animate, pose_video=lambda parts: parts.video(sound=True), total_frames=TOTAL),
+        "pose keyframes": on(plain_animate, keyframes="pose"),
+        "begun": on(plain_animate, begun=BEGUN),
+        "from chunk 1": on(plain_animate, begun=BEGUN, seed=3, from_chunk=1, total_frames=TOTAL + FRAMES - OVERLAP),
+    },
+    "EverAnimateChunk": {
+        "plain": plain_chunk,
+        "looked at": on(plain_chunk, clip_vision=lambda parts: parts.comfy.clip_vision()),
+        "other sizes": on(plain_chunk, **OTHER_SIZES),
+        "replacing": on(plain_chunk, **REPLACING),
+    },
+    "EverAnimatePropagate": {
+        "plain": plain_propagate,
+        "second": on(plain_propagate, memory=lambda parts: parts.later_memory(), chunk_index=1),
+        "pose keyframes": on(plain_propagate, keyframes="pose", pose_video=lambda parts: parts.pictures(TOTAL, 1)),
+    },
+    "EverAnimateMemory": {
+        "plain": plain_memory,
+        "other sizes": on(plain_memory, reference_images=lambda parts: parts.pictures(1, 0, 24, 24)),
+    },
+    "EverAnimateMemoryFromLatents": {"plain": plain_latents},
+    "EverAnimatePlanChunks": {
+        "plain": lambda parts: {"total_frames": TOTAL, "chunk_frames": FRAMES, "overlap": OVERLAP},
+        "by the pose": lambda parts: {"chunk_frames": FRAMES, "pose_video": parts.pictures(TOTAL)},
+    },
+    "EverAnimateSigmas": {"plain": lambda parts: {"steps": 2}},
+    "EverAnimateRestorativeSampler": {
+        "plain": restoring,
+        "low": on(restoring, target="low_frequency"),
+    },
+    "EverAnimateRestoreFlow": {
+        "plain": restoring_model,
+        "low": on(restoring_model, target="low_frequency"),
+    },
+    "EverAnimateJoinChunks": {"plain": lambda parts: {"images": parts.pictures(2)}},
+    "EverAnimateDriftReport": {"plain": plain_drift},
+    "EverAnimateLoadToy": {"plain": lambda parts: {"seed": 0, "frames": 5}},
+    "EverAnimateLoadLora": {"plain": loading_lora},
+    "EverAnimatePatchModel": {"plain": lambda parts: {"model": parts.comfy.load_model()}},
+}
+
+
+def animates(name, other, changed, state="plain", **then):
+    return Case("EverAnimateAnimate", name, other, changed, state, then)
+
+
+# What another picture of the person, or of another size, changes.
+PERSON = "references identity known_references context after_references after_reference_latents after_identity"
+# What other noise changes, from its chunk on.
+NOISE = "seeds made_with latents last_chunk after_motion after_last_frames"
+FIRST_NOISE = f"{NOISE} after_statistics after_identity context"
+ALL_SAMPLED = " ".join(SAMPLED)
+# What another size changes.
+SIZE = f"{PERSON} pose pose_latents marked latents last_chunk video after_motion after_last_frames after_statistics"
+CASES = [
+    animates("model", lambda parts: parts.model(torch.bfloat16), "model known_network as_0_1_0"),
+    animates(
+        "vae",
+        lambda parts: parts.vae(brighter=True),
+        "identity known_references context pose_latents last_chunk after_reference_latents after_identity "
+        "after_last_frames",
+    ),
+    animates("positive", lambda parts: parts.text(2), "text prompts as_0_1_0"),
+    animates("negative", lambda parts: parts.text(2), "negative known_negative as_0_1_0", "guided"),
+    animates("reference_images", lambda parts: parts.pictures(1, 2), PERSON),
+    animates("reference_images", lambda parts: parts.pictures(1, 2), f"{PERSON} clip", "looked at"),
+    animates("pose_video", lambda parts: parts.pictures(TOTAL, 2), "pose pose_latents"),
+    animates("pose_video", lambda parts: parts.video(sound=True), "pitch", "a video", pitch=TONES[0]),
+    animates(
+        "pose_video",
+        lambda parts: parts.trimmed(),
+        "pose pose_latents sound_start pitch",
+        "with sound",
+        sound_start=CHANGE / FPS,
+        pitch=TONES[1],
+    ),
+    animates(
+        "pose_video",
+        lambda parts: parts.pictures(TOTAL, 2),
+        "pose pose_latents context after_identity",
+        "pose keyframes",
+    ),
+    animates("width", 48, f"known_width {SIZE}"),
+    animates("height", 32, f"known_height {SIZE}"),
+    animates("total_frames", TOTAL - 2, "total_frames last_chunk video"),
+    animates("steps", 3, "sigmas known_sigmas as_0_1_0"),
+    animates("shift", 3.0, "sigmas known_sigmas as_0_1_0"),
+    animates("cfg", 3.0, "cfg known_cfg as_0_1_0", "guided", cfg=[3.0, 3.0], known_cfg=3.0),
+    animates("seed", 1, FIRST_NOISE, seeds=[1, 43]),
+    animates("run_name", f"{RUN}_2", "place"),
+    animates("seed_mode", "fixed", f"{NOISE} known_seed_mode", seeds=[0, 0]),
+    animates("seed_mode", "increment", f"{NOISE} known_seed_mode", seeds=[0, 1]),
+    animates(
+        "identity_latents",
+        2,
+        "anchors known_identity_latents identity known_references context marked encoded after_identity after_anchors",
+    ),
+    animates("motion_latents", 2, "carried known_motion_latents context after_motion after_carried"),
+    animates(
+        "chunk_frames",
+        13,
+        "chunk_frames known_chunk_frames pose context marked pose_latents encoded decoded latents last_chunk "
+        "after_identity after_statistics",
+    ),
+    animates("overlap", 3, "overlap known_overlap pose pose_latents last_chunk"),
+    animates("continuation", "loop", "continuation pose pose_latents", "short pose"),
+    animates("keyframes", "pose", "known_keyframes context after_identity"),
+    animates("clip_source", "reference", "known_clip_source clip", "looked at"),
+    animates("fit", "pad", f"{PERSON} pose pose_latents", "other sizes"),
+    animates("tiled", True, "known_tiled as_0_1_0 decoded"),
+    animates(
+        "latent_context",
+        True,
+        "known_latent_context decoded last_chunk",
+        decoded=[["decode", 3], ["decode", 4]],
+    ),
+    animates("resume", False, f"resume encoded decoded {ALL_SAMPLED}", "begun", seeds=[0, 42]),
+    # Keyframes stay those of the seed that the run was begun with.
+    animates("seed", 5, f"{NOISE} context", "from chunk 1", seeds=[47, 89], made_with=[0, 47, 89]),
+    animates(
+        "from_chunk",
+        2,
+        f"from_chunk encoded decoded latents made_with {ALL_SAMPLED}",
+        "from chunk 1",
+        seeds=[87],
+        made_with=[0, 42, 87],
+    ),
+    animates("fps", 30.0, "fps known_fps video", fps=Fraction(30)),
+    animates("fps", 12.5, "fps known_fps pose pose_latents video", "a video", fps=Fraction(25, 2)),
+    animates("face_video", lambda parts: parts.pictures(TOTAL, 3), "face face_pixels no_face"),
+    animates("background_video", lambda parts: parts.pictures(TOTAL, 6), "background context", "replacing"),
+    animates("character_mask", lambda parts: 1 - half_mask(), "mask marked", "replacing"),
+    animates("clip_vision", lambda parts: parts.comfy.clip_vision(), "known_clip_vision as_0_1_0 clip"),
+    animates("sampler", lambda parts: parts.sampler(), "sampler known_sampler as_0_1_0"),
+    animates("sigmas", torch.tensor([1.0, 0.5, 0.0]), "sigmas known_sigmas as_0_1_0"),
+    animates("prompts", lambda parts: parts.text(2) + parts.text(3), "prompts text as_0_1_0"),
+    animates("restore_strength", 2.0, "known_restore_strength correction", "restoring"),
+    animates("restore_schedule", "fixed", "known_restore_schedule correction", "restoring"),
+    animates("restore_target", "low_frequency", "known_restore_target correction", "restoring"),
+]
+
+
+def cases(node, *rows):
+    """Cases of a node: (input, other value, changed facts[, state[, then]])."""
+    return [Case(node, *row) for row in rows]
+
+
+CASES += cases(
+    "EverAnimateChunk",
+    ("positive", lambda parts: parts.text(2), "text"),
+    ("negative", lambda parts: parts.text(2), "negative"),
+    ("vae", lambda parts: parts.vae(brighter=True), "pose_latents"),
+    ("plan", lambda parts: parts.plan(frames=13), "context marked pose_latents latent encoded"),
+    ("memory", lambda parts: parts.later_memory(1), "context"),
+    ("chunk_index", 2, "pose_latents"),
+    ("clip_source", "reference", "clip", "looked at"),
+    ("fit", "pad", "pose_latents", "other sizes"),
+    ("pose_video", lambda parts: parts.pictures(TOTAL, 2), "pose_latents"),
+    ("face_video", lambda parts: parts.pictures(TOTAL, 3), "face_pixels no_face"),
+    ("background_video", lambda parts: parts.pictures(TOTAL, 6), "context", "replacing"),
+    ("character_mask", lambda parts: 1 - half_mask(), "marked", "replacing"),
+    ("clip_vision", lambda parts: parts.comfy.clip_vision(), "clip"),
+)
+CASES += cases(
+    "EverAnimatePropagate",
+    ("memory", lambda parts: parts.memory(1), "references reference_latents identity"),
+    ("plan", lambda parts: parts.plan(total=TOTAL - 2), "images", "second"),
+    # The keyframes are those of the seed, whichever chunk completes the memory.
+    ("chunk_index", 1, "images"),
+    ("samples", lambda parts: parts.samples(1), "motion statistics last_frames identity images latent"),
+    ("vae", lambda parts: parts.vae(brighter=True), "identity last_frames images"),
+    ("keyframes", "uniform", "identity"),
+    ("seed", 1, "identity"),
+    ("tiled", True, "decoded"),
+    ("pose_video", lambda parts: parts.pictures(TOTAL, 2), "identity", "pose keyframes"),
+)
+PICTURE = "references reference_latents identity"
+CASES += cases(
+    "EverAnimateMemory",
+    ("vae", lambda parts: parts.vae(brighter=True), "reference_latents identity"),
+    ("reference_images", lambda parts: parts.pictures(1, 2), PICTURE),
+    ("width", 48, PICTURE),
+    ("height", 32, PICTURE),
+    ("identity_latents", 2, "identity anchors"),
+    ("motion_latents", 2, "carried"),
+    ("fit", "pad", PICTURE, "other sizes"),
+)
+CASES += cases(
+    "EverAnimateMemoryFromLatents",
+    ("identity", lambda parts: parts.latents(4, 5), "identity reference_latents"),
+    ("motion", lambda parts: parts.latents(2, 1), "motion carried"),
+    ("reference_image", lambda parts: parts.pictures(1, 2), "references"),
+)
+CASES += cases(
+    "EverAnimatePlanChunks",
+    ("total_frames", TOTAL - 2, "total_frames frames"),
+    ("chunk_frames", 13, "chunk_frames"),
+    ("overlap", 3, "overlap"),
+    ("continuation", "loop", "continuation"),
+    ("pose_video", lambda parts: parts.pictures(TOTAL - 2), "total_frames frames", "by the pose"),
+)
+CASES += cases(
+    "EverAnimateSigmas",
+    ("steps", 3, "sigmas", "plain", {"sigmas": [1.0, 0.9091, 0.7143, 0.0]}),
+    ("shift", 3.0, "sigmas", "plain", {"sigmas": [1.0, 0.75, 0.0]}),
+    ("denoise", 0.5, "sigmas", "plain", {"sigmas": [0.8333, 0.625, 0.0]}),
+)
+for node in ("EverAnimateRestorativeSampler", "EverAnimateRestoreFlow"):
+    CASES += cases(
+        node,
+        ("memory", lambda parts: parts.later_memory(1), "correction"),
+        ("strength", 2.0, "correction"),
+        ("schedule", "fixed", "correction"),
+        ("target", "low_frequency", "correction"),
+        ("mask", torch.ones(FRAMES, HEIGHT, WIDTH), "correction", "low"),
+        ("pose_video", lambda parts: torch.zeros(FRAMES, HEIGHT, WIDTH, 3), "correction", "low"),
+    )
+CASES += cases("EverAnimateRestorativeSampler", ("sampler", lambda parts: parts.sampler(), "sampler"))
+CASES += cases("EverAnimateRestoreFlow", ("model", lambda parts: parts.model(torch.bfloat16), "network"))
+CASES += cases(
+    "EverAnimateJoinChunks",
+    ("images", lambda parts: parts.pictures(2, 1), "images"),
+    ("previous", lambda parts: parts.pictures(3, 1), "images"),
+)
+CASES += cases(
+    "EverAnimateDriftReport",
+    ("video", lambda parts: parts.grey(slow=True), "lightness a b colour_cast step plot"),
+    ("reference_images", lambda parts: parts.pictures(1, 1, 32, 32), "identity plot"),
+    ("truth", lambda parts: parts.grey(slow=True), "compared_with colour_cast psnr ssim true_steps plot"),
+    # The jump of 0.2 over the median step of both sides: twelve of 0.1 before it, eight of 0.02 behind it.
+    ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index", "plain",
+     {"joins": [13], "seam_index": 1.999}),
+)  # fmt: skip
+CASES += cases("EverAnimateLoadToy", ("seed", 1, "reference pose truth"), ("frames", 6, "pose truth frames"))
+CASES += cases(
+    "EverAnimateLoadLora",
+    ("model", lambda parts: parts.comfy.load_model(torch.bfloat16), "network"),
+    ("lora_name", lambda parts: parts.lora(2.0), "lora"),
+    ("strength", 0.5, "lora"),
+)
+CASES += cases("EverAnimatePatchModel", ("model", lambda parts: parts.comfy.load_model(torch.bfloat16), "network"))
+
+
+@pytest.fixture(scope="module")
+def parts(comfy):
+    with torch.inference_mode():
+        return Parts(comfy)
+
+
+@pytest.fixture(scope="module")
+def before(comfy, parts):
+    """before(node, state): the facts of a state, found once."""
+
+    @cache
+    def facts(node, state):
+        return facts_of(comfy, node, STATES[node][state](parts))
+
+    return facts
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_an_input_changes_what_it_is_for_and_nothing_else(comfy, parts, before, case):
+    other = case.other(parts) if callable(case.other) else case.other
+    plain, inputs = before(case.node, case.state), STATES[case.node][case.state](parts)
+    assert case.name not in inputs or inputs[case.name] is not other
+    facts = facts_of(comfy, case.node, inputs | {case.name: other})
+    changed = {name for name in plain.keys() | facts.keys() if plain.get(name) != facts.get(name)}
+    assert sorted(changed) == sorted(case.changed.split())
+    assert {name: facts[name] for name in case.then} == case.then
+
+
+def test_every_input_of_every_node_has_a_case(comfy):
+    ours = {name: node for name, node in comfy.nodes.items() if name.startswith("EverAnimate")}
+    declared = {name: node.INPUT_TYPES() for name, node in ours.items()}
+    inputs = {
+        (name, part)
+        for name, kinds in declared.items()
+        for kind in ("required", "optional")
+        for part in kinds.get(kind, ())
+    }
+    assert {(case.node, case.name) for case in CASES} == inputs

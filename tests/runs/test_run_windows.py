@@ -1,0 +1,128 @@
+"""Whole runs by Windows' rules, and on volumes that have no locks."""
+
+import errno
+import os
+import signal
+import sys
+import time
+from functools import partial
+
+import pytest
+import windows_rules
+from exact_parts import ExactCodec
+from run_parts import (
+    POSE_VIDEO,
+    Sampler,
+    assert_same_result,
+    posix_only,
+    refused,
+    stop_at,
+    with_sound_of_its_own,
+)
+
+from everanimate_core.media.sound import FileSound
+from everanimate_core.runs import ownership
+from everanimate_core.runs import store as run_store
+from everanimate_core.runs.store import RunFailed, RunStore
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+@linux_only
+def test_whole_runs_by_windows_rules_leave_no_handle(place, job, fresh, monkeypatch):
+    expected = fresh(job())
+    windows_rules.install(monkeypatch)
+    before = windows_rules.handles()
+    stop_at(place, job(), "finished", 1)
+    assert windows_rules.handles() == before
+    place.start(job())
+    assert (place.made, place.kept) == ([2, 3, 4, 5], [0, 1])
+    assert_same_result(place.result(), expected)
+    place.start(job())
+    place.start(job(seed=5), from_chunk=2)
+    place.store.segment_path(1).unlink()
+    place.store.chunk_path(0).unlink()
+    place.start(job(seed=5))
+    place.start(job(), resume=False)
+    assert (place.root / "dance.1" / "manifest.json").exists()
+    assert windows_rules.handles() == before
+    assert not [name for name in windows_rules.opened() if str(place.root) in name]
+    assert_same_result(place.result(), expected)
+
+
+# --- on volumes without locks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A volume without locks, where a sign of life comes ten times a second."""
+
+    def refuse(handle):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(ownership, "_lock", refuse)
+    monkeypatch.setattr(run_store, "owned", partial(ownership.owned, heartbeat=0.1, stale=1.0))
+
+
+def test_a_run_without_locks_and_a_second_writer(place, job, fresh, no_locks):
+    told = []
+
+    def second(done):
+        told.append(refused(RunStore(place.store.folder).locked().__enter__))
+
+    place.start(job(), on_chunk=second)
+    assert_same_result(place.result(), fresh(job()))
+    assert told[0].startswith(
+        "a run is written by one program at a time (choose another run name or --out, or wait: 1 seconds after it was "
+        f"killed it may be taken over); got a second one for {place.store.folder}, held by process {os.getpid()} on "
+    )
+    assert sorted(path.name for path in place.root.iterdir()) == [".dance.lock", "dance", "dance.mp4"]
+
+
+@posix_only
+@pytest.mark.parametrize("when", ["sampling", "writing"])
+def test_a_paused_run_that_was_taken_over_stops_and_harms_nothing(place, job, fresh, no_locks, when):
+    ready, told = os.pipe()
+    words, said = os.pipe()
+
+    def pause(index):
+        if index == 2:
+            os.write(told, b"x")
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def sample(request, seed):
+        if when == "sampling":
+            pause(request.index)
+        return Sampler()(request, seed)
+
+    class Pausing(ExactCodec):
+        index = 0
+
+        def decode(self, latents):
+            if when == "writing":
+                pause(self.index)
+            self.index += 1
+            return super().decode(latents)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)), sample, Pausing())
+        except RunFailed as error:
+            os.write(said, str(error).encode())
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    time.sleep(1.5)
+    place.start(job())
+    assert place.kept == [0, 1]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.root.rglob("*") if path.is_file()}
+    os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    assert os.read(words, 9999).decode() == (
+        f"a run is written by one program at a time; another one took over {place.store.folder} while this one was "
+        "paused, and goes on there."
+    )
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.root.rglob("*") if path.is_file()}
+    assert after == before
+    assert_same_result(place.result(), fresh(job()))
