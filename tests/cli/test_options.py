@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_parts import unboxed
 
-from everanimate_core.cli.main import COMMANDS, _parse
+from everanimate_core.cli.main import COMMANDS, parse
 from everanimate_core.cli.options import called, chosen, names, settings_options
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.settings import Settings
@@ -159,7 +159,7 @@ def options_of(name):
 
 def parsed(name, more=""):
     """The options of a command with the fewest arguments, and `more`."""
-    return _parse(options_of(name), name, f"{OPTIONS[name][0]} {more}".split())
+    return parse(options_of(name), name, f"{OPTIONS[name][0]} {more}".split())
 
 
 def flat(options):
@@ -268,13 +268,13 @@ class Grown(Settings):
 def test_a_new_setting_is_an_option_without_anything_else(capsys):
     options = settings_options(Grown)
     assert list(names(options)) == list(knobs(Grown))
-    assert chosen(Grown, _parse(options, "grown", []), "wan") == Grown()
+    assert chosen(Grown, parse(options, "grown", []), "wan") == Grown()
     given = "--new-count 4 --new-share 0.25 --new-way down --new-switch --seed 5"
     expected = Grown(seed=5, new_count=4, new_share=0.25, new_way="down", new_switch=True)
     for model in ("wan", *TOYS):
-        assert chosen(Grown, _parse(options, "grown", given.split()), model) == expected
+        assert chosen(Grown, parse(options, "grown", given.split()), model) == expected
     with pytest.raises(SystemExit):
-        _parse(options, "grown", ["--help"])
+        parse(options, "grown", ["--help"])
     said = unboxed(capsys.readouterr().out)
     for entry in (
         "--new-count PIECES How many. (default: 3)",
@@ -287,7 +287,7 @@ def test_a_new_setting_is_an_option_without_anything_else(capsys):
 
 @pytest.mark.parametrize("model", ["wan", "toy"])
 def test_a_new_setting_out_of_its_range_is_refused_by_its_option(model):
-    options = _parse(settings_options(Grown), "grown", ["--new-count", "10"])
+    options = parse(settings_options(Grown), "grown", ["--new-count", "10"])
     with pytest.raises(InputError) as refused:
         chosen(Grown, options, model)
     assert called(type(options), refused.value.field) == "--new-count"
