@@ -29,6 +29,7 @@ class Sample:
     way: str = knob("up", "Which way.", choices=["up", "down"])
     name: str = knob("", "Any text.")
     loud: bool = knob(False, "Whether.")
+    pace: float = knob(1.0, "How fast.", low=0.0)
     made: str = "no knob"
 
     def __post_init__(self):
@@ -36,7 +37,7 @@ class Sample:
 
 
 def test_knobs_are_in_the_order_of_the_class_and_what_is_none_is_left_out():
-    assert list(knobs(Sample)) == ["count", "share", "way", "name", "loud"]
+    assert list(knobs(Sample)) == ["count", "share", "way", "name", "loud", "pace"]
     for room in ROOMS:
         assert list(knobs(room)) == [part.name for part in fields(room) if part.metadata]
 
@@ -70,6 +71,7 @@ def test_knobs_of_a_class_come_before_those_that_a_subclass_adds():
         {"way": "down"},
         {"name": "anything"},
         {"loud": True},
+        {"pace": 1e300},
     ],
 )
 def test_the_ends_of_a_range_and_every_choice_are_allowed(allowed):
@@ -89,6 +91,8 @@ def test_the_ends_of_a_range_and_every_choice_are_allowed(allowed):
         ({"share": float("nan")}, "share must be a number, not NaN or infinity (0.5); got nan."),
         ({"share": float("inf")}, "share must be a number, not NaN or infinity (0.5); got inf."),
         ({"share": float("-inf")}, "share must be a number, not NaN or infinity (0.5); got -inf."),
+        ({"pace": -1e-9}, "pace must be at least 0.0 (1.0); got -1e-09."),
+        ({"pace": float("inf")}, "pace must be a number, not NaN or infinity (1.0); got inf."),
         ({"way": "left"}, "way must be one of up, down (up); got left."),
         ({"way": ""}, "way must be one of up, down (up); got ."),
         ({"count": 0, "share": 2.0}, f"count must be between 1 and {2**64 - 1} (3); got 0."),
@@ -103,14 +107,14 @@ def test_a_value_that_is_not_allowed_is_refused_by_the_name_of_its_setting(wrong
 
 @pytest.mark.parametrize("declared", DECLARED)
 def test_every_declared_setting_is_whole(declared):
-    """A number has a range, a text its choices, each a help in sentences, and the default is allowed."""
+    """A number has a range, or where it begins, a text its choices, each a help in sentences; the default is allowed."""
     assert declared.kind in (int, float, bool, str)
     assert type(declared.default) is declared.kind
     assert declared.help[0].isupper() and declared.help.endswith(".")
     assert (declared.choices is not None) == (declared.kind is str)
     if declared.kind in (int, float):
-        assert {type(declared.low), type(declared.high)} == {declared.kind}
-        assert declared.low < declared.high
+        assert type(declared.low) is declared.kind
+        assert declared.high is None or (type(declared.high) is declared.kind and declared.low < declared.high)
     else:
         assert (declared.low, declared.high, declared.step, declared.unit) == (None, None, None, "")
     declared.check(declared.default)
@@ -123,7 +127,7 @@ def test_every_declared_range_is_checked_by_its_class(declared):
     if declared.choices is not None:
         assert refusal(room, **given, **{declared.name: "none of them"}).startswith(f"{declared.name} must be one of ")
     elif declared.kind is not bool:
-        below, above = declared.low - 1, declared.high + 1
-        for value in (below, above):
-            expected = f"{declared.name} must be between {declared.low} and {declared.high} "
-            assert refusal(room, **given, **{declared.name: value}).startswith(expected)
+        end = f"at least {declared.low}" if declared.high is None else f"between {declared.low} and {declared.high}"
+        for value in [declared.low - 1] if declared.high is None else [declared.low - 1, declared.high + 1]:
+            said = refusal(room, **given, **{declared.name: value})
+            assert said == f"{declared.name} must be {end} ({declared.default}); got {value}."

@@ -52,6 +52,22 @@ def test_numpy_1_is_not_lifted():
         assert not chosen.specifier.contains("4.12.0.88")
 
 
+def extra(name):
+    """The packages of an extra, as pyproject.toml has them."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(rf"^{name} = \[(.*)\]$", text, re.MULTILINE).group(1)
+    return {requirement.name: requirement for requirement in map(Requirement, re.findall('"([^"]+)"', listed))}
+
+
+def test_the_command_line_has_its_own_extra():
+    """What reads its options is no package of the nodes; 0.9.1 and 1.0.17 are the versions that it was tried with."""
+    cli = extra("cli")
+    assert set(cli) == {"torch", "diffusers", "transformers", "pillow", "tyro"}
+    assert all(cli["tyro"].specifier.contains(version) for version in ("0.9.1", "0.9.35", "1.0.0", "1.0.17"))
+    assert not cli["tyro"].specifier.contains("0.8.14")
+    assert not set(cli) & {requirement.name for requirement in requirements()}
+
+
 def test_what_serves_developers_only_is_not_published(tmp_path, monkeypatch):
     """As comfy-cli packs a folder that is no git repository: all that .comfyignore does not keep out."""
     published = ["__init__.py", "everanimate_core/toy/network/weights/a.json", "nodes/a.py", "pyproject.toml"]

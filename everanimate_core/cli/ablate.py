@@ -27,6 +27,7 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Animate and measure every row."""
+    command.kept = "finished rows are written"
     check_number("seconds", options.seconds, "60")
     torch.set_num_threads(1)
     rows = [lora_row(str(path), path) for path in options.lora] or ROWS

@@ -81,6 +81,7 @@ def main(options: Options, command: Command) -> None:
 
     Raises InputError for what cannot serve, RunFailed when files cannot be written.
     """
+    command.kept = "finished chunks are kept"
     settings = chosen(Settings, options.settings, options.model)
     video = chosen(RunSettings, options.video, options.model)
     _check_out(options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Command:
     """kept: what is there after Ctrl-C. to_go_on: what the same arguments need in addition to go on with it."""
 
-    kept: str = "finished chunks are kept"
+    kept: str = "nothing was written"
     to_go_on: tuple[str, ...] = ()
 
     def say(self, line: str) -> None:

@@ -22,6 +22,7 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Make the demo."""
+    command.kept = "finished chunks are kept"
     check_number("seconds", options.seconds, "60")
     # A network this small gains nothing from threads, and loses a lot where other programs want the cores.
     torch.set_num_threads(1)

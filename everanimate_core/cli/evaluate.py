@@ -59,7 +59,6 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Fetch weights, evaluate, or both. Raises InputError for what cannot serve; nothing is written before the end."""
-    command.kept = "nothing was written"
     if options.fetch_lpips is None and options.video is None:
         raise InputError("a VIDEO or --fetch-lpips", "must be given", "everanimate evaluate dance.mp4", "none")
     if options.fetch_lpips is not None:

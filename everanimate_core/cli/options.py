@@ -138,10 +138,13 @@ def settings_options(settings: type, *only: str) -> type:
 
 def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
     """A setting as a field of options. toy: what the toy was trained at, None where that is the default."""
-    kind: Any = Fps if declared.name == "fps" else declared.kind
+    kind: Any
+    kind, default = declared.kind, declared.default
     if declared.choices is not None:
         kind = Literal[declared.choices]
-    default, shown = declared.default, declared.default
+    elif declared.name == "fps":
+        kind, default = Fps, Fraction(default)
+    shown = default
     if toy is not None:
         kind, default, shown = kind | None, None, f"{shown}, {toy} for --model {TOY}"
     # Of texts and switches tyro shows the choices.
@@ -149,8 +152,6 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
     argument = tyro.conf.arg(
         name=option_name(declared.name), help=declared.help, metavar=metavar, help_behavior_hint=f"(default: {shown})"
     )
-    if declared.name == "fps":
-        default = Fraction(0)
     return declared.name, Annotated[_readable(kind), argument], field(default=default)
 
 

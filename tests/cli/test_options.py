@@ -1,0 +1,305 @@
+"""The options of every command: those of 0.1.0 with their defaults, and what their help says."""
+
+import re
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from cli_parts import unboxed
+
+from everanimate_core.cli.main import COMMANDS, parse
+from everanimate_core.cli.options import called, chosen, names, settings_options
+from everanimate_core.errors import InputError
+from everanimate_core.everanimate.settings import Settings
+from everanimate_core.knobs import knob, knobs
+from everanimate_core.runs.settings import RunSettings
+from everanimate_core.training.pace import Pace
+from everanimate_core.training.recipe import Recipe
+
+ROOMS = (Settings, RunSettings, Recipe, Pace)
+TOYS = ("toy", "toy-baseline")
+# {command: (the fewest arguments, {option: its value then})}, as in 0.1.0. None: what the model was trained at, or that
+# there is none. `--fps 0` is what no --fps was: that of the pose.
+OPTIONS = {
+    "animate": (
+        "--reference a.png --pose p.mp4 --out o.mp4",
+        {
+            "--reference": (Path("a.png"),),
+            "--pose": Path("p.mp4"),
+            "--out": Path("o.mp4"),
+            "--face": None,
+            "--background": None,
+            "--mask": None,
+            "--model": "toy",
+            "--parts": None,
+            "--lora": None,
+            "--lora-strength": 1.0,
+            "--prompt": "",
+            "--prompts": None,
+            "--negative-prompt": "",
+            "--width": None,
+            "--height": None,
+            "--frames": 0,
+            "--fps": 0,
+            "--steps": None,
+            "--shift": 5.0,
+            "--cfg": 1.0,
+            "--seed": 0,
+            "--seed-mode": "released",
+            "--identity-latents": 4,
+            "--motion-latents": 1,
+            "--chunk-frames": None,
+            "--overlap": 4,
+            "--continuation": "pingpong",
+            "--keyframes": "random",
+            "--clip-source": "last_frame",
+            "--fit": "stretch",
+            "--tiled": False,
+            "--latent-context": False,
+            "--restore": 0.0,
+            "--restore-schedule": "gaussian",
+            "--restore-target": "statistics",
+            "--device": None,
+            "--dtype": None,
+            "--run": None,
+            "--from-chunk": 0,
+            "--resume": True,
+        },
+    ),
+    "demo": ("", {"--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
+    "ablate": (
+        "",
+        {
+            "--out": Path("ablation"),
+            "--seconds": 60.0,
+            "--seeds": (100, 101, 102, 103),
+            "--lpips": None,
+            "--lora": (),
+        },
+    ),
+    "train": (
+        "--stage 1 --data d --model toy --out o",
+        {
+            "--stage": 1,
+            "--data": Path("d"),
+            "--model": "toy",
+            "--parts": None,
+            "--out": Path("o"),
+            "--resume": False,
+            "--lora": None,
+            "--rank": 32,
+            "--steps": 4000,
+            "--batch": 8,
+            "--accumulate": 1,
+            "--rate": 1e-4,
+            "--schedule": "gaussian",
+            "--augmented": 0.5,
+            "--perturbation": "released",
+            "--seed": 0,
+            "--precision": None,
+            "--checkpointing": False,
+            "--save-every": 250,
+            "--sample-every": 0,
+        },
+    ),
+    "train precompute": (
+        "--data d --model toy --out o",
+        {
+            "--data": "d",
+            "--model": "toy",
+            "--parts": None,
+            "--out": Path("o"),
+            "--films": None,
+            "--width": None,
+            "--height": None,
+            "--chunk-frames": None,
+            "--fps": 25,
+            "--fit": "stretch",
+            "--candidates": 16,
+        },
+    ),
+    "train-toy": ("--out o", {"--out": Path("o"), "--seed": 0, "--minutes": None, "--compile": False}),
+    "evaluate": (
+        "",
+        {
+            "VIDEO": None,
+            "--against": None,
+            "--reference": None,
+            "--out": None,
+            "--chunk-frames": 77,
+            "--overlap": 4,
+            "--face-boxes": None,
+            "--person-boxes": None,
+            "--reference-box": None,
+            "--lpips": None,
+            "--inception": None,
+            "--videomae": None,
+            "--fetch-lpips": None,
+        },
+    ),
+    "lora inspect": ("f.safetensors", {"FILE": Path("f.safetensors")}),
+    "lora convert": (
+        "s.safetensors d.safetensors",
+        {
+            "SOURCE": Path("s.safetensors"),
+            "DESTINATION": Path("d.safetensors"),
+            "--format": "comfyui",
+            "--dtype": None,
+        },
+    ),
+}
+
+
+def options_of(name):
+    """The dataclass of a command's options."""
+    return import_module(f"everanimate_core.cli.{name.replace(' ', '_').replace('-', '_')}").Options
+
+
+def parsed(name, more=""):
+    """The options of a command with the fewest arguments, and `more`."""
+    return parse(options_of(name), name, f"{OPTIONS[name][0]} {more}".split())
+
+
+def flat(options):
+    """{option: value} of a dataclass of options."""
+    own, found = names(type(options)), {}
+    for field, value in vars(options).items():
+        found |= flat(value) if is_dataclass(value) else {own[field]: value}
+    return found
+
+
+def required(name):
+    """The options that a command must be given."""
+    own, options = names(options_of(name)), fields(options_of(name))
+    return {own[part.name] for part in options if part.default is MISSING and part.default_factory is MISSING}
+
+
+@pytest.fixture
+def help_of(command, monkeypatch):
+    """help_of(name) -> {option: what the help says of it, from its metavar to its default}."""
+    # Where there is room for two boxes beside each other, they could not be read.
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def read(name):
+        code, said, complaints = command([*name.split(), "--help"])
+        assert (code, complaints) == (0, "")
+        wanted = names(options_of(name)).values()
+        first = [re.match(r"[│ ]{0,2}([^\s,]*)", line)[1] for line in said.splitlines()]
+        starts = [number for number, word in enumerate(first) if word in wanted]
+        found = {}
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            entry = unboxed("\n".join(said.splitlines()[start:end])).removeprefix(first[start])
+            found[first[start]] = re.match(r".*?\((default: [^)]*|required)\)|.*", entry)[0]
+        return found
+
+    return read
+
+
+def test_every_command_is_looked_at():
+    assert OPTIONS.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_and_defaults_are_those_of_0_1_0(name):
+    assert flat(parsed(name)) == OPTIONS[name][1]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_has_a_help_with_its_default(name, help_of):
+    said = help_of(name)
+    assert said.keys() == OPTIONS[name][1].keys()
+    for option, text in said.items():
+        sentence, default = re.fullmatch(r"(.*[a-z].*) \((default: .+|required)\)", text).groups()
+        assert sentence.endswith(".") and len(sentence.split()) > 2, option
+        assert (default == "required") == (option in required(name)), option
+        value = OPTIONS[name][1][option]
+        if option not in required(name) and value not in (None, "", ()):
+            values = value if isinstance(value, tuple) else (value,)
+            assert default == f"default: {' '.join(map(str, values))}", option
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_of_a_setting_with_a_unit_says_it(name, help_of):
+    said, own = help_of(name), names(options_of(name))
+    declared = [setting for room in ROOMS for setting in knobs(room).values() if setting.unit and setting.name in own]
+    for setting in declared:
+        unit = setting.unit.upper().replace(" ", "-")
+        assert said[own[setting.name]].split()[0] == unit, setting.name
+    assert bool(declared) == (name in ("animate", "train", "train precompute", "evaluate"))
+
+
+@pytest.mark.parametrize("model", ["Wan2.2-Animate-14B-Diffusers", "toy", "toy-baseline"])
+def test_the_settings_of_animate_are_those_of_the_core_or_what_the_toy_was_trained_at(model):
+    options = parsed("animate", f"--model {model}")
+    settings, video = chosen(Settings, options.settings, model), chosen(RunSettings, options.video, model)
+    if model in TOYS:
+        assert settings == Settings(steps=4, chunk_frames=33)
+        assert video == RunSettings(width=64, height=64)
+    else:
+        assert settings == Settings()
+        assert video == RunSettings()
+
+
+def test_what_is_given_goes_before_what_the_toy_was_trained_at():
+    options = parsed("animate", "--steps 20 --width 832 --frames 9 --fps 23.976 --no-resume")
+    assert chosen(Settings, options.settings, "toy") == Settings(steps=20, chunk_frames=33)
+    expected = RunSettings(width=832, height=64, total_frames=9, fps=Fraction("23.976"), resume=False)
+    assert chosen(RunSettings, options.video, "toy") == expected
+
+
+def test_the_settings_of_precompute_are_those_of_animate():
+    options = parsed("train precompute", "--model Wan2.2-Animate-14B-Diffusers")
+    assert chosen(Settings, options.chunk, options.model) == Settings()
+    assert chosen(RunSettings, options.video, options.model) == RunSettings()
+
+
+@dataclass(frozen=True)
+class Grown(Settings):
+    """The settings, with one more of each kind."""
+
+    new_count: int = knob(3, "How many.", low=1, high=9, unit="pieces")
+    new_share: float = knob(0.5, "How much.", low=0.0, high=1.0)
+    new_way: str = knob("up", "Which way.", choices=("up", "down"))
+    new_switch: bool = knob(False, "Whether.")
+
+
+def test_a_new_setting_is_an_option_without_anything_else(capsys):
+    options = settings_options(Grown)
+    assert list(names(options)) == list(knobs(Grown))
+    assert chosen(Grown, parse(options, "grown", []), "wan") == Grown()
+    given = "--new-count 4 --new-share 0.25 --new-way down --new-switch --seed 5"
+    expected = Grown(seed=5, new_count=4, new_share=0.25, new_way="down", new_switch=True)
+    for model in ("wan", *TOYS):
+        assert chosen(Grown, parse(options, "grown", given.split()), model) == expected
+    with pytest.raises(SystemExit):
+        parse(options, "grown", ["--help"])
+    said = unboxed(capsys.readouterr().out)
+    for entry in (
+        "--new-count PIECES How many. (default: 3)",
+        "--new-share N How much. (default: 0.5)",
+        "--new-way {up,down} Which way. (default: up)",
+        "--new-switch, --no-new-switch Whether. (default: False)",
+    ):
+        assert entry in said
+
+
+@pytest.mark.parametrize("model", ["wan", "toy"])
+def test_a_new_setting_out_of_its_range_is_refused_by_its_option(model):
+    options = parse(settings_options(Grown), "grown", ["--new-count", "10"])
+    with pytest.raises(InputError) as refused:
+        chosen(Grown, options, model)
+    assert called(type(options), refused.value.field) == "--new-count"
+
+
+def test_what_fields_of_errors_are_called():
+    options = options_of("animate")
+    assert called(options, "seed_mode") == "--seed-mode"
+    assert called(options, "total_frames") == "--frames"
+    assert called(options, "pose_video") == called(options, "pose") == "--pose"
+    assert called(options, "background_video and character_mask") == "--background and --mask"
+    assert called(options_of("evaluate"), "video") == "VIDEO"
+    # No options: words, the groups that options stand in, and settings of other commands.
+    for field in ("", "this run", "frames", "settings", "video", "rank", "seed and rank"):
+        assert called(options, field) is None
