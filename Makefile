@@ -49,6 +49,7 @@ test-pyav: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 
 $(STAMP): pyproject.toml requirements.txt

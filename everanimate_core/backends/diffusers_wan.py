@@ -13,9 +13,8 @@ from ..everanimate.flow import draw_noise
 from ..everanimate.propagation import ChunkRequest
 from ..everanimate.restoration import restored
 from ..everanimate.sampling import euler
-from ..ports import StepCallback, Velocity
+from ..ports import Codec, StepCallback, Velocity
 from .wan_alignment import Driving, encode_driving, predict_velocity
-from .wan_codec import WanCodec
 
 MAX_TIMESTEP = 1000
 TEXT_TOKENS = 512
@@ -34,9 +33,9 @@ class DiffusersWan:
     """
 
     transformer: nn.Module
-    codec: WanCodec
+    codec: Codec
     text: Tensor
-    image_encoder: Callable[[Tensor], Tensor] | None
+    image_encoder: Callable[[Tensor | None], Tensor] | None
     cfg: float = 1.0
     negative_text: Tensor | None = None
 
@@ -60,7 +59,7 @@ class DiffusersWan:
         def conditional(x: Tensor, sigma: Tensor) -> Tensor:
             return self._predict(request.context, driving, text, clip, x, sigma)
 
-        if self.cfg == 1:
+        if self.cfg == 1 or self.negative_text is None:
             return restored(conditional, request.correct)
         negative_text = self._states(self.negative_text)
         silence = None if request.face_pixels is None else torch.full_like(request.face_pixels, -1)

@@ -116,6 +116,7 @@ def check_model(folder: str | Path, kinds: tuple[str, ...], name: str) -> None:
 
 def _check_own_code(folder: Path, config: dict[str, Any], name: str) -> None:
     """Raise ValueError for settings by which transformers would fetch code, or other weights, by itself."""
+    own: dict[str, tuple[str | None, ...]]
     own = {"attn_implementation": (None, "eager", "sdpa"), "_attn_implementation": (None, "eager", "sdpa")}
     own |= {"quantization_config": (None,), "experts_implementation": (None,)}
     parts = [config, *(part for part in config.values() if isinstance(part, dict))]
@@ -131,7 +132,7 @@ def _check_own_code(folder: Path, config: dict[str, Any], name: str) -> None:
         )
 
 
-def load_model(model: type, folder: str | Path, name: str, **options: Any):
+def load_model(model: type[Any], folder: str | Path, name: str, **options: Any):
     """A model of transformers from a folder that `check_model` lets pass; ValueError unless it gets all its weights.
 
     options: as `from_pretrained` takes them.

@@ -2,9 +2,11 @@
 the original key names (those of the Wan authors, which ComfyUI uses too)."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ except ImportError as error:
     ) from error
 
 State = dict[str, Tensor]
+Value = TypeVar("Value")
 
 HEAD_DIM = 128  # the same in every Wan 2.x transformer; no weight's shape tells it
 PATCH_AREA = 4  # a patch is 1x2x2 latents
@@ -52,7 +55,7 @@ def load_transformer(path: str | Path, *, device: torch.device | str, dtype: tor
 
 
 def transformer_from_state(
-    state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+    state: State, source: str | PathLike, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
     """As `load_transformer`, from weights under their original names; `source` is what errors call them.
 
@@ -66,7 +69,7 @@ def transformer_from_state(
 
 
 def _build(
-    config: dict, state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+    config: dict, state: State, source: str | PathLike, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
     check_counts(config, len(state), lambda got: _unlike_wan("model", source, f"with {got}"))
     model = _foreign(lambda: empty_transformer(config), "model", source)
@@ -147,7 +150,7 @@ def has_face_path(transformer: nn.Module) -> bool:
 
 
 def place_weights(
-    model: nn.Module, state: State, source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+    model: nn.Module, state: State, source: str | PathLike, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
     """Give `model`, which has none yet, all its weights; frozen, in eval mode, on `device`.
 
@@ -213,13 +216,13 @@ def _open(path: Path, name: str) -> AbstractContextManager[TensorFile]:
     return open_tensors(path, refuse)
 
 
-def _unlike_wan(name: str, source: str | Path, wrong: str) -> InputError:
+def _unlike_wan(name: str, source: str | PathLike, wrong: str) -> InputError:
     """The error of a model, or a "vae", of other sizes or weights than Wan's. wrong: a clause ("which has no x")."""
     own = "Wan2.2-Animate" if name == "model" else "the Wan 2.1 VAE"
     return InputError(name, f"must have the sizes and weights of {own}", "", f"{one_line(source)}, {wrong}")
 
 
-def _foreign(make: Callable, name: str, source: str | Path):
+def _foreign(make: Callable, name: str, source: str | PathLike):
     """What diffusers makes of sizes and names that a stranger wrote; ValueError for whatever it stumbles over."""
     try:
         return make()
@@ -228,14 +231,14 @@ def _foreign(make: Callable, name: str, source: str | Path):
         raise _unlike_wan(name, source, f"of which none can be made ({got})") from error
 
 
-def _original_names(state: State) -> State:
+def _original_names(state: Mapping[str, Value]) -> dict[str, Value]:
     """Without the prefixes that ComfyUI and trainers put in front, and without the motion encoder's blur kernels:
     constants of the architecture, which the original code happens to store and diffusers computes."""
     bare = {key.removeprefix("model.").removeprefix("diffusion_model."): value for key, value in state.items()}
     return {key: value for key, value in bare.items() if not key.endswith(".kernel")}
 
 
-def _check_animate(state: Iterable[str], path: str | Path) -> None:
+def _check_animate(state: Iterable[str], path: str | PathLike) -> None:
     """state: a state dict, or its names."""
     scaled = [key for key in state if key.endswith(SCALED_FP8)]
     if scaled:
@@ -254,12 +257,12 @@ def _check_vae(state: Iterable[str], path: str | Path) -> None:
     _require("decoder.head.2.weight", state, path, "vae", "must be the Wan 2.1 VAE", "wan_2.1_vae.safetensors")
 
 
-def _require(key: str, state: Iterable[str], path: str | Path, name: str, rule: str, example: str) -> None:
+def _require(key: str, state: Iterable[str], path: str | PathLike, name: str, rule: str, example: str) -> None:
     if key not in state:
         raise InputError(name, rule, example, f"{one_line(path)}, which has no {key}")
 
 
-def _size(state: State, key: str, axis: int, name: str, path: str | Path) -> int:
+def _size(state: State, key: str, axis: int, name: str, path: str | PathLike) -> int:
     """The size of a weight along an axis; ValueError where there is no such weight or axis."""
     if key not in state:
         raise _unlike_wan(name, path, f"which has no {key}")
@@ -268,7 +271,7 @@ def _size(state: State, key: str, axis: int, name: str, path: str | Path) -> int
     return state[key].shape[axis]
 
 
-def _transformer_config(state: State, path: str | Path) -> dict:
+def _transformer_config(state: State, path: str | PathLike) -> dict:
     """Sizes of the transformer, from the shapes of its original weights."""
 
     def size(key: str, axis: int) -> int:

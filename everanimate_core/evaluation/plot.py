@@ -39,7 +39,8 @@ def plot(report: Report) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.8 + PANEL_HEIGHT * len(panels)), dpi=DPI, layout="constrained")
     every = figure.subplots(len(panels), 1, sharex=True)
     for axes, (label, names, (low, high), finding) in zip(every, panels, strict=True):
-        _draw(axes, report, _shown(report, names), finding and getattr(report.findings, finding))
+        departed = None if finding is None else getattr(report.findings, finding)
+        _draw(axes, report, _shown(report, names), departed)
         axes.set_ylim(min(low, axes.get_ylim()[0]), max(high, axes.get_ylim()[1]))
         axes.set_ylabel(label)
     every[-1].set_xlabel("frame" if report.fps is None else f"frame ({report.fps:g} a second)")

@@ -1,8 +1,9 @@
 """The driving videos of an animation, and which of their frames each chunk sees."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -47,29 +48,43 @@ class Drivers:
         Where the rates of the pose and of the video are known, they are paired by time: the video shows its frame of
         the time at which the pose stands, also where the pose goes back or starts again. Else by number.
         """
-        if not self._by_time(source):
+        pairing = self._pairing(source)
+        if pairing is None:
             return plan.source_indices(index, source.frame_count)
         return [
-            continued_index(number, source.frame_count, plan.continuation)
-            for number in self._numbers(plan.source_indices(index, self.pose.frame_count), source)
+            continued_index(pairing.number(frame), source.frame_count, plan.continuation)
+            for frame in plan.source_indices(index, pairing.pose_count)
         ]
 
     def chunk(self, plan: ChunkPlan, index: int) -> "ChunkFrames":
         """The frames of chunk `index`; none is read before it is asked for."""
         return ChunkFrames(self, plan, index)
 
-    def _by_time(self, source: FrameSource) -> bool:
-        return self.pose is not None and source is not self.pose and None not in (self.pose.fps, source.fps)
-
-    def _numbers(self, pose_frames: Iterable[int], source: FrameSource) -> list[int]:
-        """The frame of `source` at the time of each of these frames of the pose, as if it had no end."""
-        return [shown_at(frame / self.pose.fps, source.fps) for frame in pose_frames]
+    def _pairing(self, source: FrameSource) -> "_Pairing | None":
+        """How `source` goes by the time of the pose, None where it goes by number."""
+        pose = self.pose
+        if pose is None or source is pose or pose.fps is None or source.fps is None:
+            return None
+        return _Pairing(pose.frame_count, pose.fps, source.fps)
 
     def _needed(self, plan: ChunkPlan, source: FrameSource) -> int:
         """Frames of `source` that the plan shows where nothing is continued."""
-        if not self._by_time(source):
+        pairing = self._pairing(source)
+        if pairing is None:
             return plan.total_frames
-        return 1 + self._numbers([min(plan.total_frames, self.pose.frame_count) - 1], source)[0]
+        return 1 + pairing.number(min(plan.total_frames, pairing.pose_count) - 1)
+
+
+class _Pairing(NamedTuple):
+    """The frames of the pose, and the rates of the pose and of a video that goes by its time."""
+
+    pose_count: int
+    pose_fps: Fraction
+    fps: Fraction
+
+    def number(self, pose_frame: int) -> int:
+        """The frame of the video at the time of this frame of the pose, as if the video had no end."""
+        return shown_at(pose_frame / self.pose_fps, self.fps)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -177,7 +178,7 @@ def select_keyframes(
     if method == "first":
         return list(range(1, count + 1))
     check_keyframes(method, pose)
-    return farthest_poses(pose, count)
+    return farthest_poses(cast(Tensor, pose), count)  # check_keyframes: it is there
 
 
 def check_keyframes(method: str, pose: object) -> None:
@@ -259,7 +260,8 @@ def load_memory(path: str | PathLike) -> ContextMemory:
     header = parse_json(metadata.get("memory", ""), refuse)
     check_fields(header, {"motion_count": int, "frozen": bool}, refuse)
     _check_tensors(tensors, header["motion_count"], refuse)
-    return ContextMemory(**tensors, **header)
+    fields: dict[str, Any] = {**tensors, **header}
+    return ContextMemory(**fields)
 
 
 def _check_tensors(tensors: dict[str, Tensor], motion_count: int, refuse: Refuse) -> None:

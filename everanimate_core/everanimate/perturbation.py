@@ -118,17 +118,17 @@ def _draw_released(dice: _Dice, height: int, width: int) -> Perturbation:
 
 def _draw_patch(dice: _Dice, height: int, width: int) -> ErasedPatch:
     """A rectangle that lies inside the frame, every place equally likely."""
-    sides = [max(1, round(side * dice.uniform(*RELEASED_SIDE))) for side in (height, width)]
-    top, left = dice.integer(0, height - sides[0]), dice.integer(0, width - sides[1])
-    return ErasedPatch(top, left, *sides, dice.integer(*RELEASED_REDUCTION))
+    tall, wide = (max(1, round(side * dice.uniform(*RELEASED_SIDE))) for side in (height, width))
+    top, left = dice.integer(0, height - tall), dice.integer(0, width - wide)
+    return ErasedPatch(top, left, tall, wide, dice.integer(*RELEASED_REDUCTION))
 
 
 def _draw_paper(dice: _Dice) -> Perturbation:
-    shift = tuple(dice.uniform(*PAPER_SHIFT) for _ in range(3))
+    red, green, blue = (dice.uniform(*PAPER_SHIFT) for _ in range(3))
     sharpness, saturation = dice.uniform(*PAPER_SHARPNESS), dice.uniform(*PAPER_SATURATION)
     neutral = Perturbation()
     return Perturbation(
-        colour_shift=shift if dice.coin(PAPER_PROBABILITY) else neutral.colour_shift,
+        colour_shift=(red, green, blue) if dice.coin(PAPER_PROBABILITY) else neutral.colour_shift,
         sharpness=sharpness if dice.coin(PAPER_PROBABILITY) else neutral.sharpness,
         saturation=saturation if dice.coin(PAPER_PROBABILITY) else neutral.saturation,
     )
@@ -150,7 +150,7 @@ def _perturbed(perturbation: Perturbation, frame: np.ndarray) -> np.ndarray:
     if perturbation.clahe is not None:
         frame = equalise(frame, perturbation.clahe)
     if any(perturbation.colour_shift):
-        frame = (frame + np.float32(perturbation.colour_shift)).clip(0, 1)
+        frame = (frame + np.asarray(perturbation.colour_shift, dtype=np.float32)).clip(0, 1)
     if perturbation.sharpness != 1:
         frame = sharpen(frame, perturbation.sharpness)
     if perturbation.saturation != 1:

@@ -66,6 +66,13 @@ class ChunkResult:
     memory: ContextMemory
 
 
+@dataclass(frozen=True)
+class MadeChunk(ChunkResult):
+    """A chunk that was made just now, with its frames."""
+
+    frames: Tensor
+
+
 def request_chunk(
     chunk: ChunkFrames,
     memory: ContextMemory,
@@ -77,9 +84,9 @@ def request_chunk(
 
     memory: what the chunk before left.
     """
-    plan, index, drivers = chunk.plan, chunk.index, chunk.drivers
+    plan, index = chunk.plan, chunk.index
     plan.check_index(index)
-    drivers.check(plan)
+    chunk.drivers.check(plan)
     geometry = chunk_geometry(plan, memory.anchors, memory.motion_count)
     if index and memory.motion is None:
         raise InputError(
@@ -89,14 +96,14 @@ def request_chunk(
             "a memory that has seen no chunk",
         )
     replacement = None
-    if drivers.background is not None:
+    if chunk.background is not None and chunk.mask is not None:
         scene, character = _of_size(memory, chunk.background), _of_size(memory, chunk.mask)
         replacement = Replacement(scene, character.mean(dim=-1))
     face = None
-    if drivers.face is not None:
+    if chunk.face is not None:
         crops = _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
         face = needed("einops", "driving a face").rearrange(crops * 2 - 1, "f h w c -> 1 c f h w")
-    pose = None if drivers.pose is None else _of_size(memory, chunk.pose)
+    pose = None if chunk.pose is None else _of_size(memory, chunk.pose)
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
@@ -181,7 +188,7 @@ def hand_over(
     codec: Codec,
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-) -> ChunkResult:
+) -> MadeChunk:
     """Decode a chunk and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
 
     The identity memory is completed after the first chunk, by a generator of its own (`settings.seed`). Of the driving
@@ -213,7 +220,7 @@ def hand_over(
         motion=motion_memory(latents, memory.motion_count),
         last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format),
     )
-    return ChunkResult(index, latents, frames[plan.kept(index)], memory)
+    return MadeChunk(index, latents, frames[plan.kept(index)], memory)
 
 
 def make_chunk(
@@ -223,7 +230,7 @@ def make_chunk(
     codec: Codec,
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-) -> ChunkResult:
+) -> MadeChunk:
     """One chunk: what it is conditioned on, its latents from noise, and the memory that it leaves."""
     request = request_chunk(chunk, memory, codec, settings, policy)
     latents = sample_chunk(request, chunk_seed(settings.seed, chunk.index, settings.seed_mode))
@@ -267,11 +274,11 @@ def animate(
     drivers: Drivers,
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
-) -> Iterator[ChunkResult]:
+) -> Iterator[MadeChunk]:
     """Animate all chunks of the plan, yielding each as it is finished."""
     check_keyframes(settings.keyframes, drivers.pose)
 
-    def make(chunk: ChunkFrames, before: ContextMemory) -> ChunkResult:
+    def make(chunk: ChunkFrames, before: ContextMemory) -> MadeChunk:
         return make_chunk(chunk, before, sample_chunk, codec, settings, policy)
 
     return each_chunk(plan, memory, drivers, make)

@@ -13,6 +13,7 @@ weight is a function of sigma alone: samplers call the network at any noise leve
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def exact(sigma: Tensor) -> Tensor:
     return 1 / sigma  # Eq. 9
 
 
-_SCHEDULES = {
+_SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
     "gaussian": gaussian,
     "sigma_ramp": sigma_ramp,
     "fixed": torch.ones_like,
@@ -254,14 +255,17 @@ def clean_target(
     """
     _check("target", name, TARGETS)
     if name == "low_frequency":
-        if pose is None and mask is None:
-            raise InputError("target low_frequency", "must be told what is static", "a pose_video or a mask", "neither")
         size = memory.identity.shape[3:]
-        region = static_region(pose, *size) if mask is None else masked_region(mask, *size)
+        if mask is not None:
+            region = masked_region(mask, *size)
+        elif pose is not None:
+            region = static_region(pose, *size)
+        else:
+            raise InputError("target low_frequency", "must be told what is static", "a pose_video or a mask", "neither")
         low = low_pass(lasting(memory.identity), region)
         return lambda x0: match_low_frequency(x0, low, region)
     if name == "statistics" and memory.statistics is not None:
-        return lambda x0: match_statistics(x0, memory.statistics)
+        return lambda x0: match_statistics(x0, cast(Tensor, memory.statistics))
     return None
 
 

@@ -17,8 +17,8 @@ def euler(velocity: Velocity, x: Tensor, sigmas: Tensor, on_step: StepCallback |
     steps = len(sigmas) - 1
     for step in range(steps):
         v = velocity(x, sigmas[step])
-        clean = clean_estimate(x, v, sigmas[step]) if on_step else None
-        x = x + v * (sigmas[step + 1] - sigmas[step])
+        moved = x + v * (sigmas[step + 1] - sigmas[step])
         if on_step:
-            on_step(step, steps, clean)
+            on_step(step, steps, clean_estimate(x, v, sigmas[step]))
+        x = moved
     return x

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -129,18 +130,19 @@ def _build(names: Iterable[str], load: Callable[[str], Tensor], metadata: Mappin
 
 def _group(names: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
     """{target: {part: tensor name}} and the formats met; LoraError if a name is foreign, doubled or unpaired."""
-    foreign = [name for name in names if normalise_key(name) is None]
+    known = {name: key for name in names if (key := normalise_key(name)) is not None}
+    foreign = [name for name in names if name not in known]
     kind = other_kind(foreign)
     way_out = f"; this is {kind}" if kind and any(_LORA_LIKE.search(name) for name in names) else ""
     if not any(".lora_" in name for name in names):
         got = f"{len(names)} tensors and not one of a LoRA: {examples(names)}{way_out}"
         raise LoraError("a LoRA holds pairs of A and B", _EXAMPLE, got)
-    parts, formats = {}, set()
+    parts: dict[str, dict[str, str]] = {}
+    formats: set[str] = set()
     if foreign:
         got = f"{len(foreign)} of {len(names)} that do not: {examples(foreign)}{way_out}"
         raise LoraError("every tensor must belong to a linear layer of a Wan block", _EXAMPLE, got)
-    for name in names:
-        target, part, format = normalise_key(name)
+    for name, (target, part, format) in known.items():
         clash = parts.setdefault(target, {}).setdefault(part, name)
         if clash != name:
             raise LoraError("a layer has one A, one B, at most one alpha", _EXAMPLE, f"{clash} and {name}")
@@ -163,7 +165,8 @@ def _peft_alpha(metadata: Mapping[str, str]) -> tuple[float, bool] | None:
         return None
     found = check_fields(parse_json(metadata[_SETTINGS], _refuse_settings), {}, _refuse_settings, others=True)
     settings = {name.removeprefix("transformer."): value for name, value in found.items()}
-    alpha, stabilised = settings.get("lora_alpha"), settings.get("use_rslora")
+    alpha: Any = settings.get("lora_alpha")
+    stabilised = settings.get("use_rslora")
     if not is_kind(alpha, float) or settings.get("alpha_pattern"):
         raise _refuse_settings(f"lora_alpha {shown(alpha)} and alpha_pattern {shown(settings.get('alpha_pattern'))}")
     if not is_kind(stabilised, bool, type(None)):
@@ -172,15 +175,12 @@ def _peft_alpha(metadata: Mapping[str, str]) -> tuple[float, bool] | None:
 
 
 def _layer(target: str, found: Mapping[str, Tensor], settings: tuple[float, bool] | None) -> LoraLayer:
-    a, b, alpha = found["A"], found["B"], found.get("alpha")
+    a, b, own = found["A"], found["B"], found.get("alpha")
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in (*a.shape, *b.shape):
         got = f"A {shown(list(a.shape))} and B {shown(list(b.shape))} at {target}"
         raise LoraError("A is [rank, in] and B is [out, rank], rank at least 1", "[32, 5120] and [5120, 32]", got)
-    rank, rank_stabilised = a.shape[0], False
-    if alpha is not None:
-        alpha = _alpha(alpha, target)
-    else:
-        alpha, rank_stabilised = settings or (rank, False)
+    rank = a.shape[0]
+    alpha, rank_stabilised = (settings or (rank, False)) if own is None else (_alpha(own, target), False)
     return LoraLayer(target, a, b, alpha / (rank**0.5 if rank_stabilised else rank))
 
 
@@ -203,7 +203,7 @@ def lora_state_dict(lora: Lora, format: str = "released", dtype: torch.dtype | N
     if format not in _WRITTEN:
         raise LoraError("a LoRA is written in a known format", ", ".join(FORMATS), format)
     prefix, name_a, name_b, knows_alpha = _WRITTEN[format]
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for layer in lora.layers:
         name = to_diffusers(layer.target) if format == "diffusers" else layer.target
         name = prefix + (name.replace(".", "_") if format == "kohya" else name)

@@ -106,8 +106,7 @@ def normalise_key(key: str) -> Key | None:
     "diffusers", "peft, diffusers names" and alike, each with " down/up" if so named, and "kohya". An alpha says less.
     """
     part = _PART.fullmatch(key)
-    layer = parse_layer(part[1]) if part else None
-    if layer is None:
+    if part is None or (layer := parse_layer(part[1])) is None:
         return None
     target, format = layer
     if format == "bare" and part[3]:

@@ -5,6 +5,7 @@ Frames are always float32 RGB on the CPU, [n, H, W, 3] in 0..1. A view reads not
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,10 +92,18 @@ def fit_drivers(drivers: Drivers, width: int, height: int, fit: str) -> Drivers:
     )
 
 
+class TimedFrames(FrameSource, Protocol):
+    """A source of a known rate."""
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second."""
+
+
 class ResampledFrames:
     """A source of a known rate, shown at `fps` frames a second: frame i is what it shows at i / fps."""
 
-    def __init__(self, source: FrameSource, fps: Fraction):
+    def __init__(self, source: TimedFrames, fps: Fraction):
         self.source, self.fps = source, fps
         self._numbers = steady_numbers(source.frame_count, source.fps, fps)
         self.frame_count = len(self._numbers)

@@ -26,8 +26,8 @@ class PacketTimes:
     @property
     def dts(self) -> list[int] | None:
         """The decoding times, rising; None where some are missing or equal."""
-        times = [dts for _, dts, *_ in self.packets]
-        return sorted(times) if None not in times and len(set(times)) == len(times) else None
+        times = [dts for _, dts, *_ in self.packets if dts is not None]
+        return sorted(times) if len(set(times)) == len(self.packets) else None
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,12 @@ def build_index(
     # AVI has no presentation times; with B-frames those that FFmpeg makes up are wrong.
     if container.format.name == "avi" or stream.codec_context.codec.canonical_name not in _FRAME_PER_PACKET:
         return None
-    if any(pts is None for pts, *_ in found.packets):
+    timed = [(packet[0], packet) for packet in found.packets if packet[0] is not None]
+    if len(timed) < len(found.packets):
         return None
-    frames = sorted((pts, duration or 0) for pts, _, _, hidden, duration in found.packets if not hidden)
+    frames = sorted((pts, duration or 0) for pts, (*_, hidden, duration) in timed if not hidden)
     shown = [pts for pts, _ in frames]
-    keys = sorted((pts, pts if dts is None else dts) for pts, dts, key, *_ in found.packets if key)
+    keys = sorted((pts, pts if dts is None else dts) for pts, (_, dts, key, *_) in timed if key)
     # The same time twice, or frames before the first keyframe, which no decoder can show: count what it does show.
     if len(set(shown)) < len(shown) or (shown and (not keys or keys[0][0] > shown[0])):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 
@@ -105,9 +105,10 @@ def source_name(source: Source) -> str:
 def first_bytes(source: Source, count: int = 32) -> bytes:
     """The first bytes of a source; none of one that cannot be read, whose fault shows on opening."""
     if hasattr(source, "read"):
-        source.seek(0)
-        start = source.read(count)
-        source.seek(0)
+        opened = cast(BinaryIO, source)  # hasattr does not rule out paths
+        opened.seek(0)
+        start = opened.read(count)
+        opened.seek(0)
         return start
     try:
         with open(source, "rb") as file:

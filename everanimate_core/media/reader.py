@@ -6,6 +6,7 @@ shows. `VideoFrames` shows them at a constant rate, every picture at its time. W
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from .rates import even_numbers, is_steady, last_frame_end, lasting_rate, steady
 DEFAULT_FPS = Fraction(25)
 # How far apart in the order of decoding frames are that follow one another: as many as codecs keep.
 REORDERED = 16
+# The number of a frame that is none of the index; every other frame lies before it.
+_BEYOND = sys.maxsize
 
 
 @contextmanager
@@ -64,16 +67,17 @@ class VideoFrames:
     def __init__(self, source: Source, fps: Fraction | None = None, start: float = 0, duration: float = 0):
         self._stored = stored = AnimatedWebp(source) if is_animated_webp(source) else StoredFrames(source)
         self.width, self.height = stored.width, stored.height
-        if stored.times is None or is_steady(stored.times, stored.rate):
-            rate, self.varies = stored.rate, False
-        else:
-            rate = lasting_rate(stored.times, stored.end)
-            self.varies = not is_steady(stored.times, rate)
-        self.fps = fps or rate
-        if self.varies:
-            self._numbers = even_numbers(stored.times, stored.end, self.fps, start, duration)
-        else:
+        times, rate = stored.times, stored.rate
+        if times is not None and not is_steady(times, rate):
+            rate = lasting_rate(times, stored.end)
+        # The times, where no constant rate stands for them.
+        uneven = None if times is None or is_steady(times, rate) else times
+        self.varies, self.fps = uneven is not None, fps or rate
+        self._numbers: Sequence[int]
+        if uneven is None:
             self._numbers = steady_numbers(stored.frame_count, rate, fps, start, duration)
+        else:
+            self._numbers = even_numbers(uneven, stored.end, self.fps, start, duration)
         self.frame_count = len(self._numbers)
 
     def __enter__(self) -> VideoFrames:
@@ -120,6 +124,10 @@ class StoredFrames:
     from the start for each step back; so are files that turn out to be damaged.
     Raises VideoError for a file that is no readable video or holds no frame.
     """
+
+    frame_count: int
+    width: int
+    height: int
 
     def __init__(self, source: Source):
         self.name = source_name(source)
@@ -215,6 +223,7 @@ class StoredFrames:
         self._hdr = hdr_name(stream.codec_context.color_trc or 0)
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
         base = float(stream.time_base)
+        ticks: Sequence[int | None]
         if self._index:
             self.frame_count = len(self._index.shown)
             ticks, last = self._index.shown, self._index.last_duration
@@ -224,10 +233,9 @@ class StoredFrames:
             if self._container.format.name == "avi":
                 # Its packets lie at their times, dropped frames left out; the decoder's times are made up.
                 ticks = found.dts if found.dts and len(found.dts) == self.frame_count else []
-        rising = len(ticks) == self.frame_count and all(
-            a is not None and b is not None and a < b for a, b in pairwise(ticks)
-        )
-        self.times = [(tick - ticks[0]) * base for tick in ticks] if rising and self.frame_count > 1 else None
+        known = [tick for tick in ticks if tick is not None]
+        rising = len(known) == self.frame_count and all(a < b for a, b in pairwise(known))
+        self.times = [(tick - known[0]) * base for tick in known] if rising and self.frame_count > 1 else None
         if self.times is not None:
             self.end = last_frame_end(self.times, last * base)
 
@@ -235,7 +243,7 @@ class StoredFrames:
         """The time of every frame that a full decode shows, in units of the time base: right for any file."""
         self._restart()
         times = [frame.pts for _, frame in self._run]
-        self._failed, self._position = self._failed_now, float("inf")
+        self._failed, self._position = self._failed_now, _BEYOND
         return times
 
     # --- decoding ---
@@ -246,8 +254,8 @@ class StoredFrames:
         self._stream.thread_type = "AUTO"
         self._pixel_ratio = Fraction(self._stream.sample_aspect_ratio or SQUARE)
         self._in_order = False  # read from the start of the file on, without seeking
-        self._run: Iterator[tuple[float, av.VideoFrame]] = iter(())  # what the decoder gives next
-        self._position = float("inf")  # the number of the frame that it gave last; none yet: every frame lies behind
+        self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())  # what the decoder gives next
+        self._position = _BEYOND  # the number of the frame that it gave last; none yet: every frame lies behind
 
     def _picture(self, number: int) -> np.ndarray:
         """The frame of this number as RGB; for one that cannot be decoded, the one before."""
@@ -275,18 +283,19 @@ class StoredFrames:
 
     def _decode(self, number: int) -> av.VideoFrame | None:
         """The frame of this number, None where the file is damaged there."""
-        if self._in_order or self._index is None:
+        index = self._index
+        if self._in_order or index is None:
             if number <= self._position:
                 self._restart()
         else:
-            key = bisect_right(self._index.keys, self._index.shown[number]) - 1
-            if number <= self._position or self._index.keys[key] > self._index.shown[self._position + 1]:
-                self._seek(key)
+            key = bisect_right(index.keys, index.shown[number]) - 1
+            if number <= self._position or index.keys[key] > index.shown[self._position + 1]:
+                self._seek(index, key)
         try:
             frame = self._next(number)
         except av.FFmpegError:
             frame = None
-        if frame is not None or self._in_order or self._index is None:
+        if frame is not None or self._in_order or index is None:
             return frame
         # Not every keyframe is a place to start: with intra refresh the picture is only complete some frames later. And
         # what a damaged file shows depends on where one starts: from here on always from its first frame.
@@ -304,13 +313,13 @@ class StoredFrames:
                 return None
         return None
 
-    def _seek(self, key: int) -> None:
+    def _seek(self, index: FrameIndex, key: int) -> None:
         """Let `_run` start at this keyframe; should the container seek beyond it, `_run` is empty."""
-        start, numbers = self._index.keys[key], self._index.numbers
-        self._container.seek(self._index.seeks[key], stream=self._stream)
+        start, numbers = index.keys[key], index.numbers
+        self._container.seek(index.seeks[key], stream=self._stream)
         packets = dropwhile(lambda packet: packet.pts != start, self._container.demux(self._stream))
         frames = (frame for packet in packets for frame in packet.decode())
-        self._run = ((numbers.get(frame.pts, float("inf")), frame) for frame in frames)
+        self._run = ((numbers.get(frame.pts, _BEYOND), frame) for frame in frames)
         self._position = -1
 
     def _restart(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
+from types import TracebackType
 
 import av
 import torch
@@ -70,8 +71,10 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._files.__exit__(*exception)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
 
     def write(self, frames: Tensor) -> None:
         """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
@@ -110,8 +113,9 @@ def writable_rate(fps: Fraction | float) -> Fraction:
     """
     rate = file_rate(fps)
     # Files hold rates that are no simple fraction where they averaged them.
-    exact = isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31
-    return fps if exact else rate
+    if isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31:
+        return fps
+    return rate
 
 
 def check_writing(fps: Fraction, width: int, height: int) -> None:

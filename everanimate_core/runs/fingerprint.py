@@ -20,7 +20,7 @@ def digest(*parts: Tensor | str | int | float | bool | Mapping | list | tuple | 
     for part in parts:
         if isinstance(part, Tensor):
             total.update(f"{part.dtype}{list(part.shape)}".encode())
-            total.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            total.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             total.update(json.dumps(part, sort_keys=True).encode())
         total.update(b"\0")

@@ -78,10 +78,10 @@ class Manifest:
         """Read what to_json wrote; ManifestError when it was altered or comes from a version to come."""
         try:
             # Python's own reader: 0.1.0 wrote NaN where there was no value, and its digest covers that.
-            content = json.loads(content)
-            version, body = content["format"], content["run"]
+            told = json.loads(content)
+            version, body = told["format"], told["run"]
             other = isinstance(version, str) and version.startswith("everanimate-run-") and version not in FORMATS
-            intact = version in FORMATS and content["digest"] == _digest(version, body)
+            intact = version in FORMATS and told["digest"] == _digest(version, body)
         # No text, no JSON, a number of thousands of digits; other fields, or none; nested too deep.
         except (ValueError, KeyError, TypeError, RecursionError):
             other = intact = False

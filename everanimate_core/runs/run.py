@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 from torch import Tensor
@@ -86,17 +86,18 @@ class _Run:
         """A chunk as an earlier start made it, if it is still what it has to be; else made now, and kept."""
         started = time.perf_counter()
         record = self.record_of(chunk)
-        try:
-            found = record and self.store.load_chunk(chunk.index, record, before)
-        except DamagedChunk:
-            # No from_chunk can be set before the first chunk. It is made again as it was, so that what follows fits.
-            if chunk.index or self.chunk_key(chunk, record.noise_seed) != record.key:
-                raise
-            return self.make(sample_chunk, _Work(chunk, before, record.key, record.noise_seed, started, record))
-        if found is None:
-            seed = chunk_seed(self.job.settings.seed, chunk.index, self.job.settings.seed_mode)
-            return self.make(sample_chunk, _Work(chunk, before, self.chunk_key(chunk, seed), seed, started))
-        return self.keep_found(chunk.index, record, before, *found)
+        if record is not None:
+            try:
+                found = self.store.load_chunk(chunk.index, record, before)
+            except DamagedChunk:
+                # No from_chunk can be set before the first chunk. It is made again as it was: what follows has to fit.
+                if chunk.index or self.chunk_key(chunk, record.noise_seed) != record.key:
+                    raise
+                return self.make(sample_chunk, _Work(chunk, before, record.key, record.noise_seed, started, record))
+            if found is not None:
+                return self.keep_found(chunk.index, record, before, *found)
+        seed = chunk_seed(self.job.settings.seed, chunk.index, self.job.settings.seed_mode)
+        return self.make(sample_chunk, _Work(chunk, before, self.chunk_key(chunk, seed), seed, started))
 
     def record_of(self, chunk: ChunkFrames) -> ChunkRecord | None:
         """The record of a chunk, if there is one and the chunk is made from what this start would make it from."""
@@ -167,8 +168,10 @@ class _Run:
     def sample_and_keep(self, sample_chunk: SampleChunk[ChunkRequest], request: ChunkRequest, work: _Work) -> Tensor:
         """Sample a chunk and keep its latents before anything is decoded; what was kept so is not sampled again."""
         index = request.index
-        latents = kept = self.usable(index, self.store.sampled_latents(index, work.key))
-        if kept is None:
+        kept = self.usable(index, self.store.sampled_latents(index, work.key))
+        if kept is not None:
+            latents = kept
+        else:
             latents = sample_chunk(request, work.noise_seed)
             try:
                 check_latents(latents, self.job.plan, self.job.memory, index)
@@ -207,7 +210,8 @@ class _Run:
 
     def made_now(self, result: ChunkResult, started: float) -> dict[str, Any]:
         """What the record says of a chunk that was made just now."""
-        drift = channel_drift(result.latents, result.memory.statistics)
+        # Every chunk leaves a memory with statistics.
+        drift = channel_drift(result.latents, cast(Tensor, result.memory.statistics))
         return {
             "latents": file_digest(self.store.chunk_path(result.index)),
             "seconds": round(time.perf_counter() - started, 3),

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -130,8 +131,8 @@ class RunStore:
         clear_parts(path)
         # From here on, names that 0.1.0 gave.
         for pattern in (".manifest.json.part", ".chunk_*.safetensors.part", "segment_*.part.mp4"):
-            for found in list(self.folder.glob(pattern)):
-                found.unlink()
+            for part in list(self.folder.glob(pattern)):
+                part.unlink()
         with suppress(RunError):
             found, joined = self.read_manifest(), path.with_name(f"{path.stem}.part{path.suffix}")
             # It may be the video of another run, or anybody's: one that was left unfinished cannot be opened.
@@ -212,8 +213,8 @@ class RunStore:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             return None
         latents = tensors.pop("latents")
-        motion = motion_memory(latents, before.motion_count)
-        return latents, replace(before, **tensors, motion=motion, frozen=before.frozen or "identity" in tensors)
+        learned: dict[str, Any] = {**tensors, "motion": motion_memory(latents, before.motion_count)}
+        return latents, replace(before, **learned, frozen=before.frozen or "identity" in tensors)
 
     def _finished(self, path: Path, record: ChunkRecord, before: ContextMemory) -> dict[str, Tensor] | None:
         """What a finished chunk's file holds, None when that is not what was written."""

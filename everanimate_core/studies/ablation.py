@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class Row:
         return model
 
 
-def lora_row(name: str, lora: Path, restore_strength: float = 0.0, **policy: str) -> Row:
+def lora_row(name: str, lora: Path, restore_strength: float = 0.0, **policy: Any) -> Row:
     """A row of the baseline with a LoRA, in EverAnimate's context but for `policy`."""
     settings = replace(SETTINGS, restore_strength=restore_strength)
     return Row(name, BASELINE_WEIGHTS, lora, settings, replace(METHOD, **policy))

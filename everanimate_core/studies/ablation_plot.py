@@ -18,7 +18,7 @@ def save_ablation_plot(rows: dict[str, list[float]], trips: dict[str, list[float
     figure = Figure(figsize=(13, 5.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     # More rows than the colours of a cycle.
-    left.set_prop_cycle(color=colormaps["tab20"].colors)
+    left.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]  # a list of colours
     for name, values in rows.items():
         known = torch.tensor([value if isfinite(value) else nan for value in values])
         means = known[: len(values) // _WINDOW * _WINDOW].view(-1, _WINDOW).nanmean(dim=1)

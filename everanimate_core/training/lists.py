@@ -36,13 +36,13 @@ def read_films(path: Path) -> Iterator[dict[str, str]]:
         refuse = _refuse(_ROW, path, line)
         found = row if isinstance(row, dict) else {}
         optional = {name: (str, type(None)) for name in COLUMNS[1:] if name in found}
-        check_fields(row, {"video": str, **optional}, refuse)
+        fields = check_fields(row, {"video": str, **optional}, refuse)
         for name in ("video", "pose", "face"):
-            if any(ord(sign) < ord(" ") or ord(sign) == 127 for sign in row.get(name) or ""):
-                raise refuse(f"a control character in {name} {shown(row[name])}")
-        if not row["video"]:
+            if any(ord(sign) < ord(" ") or ord(sign) == 127 for sign in fields.get(name) or ""):
+                raise refuse(f"a control character in {name} {shown(fields[name])}")
+        if not fields["video"]:
             raise refuse("an empty video")
-        yield {name: value for name, value in row.items() if value}
+        yield {name: value for name, value in fields.items() if value}
 
 
 def read_caption(path: Path) -> str:

@@ -203,7 +203,7 @@ class Training:
         tensors = gather(self.network, self.optimiser.optimizer)
 
         def write() -> None:
-            if self.accelerator.is_main_process:
+            if self.journal is not None:
                 self.journal.sync()
                 write_state(self.folder / STATE, tensors, self.step, self.facts)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,14 @@ from ..backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from ..ports import Codec
 
 
+class VaeCodec(Codec, Protocol):
+    """A codec that says which VAE it uses."""
+
+    @property
+    def vae(self) -> nn.Module:
+        """The network."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """texts: prompts -> states [P, L, 4096]. image_encoder: gives what makes CLIP tokens [1, 257, 1280] of an image
@@ -20,7 +29,7 @@ class Parts:
 
     texts: Callable[[Sequence[str]], Tensor]
     image_encoder: Callable[[], Callable[[Tensor], Tensor]] | None
-    codec: Callable[[], Codec]
+    codec: Callable[[], VaeCodec]
     network: Callable[[torch.device, torch.dtype], nn.Module]
     steps: int
 

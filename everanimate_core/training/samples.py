@@ -5,6 +5,7 @@ samples, and a training that goes on makes those that it would have made.
 """
 
 from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -63,14 +64,17 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        values = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        values: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in vars(self).items()
+        }
         return Batch(**values)
 
 
 def join(batches: list[Batch]) -> Batch:
     """One batch of several; either all have a face, or none (as with CLIP)."""
     columns = {item.name: [getattr(batch, item.name) for batch in batches] for item in fields(Batch)}
-    return Batch(**{name: None if values[0] is None else torch.cat(values) for name, values in columns.items()})
+    whole: dict[str, Any] = {name: None if values[0] is None else torch.cat(values) for name, values in columns.items()}
+    return Batch(**whole)
 
 
 def film_of(seed: int, number: int, films: int) -> int:
@@ -108,9 +112,10 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
 def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, noise: torch.Generator) -> Batch:
     """The sample of one film, as a batch of one; its noise comes from the generator.
 
-    The codec encodes what is perturbed or augmented, and is not asked otherwise. Augmented anchors are their own
-    target: the network is to give back what it sees in its memory.
+    The codec encodes what is perturbed or augmented; where nothing is, it is not asked and may be None. Augmented
+    anchors are their own target: the network is to give back what it sees in its memory.
     """
+    codec = cast(Codec, codec)
     geometry = films.settings.geometry
     names = ["references", "motion", "target", "pose", "text", "clip", "face"]
     names += ["target_pixels"] if choices.perturbation is not None else []

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -32,7 +33,9 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 def gather(network: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
     """weight.NAME of what is trained, and MOMENT.NAME of AdamW; empty but in the first process."""
-    weights, optimiser_state = get_state_dict(network, optimiser, options=_OPTIONS)
+    # Torch's types allow for any values; those of AdamW and of what is trained are tensors.
+    states: Any = get_state_dict(network, optimiser, options=_OPTIONS)
+    weights, optimiser_state = states
     tensors = {f"{_WEIGHT}{name}": value for name, value in weights.items()}
     for name, moments in optimiser_state.get("state", {}).items():
         tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
@@ -69,9 +72,14 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
             for found in (before, facts)
         )
         raise InputError("resume", "goes on with the settings of the training that is there", was, now)
-    weights = {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
-    shapes = {name: value.shape for name, value in get_model_state_dict(network, options=_NAMES).items()}
-    moments = {name: {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS} for name in weights}
+    weights: dict[str, Any] = {
+        name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)
+    }
+    trained: dict[str, Any] = get_model_state_dict(network, options=_NAMES)
+    shapes = {name: value.shape for name, value in trained.items()}
+    moments: dict[str, Any] = {
+        name: {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS} for name in weights
+    }
     for name, shape in shapes.items():
         found = [weights.get(name), *(moments.get(name, {}).get(moment) for moment in _MOMENTS[1:])]
         if any(value is None or value.shape != shape for value in found) or moments[name]["step"] is None:

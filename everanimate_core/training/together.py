@@ -23,7 +23,7 @@ def together(accelerator: Accelerator, work: Callable[[], Result], failed: Calla
     Every process must call this, at the same place. Bad files and full disks are reasons; other errors are raised as
     they are.
     """
-    result = reason = cause = None
+    reason = cause = None
     try:
         result = work()
     except (ValueError, OSError, SafetensorError) as error:

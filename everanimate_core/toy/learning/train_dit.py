@@ -161,7 +161,7 @@ class Training:
             losses.append(self.advance(draw))
             done = learner.step == self.task.steps
             due = done or learner.step % SAVE_EVERY == 0
-            if main and (due or learner.step % LOG_EVERY == 0):
+            if log is not None and (due or learner.step % LOG_EVERY == 0):
                 unseen = f"{mean(self.unseen(self.averaged(), UNSEEN[:4])):.3f}" if due else ""
                 row = learner.step, f"{mean(losses):.6f}", unseen
                 log.write(*row)

@@ -14,7 +14,7 @@ from ...everanimate.context import METHOD, ContextPolicy
 from ...everanimate.drivers import Drivers
 from ...everanimate.flow import sigma_schedule
 from ...everanimate.memory import build_memory
-from ...everanimate.propagation import ChunkResult, animate
+from ...everanimate.propagation import MadeChunk, animate
 from ...everanimate.settings import Settings
 from ...ports import FrameSource
 from ..world.world import World
@@ -58,7 +58,7 @@ def roll_out(
     settings: Settings = SETTINGS,
     policy: ContextPolicy = METHOD,
     pose: FrameSource | None = None,
-) -> Iterator[ChunkResult]:
+) -> Iterator[MadeChunk]:
     """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one."""
     memory = build_memory(world.reference()[None], model.codec, settings.identity_latents, settings.motion_latents)
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(settings.steps, settings.shift))
