@@ -89,16 +89,16 @@ def main(options: Options, command: Command) -> None:
         raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
     with ExitStack() as files:
         references = torch.cat([_reference(path, video, command) for path in options.reference])
-        drivers = Drivers(
-            opened(files, "pose", options.pose, command.say, file_rate(video.fps) if video.fps else None),
-            opened(files, "face", options.face, command.say),
-            opened(files, "background", options.background, command.say),
-            opened(files, "mask", options.mask, command.say),
-        )
+        pose = opened(files, "pose", options.pose, command.say, file_rate(video.fps) if video.fps else None)
+        others = {
+            name: None if path is None else opened(files, name, path, command.say)
+            for name, path in (("face", options.face), ("background", options.background), ("mask", options.mask))
+        }
+        drivers = Drivers(pose, **others)
         sound = files.enter_context(FileSound(options.pose))
         for note in sound.notes:
             command.say(note)
-        plan = settings.plan(video.total_frames or drivers.pose.frame_count)
+        plan = settings.plan(video.total_frames or pose.frame_count)
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
         prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -75,12 +76,14 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
         raise InputError("out", "must be a folder or a new name", "report", f"the file {out}")
     with ExitStack() as files:
         video = opened(files, "video", path, say)
-        truth = opened(files, "against", options.against, say)
-        reference = opened(files, "reference", options.reference, say)
+        truth = None if options.against is None else opened(files, "against", options.against, say)
+        reference = None
+        if options.reference is not None:
+            reference = opened(files, "reference", options.reference, say).read([0])[0]
         report = evaluate(
             video,
             truth,
-            reference and reference.read([0])[0],
+            reference,
             _joins(video.frame_count, options),
             options.face_boxes and read_boxes("face_boxes", options.face_boxes, gaps=True),
             options.person_boxes and read_boxes("person_boxes", options.person_boxes),
@@ -121,7 +124,8 @@ def _left_out(report: Report, name: str) -> str:
 
 
 def _joins(frames: int, options: Options) -> list[int]:
-    return ChunkPlan(frames, options.chunk_frames, options.chunk.overlap).joins if options.chunk_frames else []
+    chunk: Any = options.chunk
+    return ChunkPlan(frames, options.chunk_frames, chunk.overlap).joins if options.chunk_frames else []
 
 
 def _every_tenth(say: Say) -> Callable[[int, int], None]:

@@ -10,14 +10,12 @@ from ..media.reader import VideoFrames, telling_video
 
 
 def opened(
-    files: ExitStack, option: str, path: Path | None, say: Callable[[str], None], fps: Fraction | None = None
-) -> VideoFrames | None:
-    """The video of an option, open as long as `files` are; None where it was not given. fps: see VideoFrames.
+    files: ExitStack, option: str, path: Path, say: Callable[[str], None], fps: Fraction | None = None
+) -> VideoFrames:
+    """The video of an option, open as long as `files` are. fps: see VideoFrames.
 
     Raises VideoError in the name of the option.
     """
-    if path is None:
-        return None
     try:
         return files.enter_context(telling_video(say, path, fps))
     except VideoError as error:

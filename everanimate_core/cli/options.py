@@ -50,10 +50,11 @@ def names(options: type) -> dict[str, str]:
 
     Those of a dataclass within it are its own, as on the command line.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in get_type_hints(options, include_extras=True).items():
-        if is_dataclass(kind.__origin__):
-            found |= names(kind.__origin__)
+        inside = kind.__origin__
+        if isinstance(inside, type) and is_dataclass(inside):
+            found |= names(inside)
         else:
             placed = tyro.conf.Positional in kind.__metadata__
             found[name] = name.upper() if placed else f"--{option_name(name)}"
@@ -63,7 +64,7 @@ def names(options: type) -> dict[str, str]:
 def called(options: type, field: str) -> str | None:
     """What the command line calls a field of an InputError, or two ("a and b"); None for what is no option."""
     own = names(options)
-    parts = [own.get(part) or own.get(option_name(part).replace("-", "_")) for part in field.split(" and ")]
+    parts = [own.get(part) or own.get(option_name(part).replace("-", "_"), "") for part in field.split(" and ")]
     return " and ".join(parts) if all(parts) else None
 
 
@@ -95,10 +96,8 @@ def _one(kind: type, text: str) -> Any:
 
 def _readable(kind: Any) -> Any:
     """A number, or a number or None, with what reads it."""
-    for number in (int, float):
-        if kind in (number, number | None):
-            return Annotated[kind, _spec(lambda texts, number=number: _one(number, texts[0]))]
-    return kind
+    number = next((number for number in (int, float) if kind in (number, number | None)), None)
+    return kind if number is None else Annotated[kind, _spec(lambda texts: _one(number, texts[0]))]
 
 
 def several(kind: type, least: int = 1, most: int | None = None) -> Any:

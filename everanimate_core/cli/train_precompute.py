@@ -1,5 +1,6 @@
 """`everanimate train precompute`: a training set from films."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..toy.network.state import TOY
 from ..training.loop import Accelerator
 from ..training.precompute import precompute
 from ..training.records import SetSettings
-from ..training.sources import list_films
+from ..training.sources import Entry, list_films
 from .command import Command
 from .models import training_parts
 from .options import MODEL, Fps, Parts, chosen, option, settings_options
@@ -48,6 +49,7 @@ def main(options: Options, command: Command) -> None:
     if options.films is not None and options.data != TOY:
         got = f"it with --data {options.data}"
         raise InputError("films", f"must be left out unless --data is {TOY}, whose worlds it counts", "", got)
+    entries: Sequence[Entry]
     if options.data != TOY:
         entries = list_films(Path(options.data))
     elif options.films is None or not 1 <= options.films <= MOST_FILMS:

@@ -40,7 +40,7 @@ def evaluate(
     reference: Tensor | None = None,
     joins: Sequence[int] = (),
     face_boxes: Sequence[Box | None] | None = None,
-    person_boxes: Sequence[Box] | None = None,
+    person_boxes: Sequence[Box | None] | None = None,
     reference_box: Box | None = None,
     networks: Networks | None = None,
     on_frames: Progress | None = None,
@@ -168,7 +168,7 @@ def _against(
     frames: Tensor,
     truth: Tensor,
     faces: Sequence[Box | None] | None,
-    persons: Sequence[Box] | None,
+    persons: Sequence[Box | None] | None,
     networks: Networks,
 ) -> dict[str, Tensor]:
     found = {"psnr": psnr(frames, truth), "ssim": ssim(frames, truth)}
@@ -236,7 +236,7 @@ def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) 
 
 
 def _check_boxes(
-    video: FrameSource, face_boxes: Sequence[Box | None] | None, person_boxes: Sequence[Box] | None
+    video: FrameSource, face_boxes: Sequence[Box | None] | None, person_boxes: Sequence[Box | None] | None
 ) -> None:
     width, height = _size(video)
     for name, boxes in (("face_boxes", face_boxes), ("person_boxes", person_boxes)):

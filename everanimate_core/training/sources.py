@@ -50,9 +50,14 @@ class Demands:
 class Entry(Protocol):
     """A film that is not open yet. face: its face video, if it has one. stamp: changes when the film does."""
 
-    name: str
-    prompt: str
-    face: Path | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def face(self) -> Path | None: ...
 
     @property
     def stamp(self) -> str: ...
