@@ -252,7 +252,6 @@ CASES = [
         decoded=[["decode", 3], ["decode", 4]],
     ),
     animates("resume", False, f"resume encoded decoded {ALL_SAMPLED}", "begun", seeds=[0, 42]),
-    # Keyframes stay those of the seed that the run was begun with.
     animates("seed", 5, f"{NOISE} context", "from chunk 1", seeds=[47, 89], made_with=[0, 47, 89]),
     animates(
         "from_chunk",

@@ -154,7 +154,7 @@ def test_a_lora_of_our_trainer_loads_in_ours_and_converted_in_the_stock_loader(c
     from everanimate_core.training.network import Network
 
     with torch.inference_mode(False):
-        network = Network(load_dit(), identity=4, rank=RANK, seed=0)
+        network = Network(load_dit(), anchors=4, rank=RANK, seed=0)
         generator = torch.Generator().manual_seed(5)
         trained = {
             name: torch.randn(value.shape, generator=generator) / 16 for name, value in network.trained().items()
