@@ -107,7 +107,7 @@ def test_a_value_that_is_not_allowed_is_refused_by_the_name_of_its_setting(wrong
 
 @pytest.mark.parametrize("declared", DECLARED)
 def test_every_declared_setting_is_whole(declared):
-    """A number has a range, or where it begins, a text its choices, each a help in sentences; the default is allowed."""
+    """A number has a range, a text its choices, each a help in sentences; the default is allowed."""
     assert declared.kind in (int, float, bool, str)
     assert type(declared.default) is declared.kind
     assert declared.help[0].isupper() and declared.help.endswith(".")
