@@ -121,8 +121,8 @@ def _fps(texts: list[str]) -> Fraction:
 
 # A frame rate, exact: 25, 23.976 or 30000/1001.
 Fps = Annotated[Fraction, _spec(_fps)]
-MODEL = f"diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}."
-Parts = option(Path | None, "diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
+MODEL = f"Diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}."
+Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
 def settings_options(settings: type, *only: str) -> type:

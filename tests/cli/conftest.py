@@ -55,3 +55,16 @@ def lora(tmp_path):
     path = tmp_path / "lora.safetensors"
     save_file({f"{layer}.lora_A.default.weight": a, f"{layer}.lora_B.default.weight": b}, path)
     return path
+
+
+@pytest.fixture
+def alone():
+    """One thread, as the processes that are compared with have, and no settings of accelerate left over."""
+    from accelerate.state import AcceleratorState, GradientState  # of the extra train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

@@ -9,25 +9,14 @@ import time
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from cli_parts import ROOT, posix_only, unboxed
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli
 
+pytestmark = pytest.mark.usefixtures("alone")
 SIZES = ["--width", "32", "--height", "32", "--chunk-frames", "9", "--candidates", "6"]
 RECIPE = ["--model", "toy", "--rank", "4", "--rate", "1e-3", "--precision", "no"]
-
-
-@pytest.fixture(autouse=True)
-def alone():
-    """One thread, as the processes that are compared with have, and no settings of accelerate left over."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +156,6 @@ def test_both_stages_and_a_lora_for_comfyui(data, tmp_path, capsys):
 
 
 GIVEN = ["--data", "DATA", "--model", "toy", "--out", "OUT"]
-TOY_FILMS = ["--data", "toy", "--films", "4", "--model", "toy", "--out", "OUT"]
 REFUSED = [
     (["--stage", "1", *GIVEN, "--model", "nowhere"], "--model: must be a folder or file that is there; got nowhere."),
     (["--stage", "1", *GIVEN, "--data", "OUT"], "--data: must be a folder that `everanimate train precompute` made; "),
@@ -182,34 +170,6 @@ REFUSED = [
     (["--stage", "1", *GIVEN, "--rate", "0"], "--rate: must be above 0 (0.0001); got 0.0."),
     (["--stage", "1", *GIVEN, "--rate", "1e-400"], "--rate: must be above 0 (0.0001); got 0.0."),
     (["--stage", "1", *GIVEN, "--rate=-0.001"], "--rate: must be at least 0.0 (0.0001); got -0.001."),
-    (
-        ["precompute", *GIVEN, "--data", "toy"],
-        "--films: must be between 1 and 1000000 with --data toy (1024); got none.",
-    ),
-    (["precompute", *GIVEN, "--data", "toy", "--films", "0"], "--films: must be between 1 and 1000000 with --data toy"),
-    (["precompute", *GIVEN, "--data", "toy", "--films", "1000000000000"], "--films: must be between 1 and 1000000"),
-    (
-        ["precompute", *GIVEN, "--films", "2"],
-        "--films: must be left out unless --data is toy, whose worlds it counts; ",
-    ),
-    (["precompute", *GIVEN, "--data", "OUT"], "--data: must be a folder, a .csv or a .jsonl"),
-    (["precompute", *TOY_FILMS, "--width", "30"], "--width: must be a multiple of 16 (832); got 30."),
-    (
-        ["precompute", *TOY_FILMS, "--chunk-frames", "8"],
-        "--chunk-frames: must be 4n + 1 and at least 5 (5, 33, 77, 81)",
-    ),
-    (
-        ["precompute", *TOY_FILMS, "--fps", "0"],
-        "--fps: must be above 0 and at most 1000 (25, 29.97, 30000/1001); got 0.",
-    ),
-    (
-        ["precompute", *TOY_FILMS, "--fps", "1001"],
-        "--fps: must be above 0 and at most 1000 (25, 29.97, 30000/1001); got",
-    ),
-    (
-        ["precompute", *TOY_FILMS, "--candidates", "38"],
-        "--candidates: must be between the 4 anchors and the 37 frames of",
-    ),
 ]
 
 

@@ -241,7 +241,7 @@ BAD = {
     ),
     "rate": ({"fps": 0.0001}, "fps must be above 0 and at most 1000 (25, 29.97, 30000/1001); got 0.0001."),
     "a rate out of range": ({"fps": 1e9}, "fps must be between 0.0 and 240.0 (0.0); got 1000000000.0."),
-    "size": ({"width": 24}, "width and height must be multiples of 16 (832x480); got 24x16."),
+    "size": ({"width": 24}, "width must be a multiple of 16 (832); got 24."),
     "steps": ({"steps": 0}, "steps must be between 1 and 1000 (20); got 0."),
     "not a number": ({"cfg": float("nan")}, "cfg must be a number, not NaN or infinity (1.0); got nan."),
     "a choice": ({"clip_source": "x"}, "clip_source must be one of last_frame, reference (last_frame); got x."),

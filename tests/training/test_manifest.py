@@ -34,7 +34,7 @@ CHANGES = {
     "a huge width": (("settings", "width"), 10**30, "width 1"),
     "true as candidates": (("settings", "candidates"), True, "'candidates' True"),
     "a negative height": (("settings", "height"), -16, "height -16"),
-    "another width": (("settings", "width"), 40, "settings that make no set .*multiples of 16"),
+    "another width": (("settings", "width"), 40, "settings that make no set .*width must be a multiple of 16"),
     "a rate of zero": (("settings", "fps"), "0", "settings that make no set .*fps must be a fraction"),
     "a division by zero": (("settings", "fps"), "25/0", "fps must be a fraction"),
     "a rate that takes for ever": (("settings", "fps"), "1e999999999", "fps must be a fraction"),
