@@ -72,19 +72,19 @@ def clip():
 
 @pytest.fixture
 def make_request():
-    """make_request(identity, **changes): a request with pose and face for T = 2 latents of 4 x 6."""
+    """make_request(anchors, **changes): a request with pose and face for T = 2 latents of 4 x 6."""
 
-    def make(identity, **changes):
+    def make(anchors, **changes):
         generator = torch.Generator().manual_seed(3)
 
         def draw(*shape):
             return torch.randn(shape, generator=generator)
 
-        total = identity + LATENTS
+        total = anchors + LATENTS
         fields = {
             "index": 0,
             "context": Context(draw(1, 16, total, HEIGHT, WIDTH), draw(1, 4, total, HEIGHT, WIDTH)),
-            "identity": identity,
+            "anchors": anchors,
             "pose_latents": draw(1, 16, LATENTS, HEIGHT, WIDTH),
             "face_pixels": draw(1, 3, FRAMES, FACE_SIZE, FACE_SIZE),
             "clip_image": torch.rand(1, 32, 48, 3, generator=generator),
