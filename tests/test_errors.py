@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refusal
 
 from everanimate_core.errors import InputError, check_finite, check_number
 from everanimate_core.lora.names import LoraError
@@ -45,12 +46,6 @@ def test_an_error_says_its_four_parts(error, message):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and isinstance(again, ValueError)
     assert vars(again) == vars(error) and str(again) == message
-
-
-def refusal(call, *args):
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])

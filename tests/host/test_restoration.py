@@ -9,6 +9,7 @@ import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image, write_video
 from graphs import ANCHORS, CHUNKS, SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks
+from refusals import refusal
 from test_animate import animate, kept_latents
 
 STRENGTH, STEPS = 2.0, 4
@@ -224,12 +225,6 @@ def test_sigma_may_lie_on_another_device_than_the_latents(second, core):
 
 
 # --- errors
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 def test_low_frequency_must_know_what_is_static(comfy, second):
