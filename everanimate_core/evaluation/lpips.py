@@ -71,13 +71,13 @@ def load_lpips(path: str | Path) -> Lpips:
         return InputError("lpips", "must be the published weights of AlexNet v0.1", FETCH, f"{one_line(path)}, {wrong}")
 
     state, _ = read_tensors(path, refuse)
-    if weights_digest(state) != WEIGHTS_DIGEST:
+    if exact_digest(state) != WEIGHTS_DIGEST:
         raise refuse("which holds others")
     network = Lpips()
     network.load_state_dict(state)
     return network
 
 
-def weights_digest(state: dict[str, Tensor]) -> str:
+def exact_digest(state: dict[str, Tensor]) -> str:
     """Stands for every bit of the weights, in the order of their names."""
     return digest(*(part for name in sorted(state) for part in (name, state[name])))

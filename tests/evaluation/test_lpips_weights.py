@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from everanimate_core.evaluation import lpips_weights
-from everanimate_core.evaluation.lpips import Lpips, weights_digest
+from everanimate_core.evaluation.lpips import Lpips, exact_digest
 from everanimate_core.evaluation.lpips_weights import ArrayUnpickler, default_path, fetch_lpips
 
 
@@ -116,6 +116,6 @@ def test_the_users_cache(monkeypatch, tmp_path):
 
 def test_the_digest_sees_every_bit():
     state = Lpips().state_dict()
-    before = weights_digest(state)
+    before = exact_digest(state)
     state["features.4.bias"][77] += 1e-6
-    assert weights_digest(state) != before
+    assert exact_digest(state) != before
