@@ -27,7 +27,7 @@ from torch import Tensor
 from ..errors import InputError, one_line, shown
 from ..everanimate.drivers import FACE_SIZE
 from ..everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
-from ..everanimate.memory import encode_singly
+from ..everanimate.memory import encode_singly, motion_memory
 from ..json_files import Refuse
 from ..ports import Codec
 from ..tensor_files import FLOATS, TensorFile, all_finite, open_tensors, write_tensors
@@ -64,7 +64,7 @@ def encode_film(film: Film, settings: SetSettings, number: int, codec: Codec) ->
     first, target = (as_pixels(film.frames.read(part)) for part in (layout.first, layout.target))
     record = {
         "references": encode_singly(as_frames(as_pixels(film.frames.read(layout.references))), codec),
-        "motion": codec.encode(as_frames(first))[:, :, -motion:],
+        "motion": motion_memory(codec.encode(as_frames(first)), motion),
         "singles": encode_singly(as_frames(first[chosen]), codec),
         "target": codec.encode(as_frames(target)),
         "pose": codec.encode(as_frames(as_pixels(film.pose.read(layout.target)))),
