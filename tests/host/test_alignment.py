@@ -1,8 +1,12 @@
 """The alignment of the host's network to N anchors."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import tiny_models
 import torch
+from base_folder import PACK
 from clips import moving_pattern
 from graphs import ANCHORS, aligned, condition, first_memory, network_inputs, plan, sample
 
@@ -43,6 +47,40 @@ def test_tokens_and_motion_vectors_equal_an_independent_computation(comfy):
     null = torch.zeros_like(vectors[:, :1]).expand(-1, ANCHORS, -1, -1)
     for fuser in fusers:
         assert torch.equal(fuser[1], torch.cat([null, vectors], dim=1))
+
+
+def test_motion_vectors_are_those_of_the_same_face_only(comfy):
+    """Both passes of guidance have faces of one shape; where memory is short, the host runs one after the other."""
+    faces = comfy.module(PACK, "nodes.alignment").FaceVectors()
+    face, empty = torch.zeros(1, 3, 5, 8, 8), torch.full((1, 3, 5, 8, 8), -1.0)
+    vectors, others = torch.zeros(1, 3, 2, 4), torch.ones(1, 3, 2, 4)
+    faces.keep(face, vectors)
+    assert faces.find(face) is vectors and faces.find(face.clone()) is vectors
+    assert faces.find(empty) is None
+    faces.keep(empty, others)
+    assert faces.find(face.clone()) is vectors and faces.find(empty.clone()) is others
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_faces_are_forgotten_after_sampling(comfy, fails):
+    """Models stay loaded, and faces are large."""
+    faces = []
+
+    class Run:
+        """The host's sampling, as wrappers see it."""
+
+        class_obj = SimpleNamespace(conds={})
+
+        def __call__(self, noise):
+            alignment.faces.keep(torch.zeros(1, 3, 5, 8, 8), torch.zeros(1, 3, 2, 4))
+            faces.extend(alignment.faces.seen)
+            if fails:
+                raise RuntimeError("out of memory")
+
+    alignment = comfy.module(PACK, "nodes.alignment").Alignment()
+    with pytest.raises(RuntimeError, match="out of memory") if fails else nullcontext():
+        alignment.outer_sample(Run(), torch.zeros(1, 16, 7, 8, 8))
+    assert len(faces) == 1 and not alignment.faces.seen
 
 
 def test_the_negative_pass_sees_an_empty_face(comfy):

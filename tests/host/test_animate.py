@@ -8,7 +8,21 @@ import pytest
 import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image, write_video
-from graphs import ANCHORS, CHUNKS, FRAMES, OVERLAP, SIZE, STEPS, TOTAL, aligned, network_inputs
+from graphs import (
+    ANCHORS,
+    CHUNKS,
+    FRAMES,
+    OVERLAP,
+    SIZE,
+    STEPS,
+    TOTAL,
+    aligned,
+    condition,
+    first_memory,
+    network_inputs,
+    plan,
+    sample,
+)
 from safetensors.torch import load_file
 
 
@@ -111,12 +125,13 @@ def test_a_trimmed_video_drives_with_its_part_only(comfy):
 
 
 def test_every_chunk_has_its_prompt(comfy):
-    prompts = comfy.conditioning(1) + comfy.conditioning(2)
-    animate(comfy, "prompts", prompts=prompts)
-    animate(comfy, "one_prompt", positive=comfy.conditioning(1))
-    many, one = kept_latents(comfy, "prompts"), kept_latents(comfy, "one_prompt")
-    assert torch.equal(many[0], one[0])
-    assert not torch.equal(many[1], one[1])
+    """... and those behind the end of the list have its last one."""
+    model, prompts = aligned(comfy), comfy.conditioning(1) + comfy.conditioning(2)
+    with network_inputs(model.model.diffusion_model) as calls:
+        animate(comfy, "prompts", model, prompts=prompts)
+    assert len(calls) == CHUNKS * STEPS
+    for call, prompt in zip(calls[::STEPS], (0, 1, 1), strict=True):
+        assert torch.equal(call["context"], prompts[prompt][0])
 
 
 def test_an_edited_prompt_keeps_the_chunks_before_it(comfy):
@@ -139,6 +154,17 @@ def test_seed_modes(comfy):
     for name, seeds in (("released", [5, 47, 89]), ("fixed", [5, 5, 5])):
         manifest = json.loads((comfy.base / "output" / "everanimate" / name / "manifest.json").read_text())
         assert [chunk["noise_seed"] for chunk in manifest["run"]["chunks"]] == seeds
+
+
+def test_a_sampler_that_adds_noise_draws_it_from_the_seed(comfy):
+    """... as the host's SamplerCustom does."""
+    name = "euler_ancestral"
+    (sampler,) = comfy.call("KSamplerSelect", sampler_name=name)
+    animate(comfy, name, seed=7, total_frames=FRAMES, sampler=sampler)
+    chunk = condition(comfy, first_memory(comfy), plan(comfy, total=FRAMES))
+    samples = sample(comfy, aligned(comfy), *chunk, seed=7, sampler=name)["samples"]
+    expected = comfy.module(PACK, "nodes.host").to_network(samples)[:, :, ANCHORS:]
+    assert torch.equal(kept_latents(comfy, name, 1)[0], expected)
 
 
 def test_preview_shows_the_chunk_and_not_the_anchors(comfy):

@@ -199,6 +199,8 @@ CASES = [
     ),
     animates("positive", lambda parts: parts.text(2), "text prompts as_0_1_0"),
     animates("negative", lambda parts: parts.text(2), "negative known_negative as_0_1_0", "guided"),
+    # Without guidance it has no say, and a run goes on with any.
+    animates("negative", lambda parts: parts.text(2), "negative", known_negative=None),
     animates("reference_images", lambda parts: parts.pictures(1, 2), PERSON),
     animates("reference_images", lambda parts: parts.pictures(1, 2), f"{PERSON} clip", "looked at"),
     animates("pose_video", lambda parts: parts.pictures(TOTAL, 2), "pose pose_latents"),

@@ -34,19 +34,24 @@ def load_unet(comfy, name=FILE, dtype="default"):
     return comfy.call("UNETLoader", unet_name=name, weight_dtype=dtype)[0]
 
 
-# --- the network
-
-
-@pytest.mark.parametrize("layer", ["blocks.0.self_attn.q", "blocks.9.ffn.2", "head.head", "patch_embedding"])
-def test_a_checkpoint_with_a_merged_lora_is_another(comfy, identity, layer):
-    """0.1.0 looked at biases and norms only, which a LoRA leaves as they are."""
+def merged_unet(comfy, layer="patch_embedding"):
+    """The same with a LoRA merged into one layer of the file."""
     folder = comfy.base / "models" / "diffusion_models"
     weights = load_file(folder / FILE)
     weight = weights[f"{layer}.weight"]
     up, down = noise(weight.shape[0], 4, seed=1), noise(4, weight[0].numel(), seed=2)
     weights[f"{layer}.weight"] = weight + 0.01 * (up @ down).view(weight.shape)
     save_file(weights, folder / "merged.safetensors")
-    base, merged = load_unet(comfy), load_unet(comfy, "merged.safetensors")
+    return load_unet(comfy, "merged.safetensors")
+
+
+# --- the network
+
+
+@pytest.mark.parametrize("layer", ["blocks.0.self_attn.q", "blocks.9.ffn.2", "head.head", "patch_embedding"])
+def test_a_checkpoint_with_a_merged_lora_is_another(comfy, identity, layer):
+    """0.1.0 looked at biases and norms only, which a LoRA leaves as they are."""
+    base, merged = load_unet(comfy), merged_unet(comfy, layer)
     old = comfy.module(PACK, "nodes.fingerprint_0_1_0")
     assert old.network_digest(base) == old.network_digest(merged)
     assert identity.network_digest(base) != identity.network_digest(merged)
@@ -303,7 +308,7 @@ def test_a_run_does_not_go_on_with_another(comfy, tmp_path, change):
     name = f"started_{change}"
     animate(comfy, name, total_frames=9)
     other = {
-        "merged": lambda: {"model": aligned(comfy, load_unet(comfy, "merged.safetensors"))},
+        "merged": lambda: {"model": aligned(comfy, merged_unet(comfy))},
         "clip_vision": lambda: {"clip_vision": other_clip_vision(tmp_path)},
         "sampler": lambda: {"sampler": samplers.ksampler("euler", {"s_tmax": [1.0]})},
     }[change]()

@@ -130,6 +130,19 @@ def test_a_lora_that_holds_alpha_is_the_same_as_one_that_does_not(comfy, release
         load(comfy, name, model=stock(comfy, "scaled.safetensors"))
 
 
+def test_a_lora_that_was_trained_on_from_another_is_another(comfy, released):
+    """Its weights are near those of the other, though not by rounding alone."""
+    name, tensors = released
+    generator = torch.Generator().manual_seed(7)
+    further = {
+        key: value + 0.05 * value.abs().max() * (2 * torch.rand(value.shape, generator=generator) - 1)
+        for key, value in tensors.items()
+    }
+    save_file(further, comfy.base / "models" / "loras" / "further.safetensors")
+    model = load(comfy, "further.safetensors", model=load(comfy, name))
+    assert [len(patches) for patches in model.patches.values()] == [2] * len(model.patches) == [2] * 100
+
+
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
 def test_a_strength_that_is_no_number(comfy, released, strength):
     with pytest.raises(ValueError, match=rf"^Load EverAnimate LoRA: strength .*; got {strength}\.$"):

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,8 +105,15 @@ def test_build_memory_and_condition_chunk(comfy):
             width=SIZE,
             height=SIZE,
         )
-    with pytest.raises(ValueError, match=f"^Condition Chunk: pose_video {NUMBERS}"):
-        condition(comfy, first_memory(comfy), plan(comfy), pose_video=spoiled(moving_pattern(9)))
+    memory, drawn = first_memory(comfy), plan(comfy)
+    for kind, name in (
+        ("pose", "pose_video"),
+        ("face", "face_video"),
+        ("background", "background_video"),
+        ("mask", "character_mask"),
+    ):
+        with pytest.raises(ValueError, match=f"^Condition Chunk: {name} {NUMBERS}"):
+            condition(comfy, memory, drawn, **BAD[kind][0]())
 
 
 def test_propagate_latents(comfy):
@@ -144,6 +153,14 @@ def test_another_vae_is_refused_in_the_name_of_each_node(comfy):
         animate(comfy, "refused", vae=other)
 
 
+def test_a_run_that_cannot_be_written_is_said_in_the_name_of_the_node(comfy, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, used=10**9, free=1))
+    with pytest.raises(
+        RuntimeError, match=r"^Animate Long Video: the disk must have room for .*; got 0\.0 MB free in "
+    ):
+        animate(comfy, "no_room")
+
+
 def test_blank_frames_are_logged_once(comfy, caplog, monkeypatch):
     vae = comfy.load_vae()
     decode = vae.decode
@@ -153,3 +170,9 @@ def test_blank_frames_are_logged_once(comfy, caplog, monkeypatch):
     lines = [record.getMessage() for record in caplog.records if "of one colour" in record.getMessage()]
     assert len(lines) == 1
     assert re.match(r"EverAnimate: 9 of 9 decoded frames are of one colour", lines[0])
+    caplog.clear()
+    samples = {"samples": torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(0))}
+    inputs = {"memory": first_memory(comfy), "plan": plan(comfy), "vae": vae}
+    with caplog.at_level(logging.WARNING):
+        comfy.call("EverAnimatePropagate", samples=samples, **inputs)
+    assert [record.getMessage() for record in caplog.records if "of one colour" in record.getMessage()] == lines

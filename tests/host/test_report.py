@@ -21,7 +21,7 @@ def clip():
 
 
 def report(comfy, clip, **inputs):
-    plot, text = comfy.call("EverAnimateDriftReport", video=clip, reference_images=clip[:1], **inputs)
+    plot, text = comfy.call("EverAnimateDriftReport", **({"video": clip, "reference_images": clip[:1]} | inputs))
     assert plot.ndim == 4 and plot.shape[-1] == 3 and plot.std() > 0
     return json.loads(text)
 
@@ -41,6 +41,13 @@ def test_it_is_the_cores_evaluation(comfy, clip):
 def test_without_truth_it_compares_with_the_first_frame(comfy, clip):
     found = report(comfy, clip)
     assert found["compared_with"] == "first frame" and "psnr" not in found["curves"] and found["joins"] == []
+
+
+def test_it_compares_with_the_first_of_several_references(comfy, clip):
+    first = report(comfy, clip)["curves"]["identity"]
+    others = (1 - clip[:1], clip[5:6])
+    assert report(comfy, clip, reference_images=torch.cat([clip[:1], *others]))["curves"]["identity"] == first
+    assert report(comfy, clip, reference_images=torch.cat([*others, clip[:1]]))["curves"]["identity"] != first
 
 
 def test_another_length_is_refused(comfy, clip):

@@ -224,6 +224,16 @@ def test_sigma_may_lie_on_another_device_than_the_latents(second, core):
         assert correct.estimate(x0, torch.tensor(0.5)).shape == x0.shape
 
 
+def test_conditioning_of_other_nodes_is_restored_too(comfy, second):
+    """It says nothing of anchors, and is not refused for it."""
+    *texts, latent = second.chunk
+    texts = [[[text, {**values, "model_conds": {}}] for text, values in conditioning] for conditioning in texts]
+    plain, chunk = select(comfy, "euler"), (*texts, latent)
+    around = sampled(comfy, second.model, on_sampler(comfy, second, plain), chunk)
+    assert torch.equal(around, sampled(comfy, on_model(comfy, second), plain, chunk))
+    assert relative_error(around, sampled(comfy, second.model, plain, chunk)) > 1e-3
+
+
 # --- errors
 
 
