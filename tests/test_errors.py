@@ -10,7 +10,7 @@ import pytest
 import torch
 from refusals import refusal
 
-from everanimate_core.errors import InputError, check_finite, check_number
+from everanimate_core.errors import InputError, check_finite, check_number, one_line
 from everanimate_core.lora.names import LoraError
 from everanimate_core.media.open import VideoError
 
@@ -46,6 +46,14 @@ def test_an_error_says_its_four_parts(error, message):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and isinstance(again, ValueError)
     assert vars(again) == vars(error) and str(again) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "longest", "line"),
+    [("abc", None, "abc"), ("abc", 3, "abc"), ("abcd", 3, "abc..."), ("a\nb", 4, r"a\nb"), ("a\nbc", 4, r"a\nb...")],
+)
+def test_a_line_is_cut_where_it_is_longer_than_allowed(text, longest, line):
+    assert one_line(text, longest) == line
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import windows_rules
 
+from everanimate_core import files
 from everanimate_core.files import clear_parts, probe, sync_file, sync_folder, write_whole
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -86,6 +87,22 @@ def test_what_the_check_raises_leaves_the_older_file(tmp_path):
 
     with pytest.raises(RuntimeError, match="another's"), write_whole(path, lost) as part:
         part.write_text("new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_is_lost_while_the_content_goes_to_the_disk_leaves_the_older_file(tmp_path, monkeypatch):
+    path, synced = tmp_path / "file", []
+    path.write_text("old")
+    monkeypatch.setattr(files, "sync_file", synced.append)
+
+    def lost():
+        if synced:
+            raise RuntimeError("another's by now")
+
+    with pytest.raises(RuntimeError, match="another's"), write_whole(path, lost) as part:
+        part.write_text("new")
+    assert synced == [part]
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
 

@@ -71,6 +71,7 @@ def test_knobs_of_a_class_come_before_those_that_a_subclass_adds():
         {"way": "down"},
         {"name": "anything"},
         {"loud": True},
+        {"pace": 0.0},
         {"pace": 1e300},
     ],
 )

@@ -106,6 +106,14 @@ def test_a_video_alone(files, evaluate, tmp_path):
     assert said.splitlines()[-2] == "no departure, no flash, no visible seam"
 
 
+def test_joins_go_by_the_overlap_of_the_run(files, evaluate, tmp_path):
+    video = files / "truth.mp4"
+    for overlap, joins in ((4, [17, 30]), (8, [17, 26, 35])):
+        out = tmp_path / str(overlap)
+        assert evaluate(video, "--chunk-frames", 17, "--overlap", overlap, "--out", out)[0] == 0
+        assert report_in(out)["joins"] == joins
+
+
 def test_a_video_that_is_off_from_its_first_frame(files, evaluate, tmp_path):
     write(tmp_path / "red.mp4", World(3).frames(range(FRAMES)) * torch.tensor([1, 0.8, 0.8]))
     _, said, _ = evaluate("red.mp4", "--against", files / "truth.mp4")

@@ -123,6 +123,18 @@ def test_what_was_sampled_for_the_first_chunk_is_not_lost(tmp_path):
     assert manifest(tmp_path)["format"] == FIRST_FORMAT
 
 
+def test_a_run_without_a_finished_chunk_is_begun_anew_with_other_settings(tmp_path):
+    store = Place(tmp_path).store
+    with pytest.raises(Stop):
+        start(first_job(), tmp_path, codec=Stopping("decode", 0))
+    store.write_manifest(replace(store.read_manifest(), format=FIRST_FORMAT))
+    # It is this version's run from here on, with this version's digests, and goes on so.
+    assert start(job(seed=5), tmp_path) == ([0, 1, 2, 3, 4, 5], [])
+    assert manifest(tmp_path)["format"] == "everanimate-run-2"
+    assert manifest(tmp_path)["run"]["settings"]["network"] == "another digest of the same"
+    assert start(job(seed=5), tmp_path) == ([], [0, 1, 2, 3, 4, 5])
+
+
 def nan_from(index):
     """A sampler that 0.1.0 would have believed: NaN from chunk `index` on."""
 

@@ -131,6 +131,8 @@ def test_a_sign_of_life_keeps_others_out_for_long(place, no_locks):
         time.sleep(2 * FAST["stale"])
         refusal(place)
         check()
+    # It was its own to the end, and nobody has to wait for it.
+    assert names(place) == [".dance.lock"]
 
 
 @posix_only

@@ -54,6 +54,14 @@ def test_the_finished_video_replaces_no_file_of_its_run(place, job, name):
     assert place.made == []
 
 
+def test_the_finished_video_replaces_no_file_of_its_run_by_another_path(place, job, tmp_path):
+    (tmp_path / "link").symlink_to(place.root)
+    for root in (tmp_path / "link", place.root / "dance" / ".."):
+        place.path = root / "dance" / "manifest.json"
+        assert refused(place.start, job()).startswith("the finished video must not replace a file of its run")
+        assert place.made == []
+
+
 def test_the_finished_video_replaces_no_input(place, job):
     shutil.copy(POSE_VIDEO, place.path)
     (place.root / "link.mp4").symlink_to(place.path)

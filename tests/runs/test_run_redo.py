@@ -43,6 +43,18 @@ def test_a_second_redo_in_front_of_the_first(finished, job):
     assert finished.made == []
 
 
+def test_a_second_redo_behind_the_first_beyond_chunk_9(place, job):
+    place.start(job(64))
+    place.start(job(64, seed=7), from_chunk=9)
+    place.start(job(64, seed=8), from_chunk=10)
+    assert place.seeds == [8 + 42 * 10, 8 + 42 * 11]
+    assert place.store.read_manifest().seeds == {"0": 0, "9": 7, "10": 8}
+    # The run's seed is the last one, by number and not by letter.
+    place.start(job(64, seed=8))
+    assert (place.made, place.kept) == ([], list(range(12)))
+    assert refused(place.start, job(64, seed=7)).endswith("got seed 7 (was 8).")
+
+
 def test_redo_takes_what_is_before_as_it_is(finished, job):
     before = finished.files(0, 2)
     # The prompt of chunk 1 changed too, but only 3 and later are to be made again.

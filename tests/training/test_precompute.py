@@ -99,14 +99,16 @@ def test_every_film_has_its_prompts_states_and_clip_tokens_of_its_targets_first_
         asked.append(list(prompts))
         return torch.stack([torch.full((3, 8), float(ord(prompt[0]))) for prompt in prompts])
 
-    parts = replace(toy, texts=texts, image_encoder=lambda: lambda image: image[:, :4, :4].flatten(2))
+    parts = replace(toy, texts=texts, image_encoder=lambda: lambda image: image.flatten(2))
     entries = [ToyEntry(0, "x"), ToyEntry(1, "y"), ToyEntry(2, "x")]
     films = precompute(entries, settings, parts, codec, tmp_path / "set", lambda line: None)
     assert asked == [["x", "y"]]
     for number, prompt in enumerate("xyx"):
         record = films.read(number, ["text", "clip", "target_pixels"])
         assert torch.equal(record["text"], torch.full((1, 3, 8), float(ord(prompt))))
-        assert torch.equal(record["clip"], as_frames(record["target_pixels"][:1])[:, :4, :4].flatten(2))
+        target = as_frames(record["target_pixels"])
+        assert torch.equal(record["clip"], target[:1].flatten(2))
+        assert not torch.equal(target[0], target[-1])
 
 
 def test_faces_are_kept_as_crops_of_the_target(folder, tmp_path, settings, toy, codec):

@@ -17,6 +17,7 @@ from everanimate_core.training.loop import Pace, train
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.records import FilmSet
+from everanimate_core.training.samples import film_of
 
 RECIPE = Recipe(1, seed=1, rank=4, batch=2, rate=1e-3)
 NAN = float("nan")
@@ -102,6 +103,23 @@ def test_values_of_a_record_that_are_no_numbers_are_refused_by_its_name(own, toy
     message = r"got .*000003\.safetensors, where motion has values that are NaN or infinite\. Nothing was saved yet"
     with pytest.raises(RunFailed, match=message):
         run(own, toy, tmp_path / "out", 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "way"),
+    [
+        ("motion", NAN, "Step 2 is kept in {out}: add --resume to go on from there."),
+        ("target", 1e30, "Begin a new --out with --lora {out}/lora-000002.safetensors (the last that was saved)"),
+    ],
+)
+def test_the_way_on_is_from_the_last_step_that_this_training_saved(own, toy, tmp_path, name, value, way):
+    out = tmp_path / "out"
+    # The fifth sample, in the third step.
+    change(own, film_of(RECIPE.seed, 4, len(own.records)), name, value)
+    with pytest.raises(RunFailed, match=r"^stopped after 2 of 6 steps") as stopped:
+        run(own, toy, out, 6, save_every=1)
+    assert way.format(out=out) in str(stopped.value)
+    assert [int(row[0]) for row in rows(out)] == [0, 1]
 
 
 def test_a_set_that_is_not_whole_is_refused_before_anything_starts(own, toy, tmp_path):

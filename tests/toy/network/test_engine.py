@@ -28,14 +28,21 @@ def frames(chunks):
     return torch.cat([chunk.frames for chunk in chunks])
 
 
-def test_a_roll_out_is_the_method_on_the_worlds_own_pose(toy):
+@pytest.mark.parametrize(
+    ("settings", "sigmas"),
+    [
+        (SETTINGS, sigma_schedule(4, 5.0)),
+        (replace(SETTINGS, steps=2, shift=3.0), sigma_schedule(2, 3.0)),
+    ],
+)
+def test_a_roll_out_is_the_method_on_the_worlds_own_pose(toy, settings, sigmas):
     world = World(4)
-    made = frames(roll_out(toy, world, FRAMES))
+    made = frames(roll_out(toy, world, FRAMES, settings))
     assert made.shape == (FRAMES, 64, 64, 3)
     expected = animate(
         ChunkPlan(FRAMES, 33, 4),
         build_memory(world.reference()[None], toy.codec, 4, 1),
-        partial(toy.sample_chunk, sigmas=sigma_schedule(4)),
+        partial(toy.sample_chunk, sigmas=sigmas),
         toy.codec,
         Drivers(pose=WorldFrames(world.pose, FRAMES)),
     )
