@@ -89,3 +89,10 @@ def test_the_core_names_no_node():
     for path in CORE.rglob("*.py"):
         found = [name for name in names if name in path.read_text(encoding="utf-8")]
         assert not found, path
+
+
+def test_training_knows_no_toy(imports):
+    """The command line hands the toy in, as it would any other network."""
+    core = "everanimate_core"
+    training = [others for name, others in imports.items() if name.startswith(f"{core}.training.")]
+    assert training and not [other for others in training for other in others if other.startswith(f"{core}.toy.")]
