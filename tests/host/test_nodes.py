@@ -1,5 +1,7 @@
 """The surface that workflows and artists see: ids, sockets, widgets, defaults, tooltips, errors."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from base_folder import PACK
@@ -167,3 +169,18 @@ def test_tiled_decode_of_a_small_picture_equals_the_plain_one(comfy):
     common = {"memory": memory, "plan": drawn, "samples": samples, "vae": comfy.load_vae()}
     plain, tiled = (comfy.call("EverAnimatePropagate", tiled=tiled, **common)[1] for tiled in (False, True))
     torch.testing.assert_close(tiled, plain, rtol=0, atol=1e-4)
+
+
+def test_tiles_overlap_and_are_as_long_as_the_chunk(comfy):
+    asked = {}
+
+    def decode_tiled(latents, **tiles):
+        asked.update(tiles)
+        return torch.zeros(1, 9, 16, 32, 3)
+
+    vae = SimpleNamespace(
+        latent_channels=16, latent_dim=3, spacial_compression_decode=lambda: 8, decode_tiled=decode_tiled
+    )
+    comfy.module(PACK, "nodes.host").HostCodec(vae, tiled=True).decode(torch.zeros(1, 16, 3, 2, 4))
+    # 512 and 64 pixels, and the whole length: a tile in time would begin anew inside the chunk.
+    assert asked == {"tile_x": 64, "tile_y": 64, "overlap": 8, "tile_t": 3}
