@@ -120,7 +120,9 @@ def test_shift_by_hand():
     assert torch.equal(shifted(levels, 1.0), levels)
 
 
-@pytest.mark.parametrize(("steps", "denoise", "whole"), [(20, 0.5, 40), (10, 0.25, 40), (4, 0.8, 5), (20, 1.0, 20)])
+@pytest.mark.parametrize(
+    ("steps", "denoise", "whole"), [(20, 0.5, 40), (10, 0.25, 40), (4, 0.8, 5), (20, 1.0, 20), (3, 0.52, 5)]
+)
 def test_denoise_keeps_the_end_of_the_longer_schedule(steps, denoise, whole):
     sigmas = sigma_schedule(steps, 5.0, denoise)
     assert sigmas.shape == (steps + 1,)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from refusals import refusal
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.everanimate.memory import (
@@ -367,6 +368,17 @@ def test_files_of_others_are_refused(tmp_path, metadata):
     message = refusal(load_memory, path)
     assert message.startswith("the file must be a memory that this pack saved (format everanimate-")
     assert message.endswith(f"; got {(metadata or {}).get('format')} in {path}.")
+
+
+@pytest.mark.parametrize("missing", ["references", "reference_latents", "identity"])
+def test_a_file_without_one_of_its_tensors_is_refused(codec, pictures, tmp_path, missing):
+    path = tmp_path / "memory.safetensors"
+    save_memory(build_memory(pictures(2), codec), path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = {name: value for name, value in load_file(path).items() if name != missing}
+    save_file(tensors, path, metadata=metadata)
+    assert refusal(load_memory, path).endswith(f"; got no {missing} in {path}.")
 
 
 def test_files_that_are_no_safetensors_are_refused(tmp_path):
