@@ -31,7 +31,7 @@ class Codec(Protocol):
 
 
 class FrameSource(Protocol):
-    """A driving video, read by frame number, already of the size that it is used at; fps is None for loose images."""
+    """A driving video, read by frame number; fps is None for loose images."""
 
     @property
     def frame_count(self) -> int:

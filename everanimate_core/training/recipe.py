@@ -7,6 +7,7 @@ import torch
 from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
+from ..everanimate.settings import MAX_SEED
 from ..knobs import check_knobs, knob
 from ..runs.fingerprint import digest
 
@@ -26,7 +27,7 @@ class Recipe:
     """
 
     stage: int
-    seed: int = knob(0, "Seed of the LoRA's first weights, of samples and noise.", low=0, high=2**64 - 1)
+    seed: int = knob(0, "Seed of the LoRA's first weights, of samples and noise.", low=0, high=MAX_SEED)
     rank: int = knob(32, "Rank of the LoRA, and its alpha.", low=1, high=65_536)
     batch: int = knob(8, "Samples a step, over all processes.", low=1, high=1_000_000, unit="samples")
     rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0)

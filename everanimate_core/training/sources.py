@@ -1,4 +1,4 @@
-"""Where films come from: a folder or a list of video files, or the toy's procedural world.
+"""Where films come from: a folder or a list of video files.
 
 A folder holds NAME.mp4 with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4 (cropped) and NAME.txt (the
 prompt). A list is CSV with the columns video, pose, face, prompt (the last two may be left out), or JSONL with these
