@@ -30,7 +30,7 @@ demo: $(STAMP)
 
 # One process for each core, and one thread: the tests' networks are tiny, and threads cost them more than they give.
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 # The tests inside real ComfyUIs: those of tests/host/versions.txt, cloned and installed under .hosts/, or the one that
 # COMFYUI_PATH and COMFYUI_PYTHON name. HOSTS="0.33.0" takes fewer versions, HOST_TESTS="tests/host/test_lora.py -x" is

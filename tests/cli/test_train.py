@@ -91,7 +91,10 @@ def test_two_processes_train_as_one_with_the_same_batch(data, tmp_path):
 
 
 def test_two_processes_stop_together_and_keep_the_state(data, tmp_path):
-    """The bad record comes to one of them; neither waits for the other, and both say the same."""
+    """The bad record comes to one of them; neither waits for the other, and both would say the same.
+
+    The launcher ends the other one as soon as the first has stopped, so that it does not always get to say it.
+    """
     own, out = tmp_path / "set", tmp_path / "out"
     shutil.copytree(data, own)
     assert cli.main(train(own, out, "--stage", "1", "--batch", "2", "--steps", "1")) == cli.DONE
@@ -104,7 +107,7 @@ def test_two_processes_stop_together_and_keep_the_state(data, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if line.startswith("stopped after ")]
-    assert len(said) == 2 and said[0] == said[1] and "a set without 000002.safetensors" in said[0]
+    assert said and set(said) == {said[0]} and "a set without 000002.safetensors" in said[0]
     assert (out / "state.safetensors").read_bytes() == state
 
 
