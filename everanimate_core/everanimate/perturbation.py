@@ -6,9 +6,12 @@ once a clip, apart from doing it: every frame gets the same, and a Perturbation 
 
     released   what the authors' code does (see RELEASED_* for every probability and range)
     paper      what the paper names, without numbers: colour shift, sharpness, saturation; the numbers are ours
+    light      what a long roll-out was seen to do: the whole clip in another light, mostly with more contrast and
+               colour, without the tiles and patches of `released`; of our own
 """
 
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from ..errors import InputError, needed
 
-RECIPES = ("released", "paper")
+RECIPES = ("released", "paper", "light")
 
 # Only noisy states are perturbed: late in a trajectory restoring over-constrains the clean end (paper, below Eq. 11).
 GATE_SIGMA, GATE_PROBABILITY = 0.5, 0.64
@@ -28,6 +31,9 @@ RELEASED_ERASE, RELEASED_ERASED, RELEASED_SIDE, RELEASED_REDUCTION = 0.9, (1, 4)
 
 PAPER_PROBABILITY = 0.8
 PAPER_SHIFT, PAPER_SHARPNESS, PAPER_SATURATION = (-0.1, 0.1), (0.0, 3.0), (0.5, 2.0)
+# Mean and spread of normal numbers. Exposure, temperature and tint are logarithms of a gain, so are the next two.
+LIGHT_EXPOSURE, LIGHT_TEMPERATURE, LIGHT_TINT = (0.0, 0.08), (0.0, 0.06), (0.0, 0.025)
+LIGHT_CONTRAST, LIGHT_SATURATION, LIGHT_SHARPNESS = (0.05, 0.15), (0.08, 0.2), (1.1, 0.4)
 # Spread, in pixels, of the blur whose difference from the frame is what sharpness scales.
 SHARPNESS_BLUR = 1.0
 
@@ -55,13 +61,15 @@ class ErasedPatch:
 class Perturbation:
     """What is done to every frame of a clip, in this order; the defaults do nothing.
 
-    clahe: equalisation of lightness. colour_shift: added to R, G, B (0..1). sharpness: 0 blurs, 1 keeps, above
-    sharpens. saturation: 0 is grey, 1 keeps, above exaggerates. brightness: a factor. erased: rectangles that lose
-    their detail.
+    clahe: equalisation of lightness. gains: factors of R, G, B. colour_shift: added to R, G, B (0..1). contrast: a
+    factor of the distance from mid-grey. sharpness: 0 blurs, 1 keeps, above sharpens. saturation: 0 is grey, 1 keeps,
+    above exaggerates. brightness: a factor. erased: rectangles that lose their detail.
     """
 
     clahe: Clahe | None = None
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
     colour_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    contrast: float = 1.0
     sharpness: float = 1.0
     saturation: float = 1.0
     brightness: float = 1.0
@@ -76,6 +84,9 @@ class _Dice:
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
+
+    def normal(self, mean: float, spread: float) -> float:
+        return mean + spread * float(torch.randn((), generator=self._generator, dtype=torch.float64))
 
     def integer(self, low: int, high: int) -> int:
         """One of low..high, both included."""
@@ -99,7 +110,9 @@ def draw(recipe: str, height: int, width: int, generator: torch.Generator) -> Pe
     if recipe not in RECIPES:
         raise InputError("recipe", f"must be one of {', '.join(RECIPES)}", "", repr(recipe))
     dice = _Dice(generator)
-    return _draw_released(dice, height, width) if recipe == "released" else _draw_paper(dice)
+    if recipe == "released":
+        return _draw_released(dice, height, width)
+    return _draw_paper(dice) if recipe == "paper" else _draw_light(dice)
 
 
 def _draw_released(dice: _Dice, height: int, width: int) -> Perturbation:
@@ -134,6 +147,16 @@ def _draw_paper(dice: _Dice) -> Perturbation:
     )
 
 
+def _draw_light(dice: _Dice) -> Perturbation:
+    exposure, temperature, tint = (dice.normal(*each) for each in (LIGHT_EXPOSURE, LIGHT_TEMPERATURE, LIGHT_TINT))
+    return Perturbation(
+        gains=(exp(exposure + temperature - tint / 2), exp(exposure + tint), exp(exposure - temperature - tint / 2)),
+        contrast=exp(dice.normal(*LIGHT_CONTRAST)),
+        saturation=exp(dice.normal(*LIGHT_SATURATION)),
+        sharpness=max(0.0, dice.normal(*LIGHT_SHARPNESS)),
+    )
+
+
 def apply(perturbation: Perturbation, frames: Tensor) -> Tensor:
     """P: the frames [F, H, W, 3] float32 in 0..1 on the CPU, perturbed; a new tensor of the same shape and range.
 
@@ -149,8 +172,12 @@ def _perturbed(perturbation: Perturbation, frame: np.ndarray) -> np.ndarray:
     """One frame [H, W, 3], perturbed; may be the frame itself."""
     if perturbation.clahe is not None:
         frame = equalise(frame, perturbation.clahe)
+    if perturbation.gains != (1, 1, 1):
+        frame = (frame * np.asarray(perturbation.gains, dtype=np.float32)).clip(0, 1)
     if any(perturbation.colour_shift):
         frame = (frame + np.asarray(perturbation.colour_shift, dtype=np.float32)).clip(0, 1)
+    if perturbation.contrast != 1:
+        frame = ((frame - 0.5) * np.float32(perturbation.contrast) + 0.5).clip(0, 1)
     if perturbation.sharpness != 1:
         frame = sharpen(frame, perturbation.sharpness)
     if perturbation.saturation != 1:

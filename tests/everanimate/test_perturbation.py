@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from math import sqrt
+from math import log, sqrt
 
 import cv2
 import numpy as np
@@ -49,10 +49,23 @@ def paper():
     return [draw("paper", HEIGHT, WIDTH, source) for _ in range(DRAWS)]
 
 
+@pytest.fixture(scope="module")
+def light():
+    source = generator()
+    return [draw("light", HEIGHT, WIDTH, source) for _ in range(DRAWS)]
+
+
 def assert_frequency(hits, probability):
     """Within 4 standard errors."""
     error = sqrt(probability * (1 - probability) / len(hits))
     assert abs(sum(hits) / len(hits) - probability) <= 4 * error
+
+
+def assert_normal(values, mean, spread):
+    """Mean and spread within 4 standard errors."""
+    values = torch.tensor(values, dtype=torch.float64)
+    assert abs(values.mean() - mean) <= 4 * spread / sqrt(len(values))
+    assert abs(values.std() - spread) <= 4 * spread / sqrt(2 * len(values))
 
 
 def assert_uniform(values, low, high):
@@ -112,6 +125,19 @@ def test_paper_draws(paper):
     assert all(p.clahe is None and p.brightness == 1 and not p.erased for p in paper)
 
 
+def test_light_draws(light):
+    red, green, blue = torch.tensor([p.gains for p in light], dtype=torch.float64).log().unbind(-1)
+    assert_normal(((red + green + blue) / 3).tolist(), 0, 0.08)
+    assert_normal(((red - blue) / 2).tolist(), 0, 0.06)
+    # Green without the exposure is the tint, which red and blue have half of the other way.
+    assert_normal(((green - (red + blue) / 2) / 1.5).tolist(), 0, 0.025)
+    assert_normal([log(p.contrast) for p in light], 0.05, 0.15)
+    assert_normal([log(p.saturation) for p in light], 0.08, 0.2)
+    assert_normal([p.sharpness for p in light], 1.1, 0.4)
+    assert min(p.sharpness for p in light) >= 0
+    assert all(p.clahe is None and p.brightness == 1 and not p.erased and not any(p.colour_shift) for p in light)
+
+
 def test_only_noisy_states_are_perturbed_and_not_always():
     source = generator()
     assert_frequency([is_perturbed(0.5, source) for _ in range(DRAWS)], 0.64)
@@ -144,9 +170,10 @@ def test_draws_neither_read_nor_move_the_global_generator():
         assert draw("released", HEIGHT, WIDTH, generator(3)) == first
 
 
-def test_parameters_are_json(released, paper):
-    for perturbation in (*released[:20], *paper[:20]):
+def test_parameters_are_json(released, paper, light):
+    for perturbation in (*released[:20], *paper[:20], *light[:20]):
         values = json.loads(json.dumps(asdict(perturbation)))
+        values["gains"] = tuple(values["gains"])
         values["colour_shift"] = tuple(values["colour_shift"])
         values["clahe"] = values["clahe"] and Clahe(**values["clahe"])
         values["erased"] = tuple(ErasedPatch(**patch) for patch in values["erased"])
@@ -156,7 +183,7 @@ def test_parameters_are_json(released, paper):
 def test_unknown_recipe():
     with pytest.raises(ValueError) as caught:
         draw("helios", HEIGHT, WIDTH, generator())
-    assert str(caught.value) == "recipe must be one of released, paper; got 'helios'."
+    assert str(caught.value) == "recipe must be one of released, paper, light; got 'helios'."
 
 
 # --- application
@@ -170,8 +197,8 @@ def test_identity_is_bit_for_bit(clip):
     assert result.data_ptr() != frames.data_ptr()
 
 
-def test_every_frame_gets_the_same(released, paper, clip):
-    for perturbation in (*released[:10], *paper[:10]):
+def test_every_frame_gets_the_same(released, paper, light, clip):
+    for perturbation in (*released[:10], *paper[:10], *light[:10]):
         whole = apply(perturbation, clip)
         alone = torch.cat([apply(perturbation, frame[None]) for frame in clip])
         assert torch.equal(whole, alone)
@@ -179,10 +206,10 @@ def test_every_frame_gets_the_same(released, paper, clip):
         assert torch.equal(still[0], still[2])
 
 
-def test_results_are_frames_and_the_input_is_left_alone(released, paper, clip):
+def test_results_are_frames_and_the_input_is_left_alone(released, paper, light, clip):
     before = clip.clone()
     channels_first = clip.movedim(-1, 1).contiguous().movedim(1, -1)
-    for perturbation in (*released[:20], *paper[:20]):
+    for perturbation in (*released[:20], *paper[:20], *light[:20]):
         result = apply(perturbation, clip)
         assert (result.shape, result.dtype) == (clip.shape, torch.float32)
         assert result.min() >= 0 and result.max() <= 1
@@ -199,6 +226,14 @@ def test_saturation_and_brightness_by_hand():
     darker = apply(Perturbation(brightness=0.8), frame)[0, 5, 5]
     torch.testing.assert_close(darker, torch.tensor([0.48, 0.32, 0.16]), rtol=0, atol=1e-6)
     assert apply(Perturbation(brightness=2.0), frame).max() == 1
+
+
+def test_gains_and_contrast_by_hand():
+    frame = torch.tensor([0.5, 0.9, 0.25]).expand(1, 16, 16, 3)
+    warmer = apply(Perturbation(gains=(1.2, 1.2, 0.8)), frame)[0, 5, 5]
+    torch.testing.assert_close(warmer, torch.tensor([0.6, 1.0, 0.2]), rtol=0, atol=1e-6)
+    harder = apply(Perturbation(contrast=1.5), frame)[0, 5, 5]
+    torch.testing.assert_close(harder, torch.tensor([0.5, 1.0, 0.125]), rtol=0, atol=1e-6)
 
 
 def test_colour_shift_by_hand():
@@ -265,7 +300,14 @@ def test_erased_patch_is_area_reduced_and_bilinearly_enlarged(clip):
 
 def test_operators_follow_each_other_in_their_order(released, clip):
     perturbation = Perturbation(
-        Clahe(5.0, 3), (0.05, -0.02, 0.01), 1.7, 1.4, 0.9, (ErasedPatch(2, 3, 10, 12, 9), ErasedPatch(6, 8, 14, 9, 30))
+        clahe=Clahe(5.0, 3),
+        gains=(1.1, 1.0, 0.9),
+        colour_shift=(0.05, -0.02, 0.01),
+        contrast=1.2,
+        sharpness=1.7,
+        saturation=1.4,
+        brightness=0.9,
+        erased=(ErasedPatch(2, 3, 10, 12, 9), ErasedPatch(6, 8, 14, 9, 30)),
     )
     step = clip
     for name, value in vars(perturbation).items():

@@ -1,8 +1,10 @@
 """Material to train the toy network on: films of two neighbouring chunks, each of a world of its own, as latents.
 
-A film is a pure function of its number, so that a training run needs no other data than a seed.
+A film is a pure function of its number, so that a training run needs no other data than a seed. Films come in even
+light, or in light that wanders, with what light makes possible: a reference that was taken at another moment.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -10,16 +12,23 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, one_line
-from ...everanimate.memory import encode_singly
+from ...everanimate.memory import encode_singly, motion_memory
+from ...everanimate.perturbation import apply, draw
 from ...tensor_files import read_tensors, write_tensors
 from ..network.state import GEOMETRY
 from ..network.vae import ToyCodec
+from ..world.light import apply_light, light_at
+from ..world.raster import SIZE
 from ..world.world import World
 
 STRIDE = GEOMETRY.frames - GEOMETRY.overlap
 # The first chunk of a film starts somewhere in so many frames.
 STARTS = 640
 SINGLES = 6
+# The moment of a lit film, and the other one of its reference, lie somewhere in so many frames of its world's light.
+MOMENTS = 50_000
+# How the second chunk, and the motion memory of the first, are perturbed: recipes of everanimate.perturbation.
+PERTURBATIONS = ("released", "light")
 # Worlds of the films; those of the VAE end far below, those below 998 000 are unseen by both.
 FIRST_SEED = 2_000_000
 SHARD = 128
@@ -34,22 +43,61 @@ def make_film(number: int, codec: ToyCodec) -> dict[str, Tensor]:
     world, as a long animation has them.
     """
     random = Random(f"film {number}")
-    world = World(FIRST_SEED + number)
-    start = random.randrange(STARTS)
-    both = range(start, start + STRIDE + GEOMETRY.frames)
-    near = random.random() < 0.5
-    frames, poses = world.frames(both), world.pose(both)
-    chosen = sorted(random.sample(range(1, GEOMETRY.frames), SINGLES))
-    singles = frames[chosen] if near else world.frames(chosen)
-    clips = [pictures[at : at + GEOMETRY.frames] for pictures in (frames, poses) for at in (0, STRIDE)]
-    latents = torch.cat([codec.encode(clip) for clip in clips])
+    world, both, chosen, near = _shot(number, random)
+    frames = world.frames(both)
     return {
         "reference": codec.encode(world.reference()[None])[0],
-        "chunks": latents[:2],
-        "poses": latents[2:],
-        "carried": codec.encode(grey_behind(clips[1][: GEOMETRY.overlap]))[0],
+        **_clips(frames, world.pose(both), codec),
+        "singles": encode_singly(frames[chosen] if near else world.frames(chosen), codec)[0],
+    }
+
+
+def make_lit_film(number: int, codec: ToyCodec) -> dict[str, Tensor]:
+    """The same of a film whose light wanders; the reference is in the light of the film's first frame.
+
+    far [16, 1, 8, 8]: the reference in the light of another moment. drifted_*, one for each of PERTURBATIONS
+    [16, 9, 8, 8]: the second chunk, perturbed. motion_* [16, 1, 8, 8]: the motion memory of the first chunk, perturbed.
+    """
+    random = Random(f"lit film {number}")
+    world, both, chosen, near = _shot(number, random)
+    moment, other = random.randrange(MOMENTS), random.randrange(MOMENTS)
+    light = light_at(f"{world.seed}", range(moment, moment + len(both)))
+    even = world.frames(both)
+    frames = apply_light(even, light)
+    singles = frames[chosen] if near else apply_light(world.frames(chosen), light[chosen])
+    lights = torch.stack([light[0], light_at(f"{world.seed}", [other])[0]])
+    references = encode_singly(apply_light(world.reference().expand(2, -1, -1, -1), lights), codec)[0]
+    film = {
+        "reference": references[:, :1],
+        "far": references[:, 1:],
+        **_clips(frames, world.pose(both), codec),
         "singles": encode_singly(singles, codec)[0],
     }
+
+    def perturbed(recipe: str, clip: Tensor) -> Tensor:
+        dice = torch.Generator().manual_seed(random.randrange(2**32))
+        return codec.encode(apply(draw(recipe, SIZE, SIZE, dice), clip))
+
+    for recipe in PERTURBATIONS:
+        film[f"motion_{recipe}"] = motion_memory(perturbed(recipe, frames[: GEOMETRY.frames]), GEOMETRY.motion)[0]
+        film[f"drifted_{recipe}"] = perturbed(recipe, frames[STRIDE:])[0]
+    return film
+
+
+def _shot(number: int, random: Random) -> tuple[World, range, list[int], bool]:
+    """A film's world, the frames of both chunks, which frames are encoded alone, and whether they are the film's own
+    (else the world's first)."""
+    start = random.randrange(STARTS)
+    near = random.random() < 0.5
+    chosen = sorted(random.sample(range(1, GEOMETRY.frames), SINGLES))
+    return World(FIRST_SEED + number), range(start, start + STRIDE + GEOMETRY.frames), chosen, near
+
+
+def _clips(frames: Tensor, poses: Tensor, codec: ToyCodec) -> dict[str, Tensor]:
+    clips = [pictures[at : at + GEOMETRY.frames] for pictures in (frames, poses) for at in (0, STRIDE)]
+    latents = torch.cat([codec.encode(clip) for clip in clips])
+    carried = codec.encode(grey_behind(clips[1][: GEOMETRY.overlap]))[0]
+    return {"chunks": latents[:2], "poses": latents[2:], "carried": carried}
 
 
 def grey_behind(frames: Tensor) -> Tensor:
@@ -58,19 +106,21 @@ def grey_behind(frames: Tensor) -> Tensor:
     return torch.cat([frames, grey])
 
 
-def write_shard(folder: Path, shard: int, codec: ToyCodec) -> None:
-    """Write films shard * 256 ... of that shard into `folder`, in half precision, unless they are there."""
+def write_shard(
+    folder: Path, shard: int, codec: ToyCodec, make: Callable[[int, ToyCodec], dict[str, Tensor]] = make_film
+) -> None:
+    """Write the SHARD films of that shard into `folder`, in half precision, unless they are there."""
     path = folder / f"films-{shard:04}.safetensors"
     if path.exists():
         return
-    films = [make_film(shard * SHARD + number, codec) for number in range(SHARD)]
+    films = [make(shard * SHARD + number, codec) for number in range(SHARD)]
     write_tensors(path, {name: torch.stack([film[name] for film in films]).half() for name in films[0]})
 
 
-def read_shards(folder: Path, shards: int) -> dict[str, Tensor]:
-    """The films of the first so many shards, one behind another; ValueError for a damaged one."""
+def read_shards(folder: Path, shards: Iterable[int]) -> dict[str, Tensor]:
+    """The films of those shards, one behind another; ValueError for a damaged one."""
     parts = []
-    for shard in range(shards):
+    for shard in shards:
         path = folder / f"films-{shard:04}.safetensors"
 
         def refuse(wrong: str, path: Path = path) -> InputError:

@@ -1,7 +1,7 @@
 """How the toy's networks learn: AdamW, warmup and cosine, a moving average of the weights, and a file to go on from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import cos, inf, isfinite, pi
 from pathlib import Path
 
@@ -82,9 +82,13 @@ class Learner:
     def start_from(self, path: Path) -> None:
         """Begin with the averaged weights of another run's file; ValueError where that is damaged."""
         tensors, _ = self._read(path)
+        self.start_with({name: tensors[f"average.{name}"] for name in self.average})
+
+    def start_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with those weights, by the names of the network's parameters."""
         with torch.no_grad():
             for name, value in self.network.named_parameters():
-                value.copy_(tensors[f"average.{name}"])
+                value.copy_(weights[name])
         self.restart_average()
 
     def save(self, path: Path) -> None:

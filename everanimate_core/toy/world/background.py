@@ -1,5 +1,6 @@
-"""The static picture behind the figure: a wall with a soft texture, things on it, and a floor."""
+"""The picture behind the figure: a wall with a soft texture, things on it, and a floor."""
 
+from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 from random import Random
 
@@ -8,6 +9,30 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .raster import PIXEL_X, PIXEL_Y, SIZE, blend, coverage, paint, smooth_step
+
+# Pixels that a camera which pans moves to the right in a frame.
+PAN = 0.12
+
+
+class Backdrop:
+    """What a camera sees behind the figure: one picture, or, as it pans, that and its mirror image by turns."""
+
+    def __init__(self, random: Random, pans: bool):
+        self.picture = background(random)
+        self.pans = pans
+
+    def seen(self, indices: Sequence[int]) -> Tensor:
+        """[n, 3, 64, 64] in 0..1, a copy: what is behind the figure in these frames."""
+        if not self.pans:
+            return self.picture.expand(len(indices), -1, -1, -1).clone()
+        round_about = torch.cat([self.picture, self.picture.flip(2)], dim=2)
+        views = []
+        for index in indices:
+            whole, part = divmod(PAN * index % (2 * SIZE), 1.0)
+            columns = (torch.arange(SIZE + 1) + int(whole)) % (2 * SIZE)
+            seen = round_about[:, :, columns]
+            views.append(seen[:, :, :-1] + (seen[:, :, 1:] - seen[:, :, :-1]) * part)
+        return torch.stack(views)
 
 
 def colour(random: Random, saturation: tuple[float, float], value: tuple[float, float]) -> Tensor:

@@ -10,6 +10,8 @@ from .background import colour
 from .raster import PIXEL_X, PIXEL_Y, SIZE, blend, capsule, column, coverage, paint, smooth_step
 from .skeleton import JOINTS, Proportions
 
+# Radius of a thing in the hand, in pixels.
+PROP = 3.0
 _MARKS = ("stripe", "disc", "column", "cross")
 
 
@@ -52,12 +54,25 @@ def draw_look(random: Random) -> Look:
     )
 
 
-def paint_figure(canvas: Tensor, points: Tensor, yaw: Tensor, body: Proportions, look: Look) -> Tensor:
+def draw_prop(random: Random) -> Tensor:
+    """The colour [3] of a thing to hold."""
+    return colour(random, (0.8, 1.0), (0.8, 1.0))
+
+
+def paint_figure(
+    canvas: Tensor,
+    points: Tensor,
+    yaw: Tensor,
+    body: Proportions,
+    look: Look,
+    held: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Draw the figure over canvas [n, 3, 64, 64], in place; what it covers, [n, 64, 64] in 0..1.
 
-    points: [n, len(JOINTS), 3] in pixels. yaw: [n] in radians.
+    points: [n, len(JOINTS), 3] in pixels. yaw: [n] in radians. held: the colour [3] of a thing in its right hand, and
+    how far it is there [n], 0 to 1.
     """
-    drawing = _Drawing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look)
+    drawing = _Drawing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, held)
     right, left = (points[:, JOINTS.index(f"knee {side}"), 2] for side in ("right", "left"))
     drawing.leg("right", right <= left)
     drawing.leg("left")
@@ -76,8 +91,17 @@ def paint_figure(canvas: Tensor, points: Tensor, yaw: Tensor, body: Proportions,
 
 
 class _Drawing:
-    def __init__(self, canvas: Tensor, points: Tensor, cos: Tensor, sin: Tensor, body: Proportions, look: Look):
-        self.canvas, self.points, self.body, self.look = canvas, points, body, look
+    def __init__(
+        self,
+        canvas: Tensor,
+        points: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        body: Proportions,
+        look: Look,
+        held: tuple[Tensor, Tensor] | None,
+    ):
+        self.canvas, self.points, self.body, self.look, self.held = canvas, points, body, look, held
         self.cos, self.sin = column(cos), column(sin)
         self.uncovered = torch.ones(len(points), SIZE, SIZE)
 
@@ -106,6 +130,12 @@ class _Drawing:
         sleeve, skin = self.look.sleeves, self.look.skin
         self.limb((f"shoulder {side}", f"elbow {side}"), self.body.arm_radius, (sleeve, sleeve), which)
         self.limb((f"elbow {side}", f"wrist {side}"), self.body.arm_radius, (sleeve, skin), which)
+        if self.held is not None and side == "right":
+            pigment, there = self.held
+            wrist = self.joint(f"wrist {side}")
+            squared = (PIXEL_X - column(wrist[:, 0])).square() + (PIXEL_Y - column(wrist[:, 1])).square()
+            shown = column(there if which is None else there * which)
+            self.lay(coverage(squared, PROP) * shown, (1 - squared * (0.35 / PROP**2)).clamp_(min=0.6), pigment)
 
     def leg(self, side: str, which: Tensor | None = None) -> None:
         trousers, shoes = self.look.trousers, self.look.shoes

@@ -1,4 +1,4 @@
-"""The procedural world: a figure that moves before a static background, with the truth about every frame."""
+"""The procedural world: a figure that moves before a background, with the truth about every frame."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -7,52 +7,68 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .background import background
-from .figure import draw_look, paint_figure
+from .background import Backdrop
+from .figure import draw_look, draw_prop, paint_figure
+from .light import apply_light, light_at
 from .motion import Motion
 from .pose import draw_pose
 from .raster import SIZE
+from .scene import PLAIN, Scene
 from .skeleton import JOINTS, KEYPOINTS, draw_proportions, joints, visible
 
 # Frames drawn at a time: few enough that the planes stay in the processor's cache.
 _BLOCK = 16
+# The moment of a far reference lies so many frames behind the world's first, where the light is another.
+FAR = 25_000
+# Frames between which the prop comes into the hand.
+TAKEN = (8, 16)
 
 
 class World:
     """All that belongs to a seed (an int): one figure, one background, one endless motion (that of `motion_seed`, if
-    there is one: the same figure, moving otherwise).
+    there is one: the same figure, moving otherwise), and what the scene adds.
 
     Everything is a pure function of the seed and the frame number, bit for bit, in whatever order and company frames
     are asked for. Frame numbers are 0 or more; any sequence of them will do; others raise ValueError. Pictures are
     64x64, float32 in 0..1.
     """
 
-    def __init__(self, seed: int, motion_seed: int | None = None):
+    def __init__(self, seed: int, motion_seed: int | None = None, scene: Scene = PLAIN):
         self.seed = seed
+        self.scene = scene
         self.motion = Motion(seed if motion_seed is None else motion_seed)
         self.body = draw_proportions(Random(f"{seed}/body"))
         self.look = draw_look(Random(f"{seed}/look"))
-        self._background = background(Random(f"{seed}/background"))
+        self._prop = draw_prop(Random(f"{seed}/prop")) if scene.prop else None
+        self._backdrop = Backdrop(Random(f"{seed}/background"), scene.pan)
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         """[n, 64, 64, 3], the film."""
-        return self._draw(lambda block: self._figure(block)[0], indices, (3,))
+
+        def draw(block: Sequence[int]) -> Tensor:
+            moments = [0] * len(block) if self.scene.light == "constant" else block
+            return self._lit(self._figure(block, self._backdrop)[0], moments)
+
+        return self._draw(draw, indices, (3,))
 
     def frame(self, index: int) -> Tensor:
         """[64, 64, 3], one frame of the film."""
         return self.frames([index])[0]
 
     def reference(self) -> Tensor:
-        """[64, 64, 3], frame 0: the figure from the front, hiding what is behind it."""
-        return self.frame(0)
+        """[64, 64, 3], frame 0: the figure from the front, hiding what is behind it; see Scene for where it differs."""
+        backdrop = self._backdrop
+        if self.scene.other_background:
+            backdrop = Backdrop(Random(f"{self.seed}/other background"), False)
+        return self._lit(self._figure([0], backdrop)[0], [FAR if self.scene.far_reference else 0])[0]
 
-    def background(self) -> Tensor:
-        """[64, 64, 3], the background without the figure."""
-        return self._background.movedim(0, -1).contiguous()
+    def background(self, index: int = 0) -> Tensor:
+        """[64, 64, 3], what is behind the figure in that frame, in even light."""
+        return self._backdrop.seen([index])[0].movedim(0, -1).contiguous()
 
     def silhouette(self, indices: Sequence[int]) -> Tensor:
         """[n, 64, 64], how much of each pixel is the figure: 0 background, 1 figure, between at its rim."""
-        return self._draw(lambda block: self._figure(block)[1], indices, ())
+        return self._draw(lambda block: self._figure(block, self._backdrop)[1], indices, ())
 
     def pose(self, indices: Sequence[int]) -> Tensor:
         """[n, 64, 64, 3], the pose maps in OpenPose's style."""
@@ -81,11 +97,16 @@ class World:
         points = joints(self.motion.posture(indices), self.body)
         return points, visible(points, self.body)
 
-    def _figure(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        posture = self.motion.posture(indices)
-        canvas = self._background.expand(len(indices), -1, -1, -1).clone()
-        covered = paint_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look)
+    def _figure(self, indices: Sequence[int], backdrop: Backdrop) -> tuple[Tensor, Tensor]:
+        posture, canvas = self.motion.posture(indices), backdrop.seen(indices)
+        held = None if self._prop is None else (self._prop, _held(indices))
+        covered = paint_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look, held)
         return canvas.clamp_(0, 1).movedim(1, -1), covered
+
+    def _lit(self, frames: Tensor, moments: Sequence[int]) -> Tensor:
+        if self.scene.light == "off":
+            return frames
+        return apply_light(frames, light_at(f"{self.seed}", moments))
 
     def _draw(self, draw: Callable[[Sequence[int]], Tensor], indices: Sequence[int], channels: tuple) -> Tensor:
         _check(indices)
@@ -94,6 +115,12 @@ class World:
             block = indices[start : start + _BLOCK]
             out[start : start + len(block)] = draw(block)
         return out
+
+
+def _held(indices: Sequence[int]) -> Tensor:
+    """[n]: how far the thing is in the figure's hand, 0 to 1; it is taken up within the first second."""
+    first, last = TAKEN
+    return torch.tensor([min(max((index - first) / (last - first), 0.0), 1.0) for index in indices])
 
 
 def _check(indices: Sequence[int]) -> None:

@@ -6,10 +6,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from everanimate_core.everanimate.perturbation import apply, draw
 from everanimate_core.toy.learning import films
-from everanimate_core.toy.learning.films import FIRST_SEED, STARTS, STRIDE, make_film, read_shards, write_shard
+from everanimate_core.toy.learning.films import (
+    FIRST_SEED,
+    MOMENTS,
+    STARTS,
+    STRIDE,
+    make_film,
+    make_lit_film,
+    read_shards,
+    write_shard,
+)
 from everanimate_core.toy.network.state import GEOMETRY
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.toy.world.light import apply_light, light_at
 from everanimate_core.toy.world.world import World
 
 
@@ -53,6 +64,39 @@ def test_single_frames_are_near_or_from_the_beginning(number, codec):
     assert torch.allclose(make_film(number, codec)["singles"], singles, atol=1e-5)
 
 
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_lit_film_is_a_film_in_the_light_of_its_moment(number, codec):
+    chance = Random(f"lit film {number}")
+    start, near = chance.randrange(STARTS), chance.random() < 0.5
+    chosen = sorted(chance.sample(range(1, 33), 6))
+    moment, other = chance.randrange(MOMENTS), chance.randrange(MOMENTS)
+    world, seed = World(FIRST_SEED + number), f"{FIRST_SEED + number}"
+    light = light_at(seed, range(moment, moment + 62))
+    frames = apply_light(world.frames(range(start, start + 62)), light)
+    made = make_lit_film(number, codec)
+
+    def encoded(clip):
+        return codec.encode(clip)[0]
+
+    def close(name, expected):
+        return torch.allclose(made[name], expected, atol=1e-5)
+
+    assert close("chunks", torch.stack([encoded(frames[:33]), encoded(frames[29:])]))
+    # Light never reaches the pose maps.
+    assert close("poses", torch.stack([encoded(world.pose(range(at, at + 33))) for at in (start, start + 29)]))
+    assert close("carried", encoded(torch.cat([frames[29:33], torch.full((29, 64, 64, 3), 0.5)])))
+    assert close("reference", encoded(apply_light(world.reference()[None], light[0])))
+    assert close("far", encoded(apply_light(world.reference()[None], light_at(seed, [other]))))
+    views = [frames[at] if near else apply_light(world.frame(at)[None], light[at])[0] for at in chosen]
+    assert close("singles", torch.cat([encoded(view[None]) for view in views], dim=1))
+    for recipe in ("released", "light"):
+        motion, drifted = (
+            encoded(apply(draw(recipe, 64, 64, torch.Generator().manual_seed(chance.randrange(2**32))), clip))
+            for clip in (frames[:33], frames[29:])
+        )
+        assert close(f"motion_{recipe}", motion[:, -1:]) and close(f"drifted_{recipe}", drifted)
+
+
 def test_shards(tmp_path, codec, monkeypatch):
     monkeypatch.setattr(films, "SHARD", 2)
     write_shard(tmp_path, 0, codec)
@@ -64,6 +108,7 @@ def test_shards(tmp_path, codec, monkeypatch):
     before = (tmp_path / "films-0000.safetensors").stat().st_mtime_ns
     write_shard(tmp_path, 0, codec)
     assert (tmp_path / "films-0000.safetensors").stat().st_mtime_ns == before
-    whole = read_shards(tmp_path, 2)
+    assert torch.equal(read_shards(tmp_path, [1])["chunks"], stored["chunks"])
+    whole = read_shards(tmp_path, range(2))
     assert whole["singles"].shape == (4, 16, GEOMETRY.anchors + 2, 8, 8)
     assert torch.equal(whole["chunks"][2:], stored["chunks"])

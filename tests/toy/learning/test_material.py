@@ -7,13 +7,14 @@ import torch
 
 from everanimate_core.everanimate.context import METHOD, chunk_context
 from everanimate_core.everanimate.memory import build_memory
-from everanimate_core.toy.learning.films import FIRST_SEED, grey_behind, make_film
-from everanimate_core.toy.learning.material import WAN_ANIMATE, baseline_batch, memory_batch
+from everanimate_core.toy.learning.films import FIRST_SEED, grey_behind, make_film, make_lit_film
+from everanimate_core.toy.learning.material import WAN_ANIMATE, Recipe, draw_batch
 from everanimate_core.toy.network.state import GEOMETRY
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
 
 SIZE = 64
+EVEN_BASELINE, EVEN_MEMORY = (Recipe(policy, lit=False, far=False) for policy in (WAN_ANIMATE, METHOD))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def shares(batch, slot):
 
 
 def test_the_baseline_is_conditioned_as_wan_animate_is(films, film, grey, codec):
-    batch = baseline_batch(films, grey, SIZE, generator())
+    batch = draw_batch(EVEN_BASELINE, films, grey, SIZE, generator())
     world = World(FIRST_SEED)
     memory = build_memory(world.reference()[None], codec, 1)
     first = chunk_context(replace(GEOMETRY, anchors=1), memory, codec, policy=WAN_ANIMATE)
@@ -67,8 +68,8 @@ def test_the_baseline_is_conditioned_as_wan_animate_is(films, film, grey, codec)
     assert counts[0] == pytest.approx(SIZE / 5, abs=8) and counts[1] == SIZE - counts[0]
 
 
-def test_the_memory_network_is_conditioned_by_the_method(films, film, codec):
-    batch = memory_batch(films, SIZE, generator())
+def test_the_memory_network_is_conditioned_by_the_method(films, film, grey, codec):
+    batch = draw_batch(EVEN_MEMORY, films, grey, SIZE, generator())
     memory = build_memory(World(FIRST_SEED).reference()[None], codec, GEOMETRY.anchors)
     carried = replace(memory, motion=film["chunks"][None, 0, :, -1:])
     contexts = [chunk_context(GEOMETRY, state, codec, policy=METHOD) for state in (memory, carried)]
@@ -97,8 +98,69 @@ def test_the_memory_network_is_conditioned_by_the_method(films, film, codec):
 
 
 def test_parts_are_samples(films, grey):
-    batch = baseline_batch(films, grey, 4, generator())
+    batch = draw_batch(EVEN_BASELINE, films, grey, 4, generator())
     part = batch.part(slice(1, 3))
     assert torch.equal(part.clean, batch.clean[1:3])
     assert torch.equal(part.context, batch.context[1:3])
     assert torch.equal(part.pose, batch.pose[1:3])
+    assert torch.equal(part.drifted, batch.drifted[1:3])
+
+
+# --- light
+
+
+@pytest.fixture(scope="module")
+def lit(codec):
+    film = make_lit_film(0, codec)
+    return film, {name: value[None] for name, value in film.items()}
+
+
+@pytest.mark.parametrize("policy", [WAN_ANIMATE, METHOD])
+def test_a_far_reference_stands_beside_what_is_carried_and_a_near_one_in_first_chunks(lit, grey, policy):
+    film, films = lit
+    assert not torch.allclose(film["far"], film["reference"], atol=0.1)
+    for recipe, carried in ((Recipe(policy), "far"), (Recipe(policy, far=False), "reference")):
+        seen = set()
+        for context in draw_batch(recipe, films, grey, SIZE, generator()).context:
+            later = bool(context[:4, recipe.anchors].any()) if policy is WAN_ANIMATE else bool(context[4:, 4].any())
+            reference = context[4:, recipe.anchors - 1]
+            assert torch.equal(reference, film[carried if later else "reference"][:, 0])
+            seen.add(later)
+        assert seen == {False, True}
+
+
+@pytest.mark.parametrize("perturbation", ["released", "light"])
+def test_a_share_of_the_motion_memory_is_perturbed(lit, grey, perturbation):
+    film, films = lit
+    clean, perturbed = film["chunks"][0, :, -1], film[f"motion_{perturbation}"][:, 0]
+    counts = []
+    for share in (0.0, 0.5, 1.0):
+        recipe = Recipe(METHOD, perturbed_motion=share, perturbation=perturbation)
+        batch = draw_batch(recipe, films, grey, 4 * SIZE, generator())
+        slots = [context[4:, 4] for context in batch.context if context[4:, 4].any()]
+        hits = sum(torch.equal(slot, perturbed) for slot in slots)
+        assert hits + sum(torch.equal(slot, clean) for slot in slots) == len(slots)
+        counts.append(hits / len(slots))
+        # The anchors, the chunk and all other slots stay as they are.
+        assert not batch.context[:, 4:, 5:].any()
+    assert counts[0] == 0 and counts[1] == pytest.approx(0.5, abs=0.12) and counts[2] == 1
+
+
+def test_what_drifts_is_the_second_chunk_and_only_where_it_is_hit(lit, grey):
+    film, films = lit
+    batch = draw_batch(Recipe(METHOD, perturbation="light"), films, grey, SIZE, generator())
+    kinds = set()
+    for clean, drifted in zip(batch.clean, batch.drifted, strict=True):
+        second = torch.equal(clean[:, 4:], film["chunks"][1])
+        assert torch.equal(drifted, film["drifted_light"] if second else film["chunks"][0])
+        kinds.add(second)
+    assert kinds == {False, True}
+    hit = torch.arange(SIZE) % 2 == 0
+    some = batch.drifted_where(hit)
+    assert torch.equal(some.drifted[::2], batch.drifted[::2])
+    assert torch.equal(some.drifted[1::2], batch.clean[1::2, :, 4:])
+
+
+def test_films_in_even_light_do_not_drift(films, grey):
+    batch = draw_batch(EVEN_MEMORY, films, grey, 8, generator())
+    assert torch.equal(batch.drifted, batch.clean[:, :, 4:])

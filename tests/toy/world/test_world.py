@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d
 
+from everanimate_core.toy.world.figure import PROP
+from everanimate_core.toy.world.light import apply_light, light_at
 from everanimate_core.toy.world.motion import SEGMENT
 from everanimate_core.toy.world.pose import COLOURS, JOINT_RADIUS, LIMB_RADIUS, LIMBS
+from everanimate_core.toy.world.scene import Scene
 from everanimate_core.toy.world.skeleton import JOINTS, KEYPOINTS, joints
-from everanimate_core.toy.world.world import World
+from everanimate_core.toy.world.world import FAR, World
 
 FILM = range(0, 640, 5)
 
@@ -95,6 +98,85 @@ def test_the_figure_walks_about_and_stays_in_the_picture():
         assert points.max() < 64
 
 
+# --- what a scene adds ---
+
+
+LIT = Scene(light="wandering")
+
+
+def test_a_plain_scene_adds_nothing(world):
+    assert world.scene == Scene() == Scene("off", False, False, False, False)
+    assert torch.equal(World(7, scene=Scene(far_reference=True)).reference(), world.reference())
+
+
+def test_another_light_is_refused():
+    with pytest.raises(ValueError, match=r"^light must be one of off, wandering, constant; got 'disco'\.$"):
+        Scene(light="disco")
+
+
+def test_light_lies_on_the_frames_and_never_on_the_pose(world):
+    lit, shown = World(7, scene=LIT), [0, 5, 400, 9000]
+    expected = apply_light(world.frames(shown), light_at("7", shown))
+    assert torch.equal(lit.frames(shown), expected)
+    assert torch.equal(lit.frames([9000]), expected[3:])
+    assert torch.equal(lit.pose(shown), world.pose(shown))
+    assert torch.equal(lit.silhouette(shown), world.silhouette(shown))
+    assert torch.equal(lit.reference(), expected[0])
+
+
+def test_constant_light_is_that_of_the_first_frame(world):
+    still = World(7, scene=Scene(light="constant"))
+    assert torch.equal(still.frames([0, 9000]), apply_light(world.frames([0, 9000]), light_at("7", [0])))
+
+
+@pytest.mark.parametrize("light", ["wandering", "constant"])
+def test_a_far_reference_is_in_the_light_of_another_moment(world, light):
+    far = World(7, scene=Scene(light=light, far_reference=True))
+    assert torch.equal(far.reference(), apply_light(world.frames([0]), light_at("7", [FAR]))[0])
+    assert (far.reference() - far.frame(0)).abs().mean() > 0.02
+
+
+def test_another_background_behind_the_reference_alone(world):
+    other = World(7, scene=Scene(other_background=True))
+    covered = world.silhouette([0])[0]
+    assert torch.equal(other.frames(range(3)), world.frames(range(3)))
+    assert torch.allclose(other.reference()[covered == 1], world.reference()[covered == 1], atol=1e-5)
+    assert (other.reference() - world.reference())[covered == 0].abs().mean() > 0.05
+
+
+def test_a_prop_is_taken_up_in_the_first_second_and_kept():
+    for seed in range(4):
+        plain, holding = World(seed), World(seed, scene=Scene(prop=True))
+        shown = [0, 7, 12, 20, 600, 5000]
+        changed = (holding.frames(shown) - plain.frames(shown)).abs().amax(-1)
+        assert not changed[:2].any() and changed[2].max() > 0.05
+        assert torch.equal(holding.reference(), plain.reference())
+        assert torch.equal(holding.pose(shown), plain.pose(shown))
+        points, _ = plain.keypoints(shown)
+        wrist = points[:, KEYPOINTS.index("wrist right")]
+        rows, columns = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+        distance = (torch.stack([columns, rows], -1) - wrist[:, None, None]).norm(dim=-1)
+        # A disc of 3 pixels with an edge of one: around the wrist, and where it shows, as large as that.
+        assert not changed[distance > PROP + 0.5].any()
+        assert max((changed > 0.02).sum(dim=(1, 2)).tolist()[3:]) > 10
+
+
+def test_a_pan_moves_the_background_alone_and_comes_back():
+    plain, panning = World(5), World(5, scene=Scene(pan=True))
+    shown = [0, 100, 533, 1000]
+    silhouette, frames = plain.silhouette(shown), panning.frames(shown)
+    assert torch.equal(panning.silhouette(shown), silhouette)
+    assert torch.equal(frames[0], plain.frame(0))
+    # Twelve pixels to the right after 100 frames: what was there is twelve columns further left now.
+    assert torch.allclose(panning.background(100)[:, :52], plain.background()[:, 12:], atol=1e-5)
+    assert torch.equal(frames[1][silhouette[1] == 0], panning.background(100)[silhouette[1] == 0])
+    # The mirror image after 64 pixels; the first view again after 128.
+    assert torch.allclose(panning.background(1600), plain.background().flip(1), atol=1e-4)
+    assert torch.allclose(panning.background(3200), plain.background(), atol=1e-4)
+    step = (panning.background(201) - panning.background(200)).abs().mean()
+    assert 0 < step < 0.01
+
+
 # --- the truth about the frames --------------------------------------------------------------------------------------
 
 
@@ -112,7 +194,7 @@ def test_silhouette_is_where_the_figure_hides_the_background(world):
 
 def test_silhouette_does_not_depend_on_what_is_behind(world):
     other = World(7)
-    other._background = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    other._backdrop.picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
     silhouette, frames = world.silhouette(FILM[:16])[..., None], world.frames(FILM[:16])
     shown = frames - (1 - silhouette) * world.background()
     assert torch.allclose(other.frames(FILM[:16]) - (1 - silhouette) * other.background(), shown, atol=1e-5)
