@@ -5,30 +5,41 @@ from pathlib import Path
 
 import torch
 
-from ..errors import check_number
+from ..errors import InputError, check_number
 from ..evaluation.networks import load_networks
-from ..studies.ablation import ROWS, ablate, lora_row
+from ..studies.ablation import Plan, ablate
+from ..studies.rows import chosen_rows, lora_row
 from .command import Command
 from .options import option, several
-
-SEEDS = (100, 101, 102, 103)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's ablation on the toy world."""
+    """The paper's ablation on the toy world. The same command goes on where it was stopped."""
 
-    out: option(Path, "Where the table and the plot go.", "DIR", "ablation") = Path("ablation")
+    out: option(Path, "Where results, table and plot go.", "DIR", "ablation") = Path("ablation")
+    rows: option(several(str), "These rows alone, by name.", "NAME [NAME ...]", "the main ones") = ()
     seconds: option(float, "Length of each animation.", "SECONDS", 60.0) = 60.0
-    seeds: option(several(int), "The worlds to animate.", "N [N ...]", " ".join(map(str, SEEDS))) = SEEDS
+    worlds: option(int, "How many worlds to animate.", "N", 8) = 8
+    first_world: option(int, "Seed of the first of them, the others follow.", "N", 100) = 100
+    noises: option(int, "How many noise seeds, from 0.", "N", 2) = 2
+    steps: option(int | None, "Sampling steps.", "N", "those of the rows, 4") = None
+    planted: option(bool, "Plant a drift in the fifth chunk too, and measure the recovery.", None, False) = False
+    weights: option(Path | None, "Networks of `everanimate train-toy`, beside those shipped.", "DIR", "none") = None
     lpips: option(Path | None, "LPIPS weights.", "FILE", "those of `everanimate evaluate --fetch-lpips`") = None
     lora: option(several(Path), "LoRAs of the toy's baseline, as the only rows.", "FILE [FILE ...]", "none") = ()
 
 
 def main(options: Options, command: Command) -> None:
-    """Animate and measure every row."""
-    command.kept = "finished rows are written"
+    """Roll out and measure every row."""
+    command.kept = "finished roll-outs are kept, and the same command goes on"
     check_number("seconds", options.seconds, "60")
+    for name in ("worlds", "first_world", "noises", "steps"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 100_000:
+            raise InputError(name, "must be between 0 and 100000", 8, value)
     torch.set_num_threads(1)
-    rows = [lora_row(str(path), path) for path in options.lora] or ROWS
-    ablate(options.out, options.seconds, options.seeds, rows, load_networks(options.lpips), command.say)
+    rows = [lora_row(path) for path in options.lora] or chosen_rows(options.rows)
+    worlds = range(options.first_world, options.first_world + options.worlds)
+    plan = Plan(options.seconds, tuple(worlds), tuple(range(options.noises)), options.steps, options.planted)
+    ablate(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)

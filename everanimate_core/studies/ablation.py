@@ -1,210 +1,252 @@
 """The paper's ablation (arXiv 2605.15042, Table 2) on the toy world, where the truth is known: `everanimate ablate`.
 
-Every row animates the same unseen worlds. Rows differ in the network, in what is handed from chunk to chunk, and in
-whether the sampler corrects drift.
+Every row animates the same unseen worlds from the same noise seeds. Rows differ in the network, in what is handed from
+chunk to chunk, and in whether the sampler corrects drift. A result is kept for each row, world and noise seed, so that
+the same command goes on where it was stopped.
 """
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from math import isfinite, nan
 from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..backends.diffusers_wan import DiffusersWan
 from ..errors import InputError
-from ..evaluation.evaluate import evaluate
 from ..evaluation.networks import Networks
-from ..evaluation.report import Report, as_json, mean, shown
-from ..everanimate.context import METHOD, ContextPolicy
-from ..everanimate.settings import Settings
+from ..evaluation.report import as_json, mean, shown
 from ..files import write_whole
-from ..lora.files import read_lora
-from ..lora.fit import apply_lora
-from ..media.frames import TensorFrames
-from ..ports import Codec
-from ..toy.learning.material import WAN_ANIMATE
-from ..toy.learning.scores import psnr
-from ..toy.network.engine import FPS, WorldFrames, load_toy, roll_out
-from ..toy.network.state import (
-    BASELINE_WEIGHTS,
-    GEOMETRY,
-    MEMORY_WEIGHTS,
-    SETTINGS,
-    STAGE_1,
-    STAGE_1_LONGER,
-    STAGE_2,
-    STAGE_2_EXACT,
-)
-from ..toy.network.vae import ToyCodec, load_vae
+from ..runs.fingerprint import digest, weights_digest
+from ..toy.network.engine import FPS
 from ..toy.world.world import World
 from .ablation_plot import save_ablation_plot
+from .roll_outs import METRICS, PLANTED_CHUNK, Measured, measure
+from .rows import Row
+from .trips import finding_one
 
-HORIZONS = (10, 30, 60)
-TRIPS = 50
+# Seconds after which the table looks, as far as the animation goes.
+HORIZONS = (10, 30, 60, 90)
+# Chunks after the planted one over which recovery is measured.
+RECOVERY = 10
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table. weights: of the transformer, and lora: what is added to them."""
+class Plan:
+    """What is rolled out. seconds: of each animation. worlds: their seeds. noises: seeds of the noise. steps: of the
+    sampler, None for those of the rows. planted: every roll-out is made a second time, with the planted drift.
 
-    name: str
-    weights: Path
-    lora: Path | None
-    settings: Settings
-    policy: ContextPolicy
-
-    def load(self) -> DiffusersWan:
-        """The row's network."""
-        model = load_toy(self.weights)
-        if self.lora is not None:
-            apply_lora(model.transformer, read_lora(self.lora))
-        return model
-
-
-def lora_row(name: str, lora: Path, restore_strength: float = 0.0, **policy: Any) -> Row:
-    """A row of the baseline with a LoRA, in EverAnimate's context but for `policy`."""
-    settings = replace(SETTINGS, restore_strength=restore_strength)
-    return Row(name, BASELINE_WEIGHTS, lora, settings, replace(METHOD, **policy))
-
-
-ONE_ANCHOR = replace(SETTINGS, identity_latents=1)
-ROWS = (
-    Row("baseline: pixel carry, one reference", BASELINE_WEIGHTS, None, ONE_ANCHOR, WAN_ANIMATE),
-    Row("baseline, latent carry", BASELINE_WEIGHTS, None, ONE_ANCHOR, replace(WAN_ANIMATE, carry="latent")),
-    lora_row("without RFM: stage 1", STAGE_1),
-    lora_row("without RFM: stage 1, as long as the full one", STAGE_1_LONGER),
-    lora_row("without PLP: stage 2, pixel carry", STAGE_2, carry="pixel"),
-    lora_row("full: stage 2, latent carry, fixed identity", STAGE_2),
-    lora_row("full, with the exact target", STAGE_2_EXACT),
-    lora_row("full, and explicit restoration", STAGE_2, restore_strength=2.0),
-    lora_row("full, but the reference alone", STAGE_2, identity="reference"),
-    lora_row("full, but identity re-taken", STAGE_2, identity="last_chunk"),
-    Row("all weights trained instead of LoRAs", MEMORY_WEIGHTS, None, SETTINGS, METHOD),
-)
-
-
-def measure(model: DiffusersWan, row: Row, seed: int, frames: int, networks: Networks) -> Report:
-    """Animate the world of that seed with the row's model, as the row says, and compare it with the truth."""
-    world = World(seed)
-    chunks = roll_out(model, world, frames, row.settings, row.policy)
-    made = torch.cat([chunk.frames for chunk in chunks])
-    joins = row.settings.plan(frames).joins
-    return evaluate(
-        TensorFrames(made, FPS), WorldFrames(world.frames, frames), world.reference(), joins, networks=networks
-    )
-
-
-def summary(reports: Sequence[Report]) -> dict[str, list[float]]:
-    """Mean and spread over the seeds of the metrics over the first 10, 30, 60 s, of the seam index, and of the slope of
-    PSNR in dB per 100 frames; NaN for what too few seeds have."""
-    found = []
-    for report in reports:
-        values = {
-            f"{name} {horizon} s": value
-            for horizon, numbers in report.at(HORIZONS).items()
-            for name, value in numbers.items()
-        }
-        if "seam_index" in report.numbers:
-            values["seam index"] = report.numbers["seam_index"]
-        found.append(values | {"PSNR slope": report.slopes["psnr"]})
-    return {name: _mean_and_spread([values[name] for values in found]) for name in found[0]}
-
-
-def _mean_and_spread(values: Sequence[float]) -> list[float]:
-    known = [value for value in values if isfinite(value)]
-    return [mean(known), stdev(known) if len(known) > 1 else nan]
-
-
-@torch.no_grad()
-def round_trips(codec: Codec, frames: Tensor, trips: int = TRIPS) -> list[float]:
-    """Finding 1: PSNR in dB of a static scene after 1, 2, ... trips through the VAE, each of the last one's pictures.
-
-    frames: [F, H, W, 3] in 0..1, F = 4n + 1: one picture, or a chunk of a picture that stands still.
+    Raises InputError for less than a frame, fewer than 2 worlds, and no noise seed.
     """
-    truth, values = frames, []
-    for _ in range(trips):
-        frames = codec.decode(codec.encode(frames))
-        values.append(psnr(frames, truth))
-    return values
+
+    seconds: float
+    worlds: tuple[int, ...]
+    noises: tuple[int, ...]
+    steps: int | None = None
+    planted: bool = False
+
+    def __post_init__(self):
+        if self.frames < 1:
+            raise InputError("seconds", "must be a frame or more", "60", self.seconds)
+        if len(self.worlds) < 2:
+            raise InputError("worlds", "must be at least 2", "8", len(self.worlds))
+        if not self.noises:
+            raise InputError("noises", "must be at least 1", "2", len(self.noises))
+
+    @property
+    def frames(self) -> int:
+        """Frames of each animation."""
+        return round(self.seconds * FPS)
+
+    @property
+    def horizons(self) -> list[int]:
+        """Those of HORIZONS that the animation reaches."""
+        return [seconds for seconds in HORIZONS if seconds * FPS <= self.frames]
 
 
-@torch.no_grad()
-def carried_trips(codec: Codec, frame: Tensor, chunk_frames: int, trips: int = TRIPS) -> list[float]:
-    """Finding 1 as a long animation meets it: of every chunk of a picture that stands still, the last frame is carried.
-
-    frame: [H, W, 3] in 0..1. The next chunk is the carried frame throughout. PSNR in dB of each chunk's last frame.
-    """
-    carried, values = frame, []
-    for _ in range(trips):
-        carried = codec.decode(codec.encode(carried.expand(chunk_frames, -1, -1, -1)))[-1]
-        values.append(psnr(carried, frame))
-    return values
-
-
-def finding_one(seeds: Sequence[int]) -> dict[str, list[float]]:
-    """Both curves, each the mean over the first frames of the worlds of those seeds."""
-    codec = ToyCodec(load_vae())
-    pictures = [World(seed).reference() for seed in seeds]
-    single = [round_trips(codec, picture[None]) for picture in pictures]
-    carried = [carried_trips(codec, picture, GEOMETRY.frames) for picture in pictures]
-    return {
-        "static picture": [mean(values) for values in zip(*single, strict=True)],
-        "static chunk, last frame carried": [mean(values) for values in zip(*carried, strict=True)],
-    }
+Results = dict[tuple[int, int], Measured]
 
 
 def ablate(
     folder: Path,
-    seconds: float,
-    seeds: Sequence[int],
+    plan: Plan,
     rows: Sequence[Row],
+    weights: Path | None,
     networks: Networks,
     say: Callable[[str], None],
-) -> dict[str, dict[str, list[float]]]:
-    """Measure every row, as ROWS, on every seed; write ablation.json and ablation.png into `folder`; the table.
+) -> dict[str, Any]:
+    """Roll out every row in every world from every noise seed; write ablation.json and ablation.png into `folder`.
 
-    ablation.json is written anew after each row. Raises ValueError for less than a frame, fewer than 2 seeds, and a
-    LoRA that does not fit.
+    weights: a folder with networks and LoRAs of one's own, by the names of the rows'. ablation.json is written anew
+    after each row. What it holds is returned. Raises ValueError for a file that is not there or does not fit.
     """
-    frames = round(seconds * FPS)
-    if frames < 1:
-        raise InputError("seconds", "must be a frame or more", "60", seconds)
-    if len(set(seeds)) < 2:
-        raise InputError("seeds", "must be at least 2", "100 101 102 103", list(seeds))
-    # All of them first: a LoRA that is not there, or of another model, costs no finished rows.
-    models = [row.load() for row in rows]
+    if plan.steps is not None:
+        rows = [replace(row, settings=replace(row.settings, steps=plan.steps)) for row in rows]
+    # All of them first: a file that is not there, or of another model, costs no finished rows.
+    for row in rows:
+        row.load(weights)
     folder.mkdir(parents=True, exist_ok=True)
-    table, curves = {}, {}
-    trips = finding_one(seeds)
-    for row, model in zip(rows, models, strict=True):
-        reports = []
-        for seed in seeds:
-            reports.append(measure(model, row, seed, frames, networks))
-            say(f"{row.name}, seed {seed}: PSNR {shown(reports[-1].numbers['psnr'], '.2f')} dB")
-        table[row.name] = summary(reports)
-        curves[row.name] = [mean(values) for values in zip(*(report.curves["psnr"] for report in reports), strict=True)]
-        facts = {"seconds": seconds, "seeds": list(seeds), "rows": table, "psnr": curves, "finding 1": trips}
+    facts: dict[str, Any] = {"settings": _header(plan, rows, weights), "rows": []}
+    curves: dict[str, list[float]] = {}
+    trips = finding_one(plan.worlds)
+    for row in rows:
+        model = row.load(weights)
+        found = _roll_outs(folder, plan, row, model, networks, say, planted=False)
+        facts["rows"].append({"name": row.name, **summary(found, plan)})
+        if plan.planted:
+            hit = _roll_outs(folder, plan, row, model, networks, say, planted=True)
+            facts["rows"][-1]["planted"] = recovery(found, hit)
+        frames = zip(*(result.curves["psnr"] for result in found.values()), strict=True)
+        curves[row.name] = [mean(values) for values in frames]
+        facts["finding 1"] = trips
         with write_whole(folder / "ablation.json") as part:
             part.write_text(as_json(facts) + "\n", encoding="utf-8")
     with write_whole(folder / "ablation.png") as part:
         save_ablation_plot(curves, trips, part)
-    for name, how in networks.missing.items():
-        if name == "lpips":
-            say(f"{name}: {how}")
-    say(as_table(table))
-    return table
+    if networks.lpips is None:
+        say(f"lpips: {networks.missing['lpips']}")
+    say(as_tables(facts))
+    return facts
 
 
-def as_table(table: dict[str, dict[str, list[float]]]) -> str:
-    """The table in Markdown, mean ± spread."""
-    columns = list(next(iter(table.values())))
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    lines += [
-        [name, *(f"{shown(middle, '.3f')} ± {shown(spread, '.3f')}" for middle, spread in row.values())]
-        for name, row in table.items()
+def _header(plan: Plan, rows: Sequence[Row], weights: Path | None) -> dict[str, Any]:
+    """What the rows were made with: of the plan, and of each network and LoRA what the JSON beside it says."""
+    trained: dict[str, Any] = {}
+    for row in rows:
+        for path in row.files(weights):
+            beside = None if path is None else path.with_suffix(".json")
+            if path is not None and beside is not None and beside.is_file():
+                told = json.loads(beside.read_text(encoding="utf-8"))
+                keys = ("after", "steps", "films", "batch", "rate", "rank", "target", "recipe")
+                trained[path.stem] = {key: told[key] for key in keys if key in told}
+    return {**asdict(plan), "horizons": plan.horizons, "trained": trained}
+
+
+def _roll_outs(
+    folder: Path,
+    plan: Plan,
+    row: Row,
+    model: DiffusersWan,
+    networks: Networks,
+    say: Callable[[str], None],
+    planted: bool,
+) -> Results:
+    """A row's result of every world and noise seed; those that are kept from an earlier start are not made again."""
+    made_with: list[Any] = [
+        weights_digest(model.transformer.state_dict().items()),
+        asdict(row.settings),
+        asdict(row.policy),
+        plan.frames,
+        planted,
+        networks.sha256.get("lpips", ""),
     ]
+    name = f"{row.name}, planted" if planted else row.name
+    results = {}
+    for world in plan.worlds:
+        for noise in plan.noises:
+            path = folder / "roll-outs" / f"{digest(*made_with, world, noise)[:24]}.json"
+            if path.is_file():
+                results[world, noise] = Measured(**json.loads(path.read_text(encoding="utf-8")))
+                continue
+            found = measure(model, row, World(world), noise, plan.frames, networks.lpips, planted)
+            path.parent.mkdir(exist_ok=True)
+            with write_whole(path) as part:
+                part.write_text(json.dumps(asdict(found)), encoding="utf-8")
+            results[world, noise] = found
+            say(f"{name}, world {world}, noise {noise}: PSNR {shown(mean(found.curves['psnr']), '.2f')} dB")
+    return results
+
+
+def summary(results: Results, plan: Plan) -> dict[str, Any]:
+    """The row of those results: means over worlds and noise seeds; what has no value (equal frames) is left out.
+
+    psnr: by seconds, in dB, the mean over the first so many. last: that of the chunk at that time. spread: of `last`,
+    the standard deviation over worlds. per_world: `last` of each world. chunks: PSNR of each chunk. The other metrics,
+    by name: both `first` and `last`.
+    """
+    worlds = {world for world, _ in results}
+    chunks = next(iter(results.values())).chunks
+    ends = list(accumulate(chunks))
+
+    def of(metric: str, frames: range, world: int | None = None) -> float:
+        found = (result for (own, _), result in results.items() if world in (None, own))
+        return mean(mean(result.curves[metric][frames.start : frames.stop]) for result in found)
+
+    def at(seconds: int) -> range:
+        """The frames of the chunk that is on show as these seconds end."""
+        number = next(number for number, end in enumerate(ends) if end >= seconds * FPS)
+        return range(ends[number] - chunks[number], ends[number])
+
+    def by_seconds(value: Callable[[int], float]) -> dict[str, float]:
+        return {str(seconds): value(seconds) for seconds in plan.horizons}
+
+    def first(metric: str) -> dict[str, float]:
+        return by_seconds(lambda seconds: of(metric, range(round(seconds * FPS))))
+
+    def last(metric: str, world: int | None = None) -> dict[str, float]:
+        return by_seconds(lambda seconds: of(metric, at(seconds), world))
+
+    per_world = {str(world): last("psnr", world) for world in worlds}
+    others = [metric for metric in METRICS if metric in next(iter(results.values())).curves and metric != "psnr"]
+    return {
+        "psnr": first("psnr"),
+        "last": last("psnr"),
+        "spread": by_seconds(lambda seconds: _spread([each[str(seconds)] for each in per_world.values()])),
+        "per_world": per_world,
+        "chunks": [of("psnr", range(end - length, end)) for end, length in zip(ends, chunks, strict=True)],
+        **{metric: {"first": first(metric), "last": last(metric)} for metric in others},
+    }
+
+
+def _spread(values: Sequence[float]) -> float:
+    known = [value for value in values if isfinite(value)]
+    return stdev(known) if len(known) > 1 else nan
+
+
+def recovery(clean: Results, planted: Results) -> dict[str, Any]:
+    """PSNR in dB over the chunks that follow the planted drift: of the roll-outs without it, of those with it, and how
+    much lower the latter are in each of the chunks; means over worlds and noise seeds."""
+
+    def chunk(results: Results, number: int) -> float:
+        values = []
+        for result in results.values():
+            end = sum(result.chunks[: number + 1])
+            values.append(mean(result.curves["psnr"][end - result.chunks[number] : end]))
+        return mean(values)
+
+    count = len(next(iter(clean.values())).chunks)
+    after = range(PLANTED_CHUNK + 1, min(PLANTED_CHUNK + 1 + RECOVERY, count))
+    without, with_drift = ([chunk(results, number) for number in after] for results in (clean, planted))
+    lost = [mine - true for mine, true in zip(with_drift, without, strict=True)]
+    return {"clean": mean(without), "planted": mean(with_drift), "chunks": lost}
+
+
+def as_tables(facts: dict[str, Any]) -> str:
+    """The tables in Markdown: drift, and recovery where drift was planted."""
+    horizons = [str(seconds) for seconds in facts["settings"]["horizons"]]
+    others = [metric for metric in METRICS if metric in facts["rows"][0] and metric != "psnr"]
+    heads = ["", "PSNR, first chunk"]
+    heads += [f"PSNR at {seconds} s" for seconds in horizons] + [f"PSNR, first {seconds} s" for seconds in horizons]
+    heads += [f"{metric} at {seconds} s" for metric in others for seconds in horizons[-1:]]
+    lines = [heads, ["---"] * len(heads)]
+    for row in facts["rows"]:
+        cells = [row["name"], shown(row["chunks"][0], ".2f")]
+        cells += [f"{shown(row['last'][at], '.2f')} ± {shown(row['spread'][at], '.2f')}" for at in horizons]
+        cells += [shown(row["psnr"][at], ".2f") for at in horizons]
+        cells += [shown(row[metric]["last"][at], ".3f") for metric in others for at in horizons[-1:]]
+        lines.append(cells)
+    text = _markdown(lines)
+    if any("planted" in row for row in facts["rows"]):
+        lines = [["", "without drift", "after it", "lost by chunk"], ["---"] * 4]
+        for row in facts["rows"]:
+            found = row["planted"]
+            lost = " ".join(f"{shown(value, '+.1f')}" for value in found["chunks"])
+            lines.append([row["name"], shown(found["clean"], ".2f"), shown(found["planted"], ".2f"), lost])
+        text += "\n\n" + _markdown(lines)
+    return text
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError, one_line, shown
 from ..json_files import Refuse, check_fields, parse_json, read_text
 
-COLUMNS = ("video", "pose", "face", "prompt")
+COLUMNS = ("video", "pose", "face", "reference", "prompt")
 Rule = tuple[str, str]  # what a list must be, and an example
 _TEXT = ("must be UTF-8 text", "save it as such")
 _COLUMNS = (f"must have the columns video and any of {', '.join(COLUMNS[1:])}, each once", "video,pose,prompt")
@@ -37,7 +37,7 @@ def read_films(path: Path) -> Iterator[dict[str, str]]:
         found = row if isinstance(row, dict) else {}
         optional = {name: (str, type(None)) for name in COLUMNS[1:] if name in found}
         fields = check_fields(row, {"video": str, **optional}, refuse)
-        for name in ("video", "pose", "face"):
+        for name in ("video", "pose", "face", "reference"):
             if any(ord(sign) < ord(" ") or ord(sign) == 127 for sign in fields.get(name) or ""):
                 raise refuse(f"a control character in {name} {shown(fields[name])}")
         if not fields["video"]:

@@ -6,7 +6,6 @@ is learnt or saved.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -74,8 +73,11 @@ class Training:
                 f"{recipe.batch} for {processes} x {pace.accumulate}",
             )
         accelerator.gradient_accumulation_steps = pace.accumulate
-        # Stage 2 alone encodes while it trains.
-        self.codec = self._load_codec() if recipe.stage == 2 else None
+        if recipe.perturbed_motion and not films.settings.motion_pixels:
+            rule = "must be 0 with a set that keeps no first chunks"
+            raise InputError("perturbed_motion", rule, "precompute with --motion-pixels", recipe.perturbed_motion)
+        # Only what is perturbed or augmented is encoded while it trains.
+        self.codec = self._load_codec() if recipe.stage == 2 or recipe.perturbed_motion else None
         network = self._network(start)
         optimiser = torch.optim.AdamW(network.trained().values(), lr=recipe.rate, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = accelerator.prepare(network, optimiser)
@@ -94,7 +96,7 @@ class Training:
         if self.pace.checkpointing:
             transformer.enable_gradient_checkpointing()
         base = weights_digest(transformer.state_dict().items())
-        self.facts = {**asdict(self.recipe), "films": len(self.films.records), "network": base}
+        self.facts = {**self.recipe.facts(), "films": len(self.films.records), "network": base}
         network = Network(transformer, self.films.settings.geometry.anchors, self.recipe.rank, self.recipe.seed)
         if start is not None:
             network.start_from(start)

@@ -27,6 +27,10 @@ _SETTINGS = {"geometry": dict, "width": int, "height": int, "fps": str, "fit": s
     "faces": bool,
     "vae": str,
 }
+# Fields that came later, with what sets without them are.
+_LATER = {"reference": "start", "anchors": "released", "motion_pixels": False}
+# Where a sample's reference comes from, and which latents are its anchors.
+REFERENCES, ANCHORS = ("start", "own"), ("released", "roll-out")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class SetSettings:
 
     geometry: of a chunk. width, height: pixels. fps: frames a second, as a fraction in text. fit: how films of another
     size were brought to it. candidates: C. faces: whether records hold face crops. vae: digest of the VAE's weights.
+    reference: `start` is one of the film's first frames (as released), `own` a picture of its own, from another moment,
+    for all samples but first chunks. anchors: `released` are N of the candidates, `roll-out` N - 1 of them and then the
+    reference, as an animation has them. motion_pixels: whether records hold the first chunk, so that the motion memory
+    can be perturbed.
     """
 
     geometry: ChunkGeometry
@@ -45,6 +53,9 @@ class SetSettings:
     candidates: int
     faces: bool
     vae: str
+    reference: str = "start"
+    anchors: str = "released"
+    motion_pixels: bool = False
 
     def __post_init__(self):
         check_size(self.width, self.height)
@@ -52,6 +63,9 @@ class SetSettings:
             raise InputError("fps", "must be a fraction", "25, 30000/1001", shown(self.fps))
         if self.fit not in FIT_POLICIES:
             raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", shown(self.fit))
+        for name, allowed in (("reference", REFERENCES), ("anchors", ANCHORS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(name, f"must be one of {', '.join(allowed)}", "", shown(getattr(self, name)))
         longest = len(self.layout.first)
         anchors = self.geometry.anchors
         if not anchors <= self.candidates <= longest:
@@ -65,7 +79,8 @@ class SetSettings:
     @property
     def demands(self) -> Demands:
         """What they ask of a film."""
-        return Demands(self.layout.frames, Fraction(self.fps), self.width, self.height, self.fit, self.faces)
+        own = self.reference == "own"
+        return Demands(self.layout.frames, Fraction(self.fps), self.width, self.height, self.fit, self.faces, own)
 
 
 def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], skipped: Mapping[str, str]) -> None:
@@ -73,6 +88,7 @@ def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], 
     geometry = asdict(settings.geometry)
     geometry["identity"] = geometry.pop("anchors")
     written = asdict(settings) | {"geometry": {name: geometry[name] for name in _GEOMETRY}}
+    written = {name: value for name, value in written.items() if name not in _LATER or value != _LATER[name]}
     facts = {"format": FORMAT, "settings": written, "records": records, "skipped": dict(skipped)}
     with write_whole(path) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
@@ -94,7 +110,8 @@ def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, s
     if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
         raise refuse(f"format {shown(facts['format'])} instead of {FORMAT}")
     check_fields(facts, {"format": str, "settings": dict, "records": list, "skipped": dict}, refuse)
-    settings = check_fields(facts["settings"], _SETTINGS, refuse)
+    later = {name: type(value) for name, value in _LATER.items() if name in facts["settings"]}
+    settings = check_fields(facts["settings"], {**_SETTINGS, **later}, refuse)
     geometry = check_fields(settings["geometry"], _GEOMETRY, refuse)
     for name, value in {**settings, **geometry}.items():
         if type(value) is int and not 0 <= value <= _LARGEST:

@@ -1,6 +1,7 @@
 """The numbers of the training, as released (arXiv 2605.15042, section 5 and the authors' code)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -23,7 +24,8 @@ class Recipe:
     """All that decides what is learnt, beside the films and the network.
 
     stage: 1 (memory adaptation, plain flow matching) or 2 (restorative, memory augmentation). Stage 1 does not read
-    schedule and perturbation, w(sigma) and P, and augmented. Raises InputError for a value that is out of its range.
+    schedule, w(sigma), and augmented, and P for the motion memory alone. Raises InputError for a value that is out of
+    its range.
     """
 
     stage: int
@@ -32,8 +34,16 @@ class Recipe:
     batch: int = knob(8, "Samples a step, over all processes.", low=1, high=1_000_000, unit="samples")
     rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0)
     schedule: str = knob("gaussian", "Stage 2: weight of the restoration.", choices=SCHEDULES)
-    perturbation: str = knob(RECIPES[0], "Stage 2: the drift simulator.", choices=RECIPES)
+    perturbation: str = knob(RECIPES[0], "The drift simulator, of stage 2 and of the motion memory.", choices=RECIPES)
     augmented: float = knob(0.5, "Stage 2: share of the samples with moved anchors.", low=0.0, high=1.0, unit="share")
+    perturbed_motion: float = knob(
+        0.0,
+        "Share of the samples whose motion memory is perturbed (off as released, which recommends 0.95). Needs a set "
+        "made with --motion-pixels.",
+        low=0.0,
+        high=1.0,
+        unit="share",
+    )
 
     def __post_init__(self):
         check_knobs(self)
@@ -41,6 +51,12 @@ class Recipe:
             raise InputError("stage", "must be 1 or 2", 1, self.stage)
         if not self.rate:
             raise InputError("rate", "must be above 0", 1e-4, self.rate)
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, as a training's state keeps it: what came after 0.1.0 is left out while it is off, so that older
+        trainings go on."""
+        later = () if self.perturbed_motion else ("perturbed_motion",)
+        return {name: value for name, value in asdict(self).items() if name not in later}
 
     @property
     def restoration(self) -> str:

@@ -11,9 +11,12 @@ A record holds, float32 and normalised unless said otherwise, for chunks of F fr
     face [F, 512, 512, 3]           uint8, the face crops of the target, in sets with faces
     target_pixels [F, H, W, 3]      uint8: stage 2 perturbs pixels and encodes them anew
     single_pixels [C, H, W, 3]      uint8: stage 2 augments anchors before they are encoded
+    own_reference [1, 16, 1, h, w]  a reference from another moment, in sets with such
+    first_pixels [F + O, H, W, 3]   uint8: the first chunk, in sets whose motion memory can be perturbed
 
 Films are read as 8 bits a colour, so that the pixels kept are exactly those that were encoded. At 832x480, F = 77 and
-C = 16 a record is 140 MB without a face and 200 MB with it, 111 MB of it pixels; stage 1 does not read these.
+C = 16 a record is 140 MB without a face and 200 MB with it, 111 MB of it pixels, which stage 1 does not read; the first
+chunk adds 97 MB.
 """
 
 from collections.abc import Iterable
@@ -71,6 +74,10 @@ def encode_film(film: Film, settings: SetSettings, number: int, codec: Codec) ->
         "target_pixels": target,
         "single_pixels": first[chosen],
     }
+    if film.reference is not None:
+        record["own_reference"] = encode_singly(as_frames(as_pixels(film.reference.read([0]))), codec)
+    if settings.motion_pixels:
+        record["first_pixels"] = first
     if film.face is not None:
         record["face"] = as_pixels(film.face.read(layout.target))
     return record
@@ -87,7 +94,11 @@ def shapes(settings: SetSettings) -> Shapes:
         "target": geometry.latents,
         "pose": geometry.latents,
     }
-    latents = {name: (1, LATENT_CHANNELS, count, height, width) for name, count in slots.items()}
+    if settings.reference == "own":
+        slots["own_reference"] = 1
+    latents: Shapes = {name: (1, LATENT_CHANNELS, count, height, width) for name, count in slots.items()}
+    if settings.motion_pixels:
+        latents["first_pixels"] = (len(layout.first), settings.height, settings.width, 3)
     return latents | {
         "text": (1, None, None),
         "clip": (1, None, None),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..everanimate.context import chunk_context
-from ..everanimate.memory import encode_singly, filled, memory_from_latents
+from ..everanimate.memory import encode_singly, filled, memory_from_latents, motion_memory
 from ..everanimate.perturbation import Perturbation, apply, draw, is_perturbed
 from ..everanimate.restoration import TRAINING_SIGMAS
 from ..everanimate.settings import FIRST, REFERENCE_ONLY
@@ -26,8 +26,9 @@ class Choices:
     """What is drawn for a sample.
 
     reference: which of the O frames. carried: whether there is a chunk before it. anchors: which N of the C candidates,
-    in time order; None for the reference, N times. black_pose: whether the pose video is black. level: the noise level,
-    a place in restoration.TRAINING_SIGMAS. affine: what happens to the anchors, perturbation: to the target.
+    in time order (N - 1 where the reference stands behind them); None for the reference, N times. black_pose: whether
+    the pose video is black. level: the noise level, a place in restoration.TRAINING_SIGMAS. affine: what happens to the
+    anchors, perturbation: to the target, motion: to the first chunk before it becomes the motion memory.
     """
 
     reference: int
@@ -37,6 +38,7 @@ class Choices:
     level: int
     affine: Affine | None = None
     perturbation: Perturbation | None = None
+    motion: Perturbation | None = None
 
     @property
     def sigma(self) -> float:
@@ -95,7 +97,8 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
 
     reference = one_of(len(settings.layout.references))
     first, reference_only, black_pose = coin(FIRST), coin(REFERENCE_ONLY), coin(BLACK_POSE)
-    order = torch.randperm(settings.candidates, generator=random)[: settings.geometry.anchors]
+    views = settings.geometry.anchors - (settings.anchors == "roll-out")
+    order = torch.randperm(settings.candidates, generator=random)[:views]
     anchors = None if first or reference_only else tuple(order.sort().values.tolist())
     level = one_of(len(TRAINING_SIGMAS))
     affine = perturbation = None
@@ -105,7 +108,12 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
             affine = draw_affine(memory)
         if is_perturbed(float(TRAINING_SIGMAS[level]), drift):
             perturbation = draw(recipe.perturbation, settings.height, settings.width, drift)
-    return Choices(reference, not first, anchors, black_pose, level, affine, perturbation)
+    motion = None
+    if recipe.perturbed_motion and not first:
+        chance = generator(recipe.seed, "motion", number)
+        if torch.rand((), generator=chance) < recipe.perturbed_motion:
+            motion = draw(recipe.perturbation, settings.height, settings.width, chance)
+    return Choices(reference, not first, anchors, black_pose, level, affine, perturbation, motion)
 
 
 @torch.no_grad()
@@ -117,26 +125,35 @@ def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, n
     """
     codec = cast(Codec, codec)
     geometry = films.settings.geometry
-    names = ["references", "motion", "target", "pose", "text", "clip", "face"]
+    own = films.settings.reference == "own" and choices.carried
+    names = ["own_reference" if own else "references", "target", "pose", "text", "clip", "face"]
+    names += ["motion"] if choices.motion is None else ["first_pixels"]
     names += ["target_pixels"] if choices.perturbation is not None else []
     if choices.anchors is not None:
         names += ["singles"] if choices.affine is None else ["single_pixels"]
     record = films.read(film, names)
 
+    start = choices.reference
+    reference = record["own_reference"] if own else record["references"][:, :, start : start + 1]
     if choices.anchors is None:
-        reference = record["references"][:, :, choices.reference : choices.reference + 1]
         identity = filled(reference, geometry.anchors)
-    elif choices.affine is None:
-        identity = record["singles"][:, :, list(choices.anchors)]
     else:
-        pixels = as_frames(record["single_pixels"][list(choices.anchors)])
-        identity = encode_singly(augment(choices.affine, pixels), codec)
+        if choices.affine is None:
+            identity = record["singles"][:, :, list(choices.anchors)]
+        else:
+            pixels = as_frames(record["single_pixels"][list(choices.anchors)])
+            identity = encode_singly(augment(choices.affine, pixels), codec)
+        if films.settings.anchors == "roll-out":
+            identity = torch.cat([identity, reference], dim=2)
 
     target = drifted = record["target"]
     if choices.perturbation is not None:
         drifted = codec.encode(apply(choices.perturbation, as_frames(record["target_pixels"])))
 
-    motion = record["motion"] if choices.carried else None
+    motion = record["motion"] if choices.carried and choices.motion is None else None
+    if choices.motion is not None:
+        first = apply(choices.motion, as_frames(record["first_pixels"]))
+        motion = motion_memory(codec.encode(first), geometry.motion)
     context = chunk_context(geometry, memory_from_latents(identity, motion, motion_latents=geometry.motion), codec)
     clean = torch.cat([identity, target], dim=2)
     face = record.get("face")

@@ -1,8 +1,8 @@
 """Where films come from: a folder or a list of video files.
 
-A folder holds NAME.mp4 with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4 (cropped) and NAME.txt (the
-prompt). A list is CSV with the columns video, pose, face, prompt (the last two may be left out), or JSONL with these
-keys; paths are relative to the list.
+A folder holds NAME.mp4 with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4 (cropped), NAME.reference.png
+(or .jpg, .webp: the person at another moment) and NAME.txt (the prompt). A list is CSV with the columns video, pose,
+face, reference, prompt (the last three may be left out), or JSONL with these keys; paths are relative to the list.
 """
 
 from collections.abc import Iterator
@@ -21,23 +21,27 @@ from ..runs.fingerprint import digest
 from .lists import is_list, read_caption, read_films
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 # Frame rates differ when they do by more than a part of so many: 29.97 is 30, 24 is not 25.
 RATE_TOLERANCE = 100
 
 
 @dataclass(frozen=True)
 class Film:
-    """An open film: its pictures, its pose maps, both of the set's size, and the face crops, if there are any."""
+    """An open film: its pictures and its pose maps, both of the set's size, and, if there are any, the face crops and a
+    reference of its own (one picture of the set's size)."""
 
     frames: FrameSource
     pose: FrameSource
     face: FrameSource | None
+    reference: FrameSource | None = None
 
 
 @dataclass(frozen=True)
 class Demands:
     """What a film must offer. frames: at least so many. fps: frames a second. width, height: pixels that its pictures
-    and pose maps are brought to, in the way of `fit`, one of frames.FIT_POLICIES. faces: it must have a face video."""
+    and pose maps are brought to, in the way of `fit`, one of frames.FIT_POLICIES. faces: it must have a face video.
+    reference: it must have a reference of its own."""
 
     frames: int
     fps: Fraction
@@ -45,6 +49,7 @@ class Demands:
     height: int
     fit: str
     faces: bool = False
+    reference: bool = False
 
 
 class Entry(Protocol):
@@ -75,25 +80,29 @@ class VideoEntry:
     pose: Path | None
     face: Path | None = None
     prompt: str = ""
+    reference: Path | None = None
 
     @property
     def stamp(self) -> str:
         """By names, sizes and times of the files."""
-        files = [path.stat() for path in (self.video, self.pose, self.face) if path is not None and path.is_file()]
+        parts = (self.video, self.pose, self.face, self.reference)
+        files = [path.stat() for path in parts if path is not None and path.is_file()]
         return digest(self.name, self.prompt, [[file.st_size, file.st_mtime_ns] for file in files])
 
     @contextmanager
     def open(self, demands: Demands) -> Iterator[Film]:
         with ExitStack() as files:
 
-            def source(kind: str, path: Path | None) -> VideoFrames:
+            def source(kind: str, path: Path | None, example: str = "") -> VideoFrames:
                 if path is None or not path.is_file():
-                    example = f"NAME.{kind}.mp4"
-                    raise InputError(f"the {kind} video", "must be there", example, one_line(path or "none"))
+                    example = example or f"NAME.{kind}.mp4"
+                    what = kind if kind == "reference" else f"{kind} video"
+                    raise InputError(f"the {what}", "must be there", example, one_line(path or "none"))
                 return files.enter_context(VideoFrames(path))
 
             film, pose = source("film", self.video), source("pose", self.pose)
             face = source("face", self.face) if demands.faces else None
+            own = source("reference", self.reference, "NAME.reference.png") if demands.reference else None
             for kind, video in (("film", film), ("pose", pose), ("face", face)):
                 if video is None:
                     continue
@@ -115,6 +124,7 @@ class VideoEntry:
                 FittedFrames(film, *size, demands.fit),
                 FittedFrames(pose, *size, demands.fit),
                 None if face is None else FittedFrames(face, FACE_SIZE, FACE_SIZE, demands.fit),
+                None if own is None else FittedFrames(own, *size, demands.fit),
             )
             # Some damage shows only as the frames are decoded. A network must not learn from repeated frames.
             for kind, video in (("film", film), ("pose", pose), ("face", face)):
@@ -138,7 +148,9 @@ def list_films(data: Path) -> list[VideoEntry]:
 
 
 def _list_folder(folder: Path) -> list[VideoEntry]:
-    videos = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    found = sorted(folder.iterdir())
+    videos = {path.name: path for path in found if path.suffix.lower() in SUFFIXES}
+    pictures = {path.stem: path for path in found if path.suffix.lower() in PICTURES}
 
     def beside(path: Path, kind: str) -> Path | None:
         names = [f"{path.stem}.{kind}{suffix}" for suffix in (path.suffix, *SUFFIXES)]
@@ -153,6 +165,7 @@ def _list_folder(folder: Path) -> list[VideoEntry]:
             beside(path, "pose"),
             beside(path, "face"),
             read_caption(captions[path]) if captions[path].is_file() else "",
+            pictures.get(f"{path.stem}.reference"),
         )
         for path in films
     ]
@@ -160,5 +173,5 @@ def _list_folder(folder: Path) -> list[VideoEntry]:
 
 def _entry(folder: Path, row: dict[str, str]) -> VideoEntry:
     # Paths, whatever they look like: a URL is not fetched, it is a strange name of a file.
-    pose, face = (folder / row[name] if name in row else None for name in ("pose", "face"))
-    return VideoEntry(row["video"], folder / row["video"], pose, face, row.get("prompt", ""))
+    pose, face, own = (folder / row[name] if name in row else None for name in ("pose", "face", "reference"))
+    return VideoEntry(row["video"], folder / row["video"], pose, face, row.get("prompt", ""), own)

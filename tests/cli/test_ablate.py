@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from everanimate_core.studies.ablation import ROWS
+from everanimate_core.studies.ablation import Plan
+from everanimate_core.studies.rows import MAIN, ROWS
 from everanimate_core.toy.network.state import STAGE_1, STAGE_2
 
 
@@ -19,21 +20,28 @@ def handed(monkeypatch, tmp_path):
 
 def test_without_options(command, handed):
     assert command(["ablate"]) == (0, "", "")
-    ((folder, seconds, seeds, rows, networks, say),) = handed
-    assert (folder, seconds, seeds) == (Path("ablation"), 60.0, (100, 101, 102, 103))
-    assert rows is ROWS
-    assert networks.lpips is None
+    ((folder, plan, rows, weights, networks, say),) = handed
+    assert (folder, plan) == (Path("ablation"), Plan(60.0, tuple(range(100, 108)), (0, 1)))
+    assert rows == list(MAIN)
+    assert weights is None and networks.lpips is None
     assert callable(say)
 
 
-def test_with_options_and_loras_as_the_only_rows(command, handed):
+def test_with_options(command, handed):
+    arguments = "--out there --seconds 2.5 --worlds 3 --first-world 40 --noises 1 --steps 20 --planted --weights own"
+    assert command(["ablate", *arguments.split(), "--rows", "memory", "baseline+restore"]) == (0, "", "")
+    ((folder, plan, rows, weights, *_),) = handed
+    assert (folder, weights) == (Path("there"), Path("own"))
+    assert plan == Plan(2.5, (40, 41, 42), (0,), steps=20, planted=True)
+    assert rows == [ROWS["memory"], ROWS["baseline+restore"]]
+
+
+def test_loras_are_the_only_rows(command, handed):
     loras = [str(STAGE_1), str(STAGE_2)]
-    arguments = ["ablate", "--out", "there", "--seconds", "2.5", "--seeds", "3", "4", "5", "--lora", *loras]
-    assert command(arguments) == (0, "", "")
-    ((folder, seconds, seeds, rows, *_),) = handed
-    assert (folder, seconds, seeds) == (Path("there"), 2.5, (3, 4, 5))
+    assert command(["ablate", "--lora", *loras]) == (0, "", "")
+    ((_, _, rows, *_),) = handed
     assert [row.name for row in rows] == loras
-    assert [row.lora for row in rows] == [STAGE_1, STAGE_2]
+    assert [(row.network, row.lora) for row in rows] == [("baseline", STAGE_1), ("baseline", STAGE_2)]
 
 
 @pytest.mark.parametrize("value", ["inf", "nan"])
@@ -44,7 +52,19 @@ def test_seconds_are_finite(command, handed, value):
     assert not handed
 
 
-@pytest.mark.parametrize("more", [["--seconds", "0"], ["--seeds", "1"], ["--seeds", "1", "1"], ["--lora", "none"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--seconds", "0"],
+        ["--worlds", "1"],
+        ["--worlds", "-1"],
+        ["--first-world", "-1"],
+        ["--noises", "0"],
+        ["--steps", "0"],
+        ["--rows", "bse"],
+        ["--lora", "none"],
+    ],
+)
 def test_what_cannot_serve_is_refused_and_nothing_is_written(command, tmp_path, more):
     code, said, complaints = command(["ablate", "--out", str(tmp_path / "out"), *more])
     assert (code, said) == (2, "")
@@ -52,7 +72,7 @@ def test_what_cannot_serve_is_refused_and_nothing_is_written(command, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--seeds", "--lora"])
+@pytest.mark.parametrize("option", ["--rows", "--lora"])
 def test_an_option_without_its_values_is_refused(command, handed, option):
     code, _, complaints = command(["ablate", option])
     assert code == 2

@@ -1,207 +1,163 @@
-"""The ablation: its rows differ in what they say, its table is the mean over the worlds, its trips are the VAE's."""
+"""The ablation: its numbers are means over worlds and noise seeds, and it goes on where it was stopped."""
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from statistics import mean, stdev
 
 import pytest
 import torch
 
 from everanimate_core.cli import main as cli
+from everanimate_core.errors import InputError
 from everanimate_core.evaluation.networks import Networks
-from everanimate_core.everanimate.context import METHOD
-from everanimate_core.lora.files import read_lora
-from everanimate_core.lora.fit import apply_lora
-from everanimate_core.media.frames import TensorFrames
 from everanimate_core.studies import ablation
-from everanimate_core.studies.ablation import ROWS, as_table, carried_trips, measure, round_trips, summary
-from everanimate_core.studies.ablation_plot import save_ablation_plot
-from everanimate_core.toy.learning.material import WAN_ANIMATE
-from everanimate_core.toy.learning.scores import psnr
-from everanimate_core.toy.network.engine import FPS, load_toy, roll_out
-from everanimate_core.toy.network.state import (
-    BASELINE_WEIGHTS,
-    MEMORY_WEIGHTS,
-    SETTINGS,
-    STAGE_1,
-    STAGE_1_LONGER,
-    STAGE_2,
-    STAGE_2_EXACT,
-)
-from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.studies.ablation import Plan, ablate, as_tables, recovery, summary
+from everanimate_core.studies.roll_outs import Measured, measure
+from everanimate_core.studies.rows import row
+from everanimate_core.studies.trips import TRIPS
+from everanimate_core.toy.network.engine import load_toy
+from everanimate_core.toy.network.state import MEMORY_WEIGHTS, STAGE_1, STAGE_2
 from everanimate_core.toy.world.world import World
 
-FRAMES = 40
+ROW = row("memory", "even_memory")
 
 
-@pytest.fixture(scope="module")
-def codec():
-    return ToyCodec(load_vae())
-
-
-def test_the_rows():
-    found = [(row.weights, row.lora, row.settings.identity_latents, row.policy) for row in ROWS]
-    strengths = [row.settings.restore_strength for row in ROWS]
-    assert [(*parts, strength) for parts, strength in zip(found, strengths, strict=True)] == [
-        (BASELINE_WEIGHTS, None, 1, WAN_ANIMATE, 0),
-        (BASELINE_WEIGHTS, None, 1, replace(WAN_ANIMATE, carry="latent"), 0),
-        (BASELINE_WEIGHTS, STAGE_1, 4, METHOD, 0),
-        (BASELINE_WEIGHTS, STAGE_1_LONGER, 4, METHOD, 0),
-        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, carry="pixel"), 0),
-        (BASELINE_WEIGHTS, STAGE_2, 4, METHOD, 0),
-        (BASELINE_WEIGHTS, STAGE_2_EXACT, 4, METHOD, 0),
-        (BASELINE_WEIGHTS, STAGE_2, 4, METHOD, 2),
-        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, identity="reference"), 0),
-        (BASELINE_WEIGHTS, STAGE_2, 4, replace(METHOD, identity="last_chunk"), 0),
-        (MEMORY_WEIGHTS, None, 4, METHOD, 0),
-    ]
-    assert len({row.name for row in ROWS}) == len(ROWS)
-
-
-def test_a_row_is_its_roll_out_against_the_truth():
-    row = ROWS[0]
-    report = measure(row.load(), row, 3, FRAMES, Networks())
-    world = World(3)
-    one_anchor = replace(SETTINGS, identity_latents=1)
-    chunks = roll_out(load_toy(BASELINE_WEIGHTS), world, FRAMES, one_anchor, WAN_ANIMATE)
-    made = torch.cat([chunk.frames for chunk in chunks])
-    truth = world.frames(range(FRAMES))
-    assert report.joins == [33]
-    assert report.curves["psnr"][35] == pytest.approx(psnr(made[35], truth[35]), abs=1e-4)
-    assert report.fps == FPS
-
-
-def test_a_row_has_its_lora_and_its_restoration():
-    """By hand: the LoRA merged into the network; restoration from chunk 1 on, where the first one's statistics are."""
-    row = next(row for row in ROWS if row.settings.restore_strength)
-    model = load_toy(row.weights)
-    apply_lora(model.transformer, read_lora(row.lora))
-    world = World(3)
-    plain, restored = (
-        torch.cat([chunk.frames for chunk in roll_out(model, world, FRAMES, settings)])
-        for settings in (SETTINGS, row.settings)
-    )
-    found = measure(row.load(), row, 3, FRAMES, Networks()).curves["psnr"]
-    truth = world.frames(range(FRAMES))
-    assert found[35] == pytest.approx(psnr(restored[35], truth[35]), abs=1e-4)
-    assert torch.equal(plain[:33], restored[:33]) and not torch.equal(plain[33:], restored[33:])
-
-
-def test_the_summary_is_mean_and_spread_over_the_worlds():
-    truth = TensorFrames(torch.rand(300, 32, 32, 3, generator=torch.Generator().manual_seed(0)), FPS)
-    # Off by 0.1 and 0.2 everywhere: 20 and 14 dB.
-    reports = [
-        ablation.evaluate(TensorFrames(truth.read(range(300)) + off, FPS), truth, joins=[100]) for off in (0.1, 0.2)
-    ]
-    found = summary(reports)
-    assert list(found) == ["psnr 10 s", "ssim 10 s", "seam index", "PSNR slope"]
-    values = [20, 20 * (1 - torch.log10(torch.tensor(2.0)).item())]
-    assert found["psnr 10 s"] == pytest.approx([mean(values), stdev(values)], abs=1e-3)
-    assert found["seam index"] == pytest.approx([1, 0], abs=1e-3)
-    assert found["PSNR slope"] == pytest.approx([0, 0], abs=1e-3)
-
-
-def test_worlds_that_equal_the_truth_are_left_out():
-    truth = TensorFrames(torch.rand(260, 32, 32, 3, generator=torch.Generator().manual_seed(0)), FPS)
-    reports = [ablation.evaluate(TensorFrames(truth.read(range(260)) + off, FPS), truth) for off in (0.1, 0, 0.2)]
-    values = [20, 20 * (1 - torch.log10(torch.tensor(2.0)).item())]
-    assert summary(reports)["psnr 10 s"] == pytest.approx([mean(values), stdev(values)], abs=1e-3)
-    found = summary(reports[:2])["psnr 10 s"]
-    assert found == pytest.approx([20, float("nan")], abs=1e-3, nan_ok=True)
-    assert as_table({"one": {"psnr": found}}).endswith("| one | 20.000 ± none |")
-
-
-def test_trips_that_lose_nothing(tmp_path):
-    class Lossless:
-        def encode(self, frames):
-            return frames
-
-        def decode(self, latents):
-            return latents
-
-    picture = World(1).reference()[None]
-    trips = round_trips(Lossless(), picture, 2)
-    assert trips == [float("inf")] * 2
-    save_ablation_plot({"row": [float("inf"), float("nan")] * 30}, {"trips": trips}, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 1000
-
-
-def test_table():
-    lines = as_table({"one": {"psnr 10 s": [20.1234, 1.5]}, "two": {"psnr 10 s": [19, 0.25]}}).splitlines()
-    assert lines == [
-        "|  | psnr 10 s |",
-        "| --- | --- |",
-        "| one | 20.123 ± 1.500 |",
-        "| two | 19.000 ± 0.250 |",
-    ]
-
-
-def test_round_trips_by_hand(codec):
-    picture = World(1).reference()[None]
-    once = codec.decode(codec.encode(picture))
-    twice = codec.decode(codec.encode(once))
-    assert round_trips(codec, picture, 2) == pytest.approx([psnr(once, picture), psnr(twice, picture)])
-
-
-def test_carried_trips_by_hand(codec):
-    frame = World(1).reference()
-    last = codec.decode(codec.encode(frame.expand(5, -1, -1, -1)))[-1]
-    second = codec.decode(codec.encode(last.expand(5, -1, -1, -1)))[-1]
-    assert carried_trips(codec, frame, 5, 2) == pytest.approx([psnr(last, frame), psnr(second, frame)])
-
-
-def test_every_trip_loses(codec):
-    values = round_trips(codec, World(1).reference()[None], 10)
-    assert all(after < before for before, after in pairwise(values))
-
-
-def test_command_line_with_loras_of_ones_own(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def quick(monkeypatch):
+    """Roll-outs of two chunks are looked at after a second."""
     monkeypatch.setattr(ablation, "HORIZONS", (1,))
     threads = torch.get_num_threads()
-    command = ["ablate", "--out", str(tmp_path), "--seconds", "1.6", "--seeds", "7", "8", "--lora", str(STAGE_2)]
-    assert cli.main(command) == 0
+    yield
     torch.set_num_threads(threads)
-    facts = json.loads((tmp_path / "ablation.json").read_text())
-    assert list(facts["rows"]) == [str(STAGE_2)]
-    (shipped,) = (row for row in ROWS if (row.lora, row.policy, row.settings) == (STAGE_2, METHOD, SETTINGS))
-    curves = [measure(shipped.load(), shipped, seed, FRAMES, Networks()).curves["psnr"] for seed in (7, 8)]
-    assert facts["psnr"][str(STAGE_2)] == pytest.approx(
-        [mean(values) for values in zip(*curves, strict=True)], abs=1e-3
-    )
 
 
-def test_loras_of_one_name_are_two_rows_and_a_missing_one_is_said_first(tmp_path, capsys, monkeypatch):
-    """The trainer gives the LoRAs of all its runs the same names."""
-    monkeypatch.setattr(ablation, "HORIZONS", (1,))
-    paths = [tmp_path / folder / "lora-004000.safetensors" for folder in ("one", "two")]
-    for path, source in zip(paths, (STAGE_1, STAGE_2), strict=True):
-        path.parent.mkdir()
-        path.write_bytes(source.read_bytes())
-    threads, out = torch.get_num_threads(), tmp_path / "out"
-    command = ["ablate", "--out", str(out), "--seconds", "1.6", "--seeds", "7", "8", "--lora", *map(str, paths)]
-    assert cli.main([*command, "none.safetensors"]) == 2
-    assert "none.safetensors, which is not a file" in capsys.readouterr().err
-    assert not out.exists()
-    assert cli.main(command) == 0
-    torch.set_num_threads(threads)
-    rows = json.loads((out / "ablation.json").read_text())["rows"]
-    assert list(rows) == [str(path) for path in paths]
-    assert rows[str(paths[0])] != rows[str(paths[1])]
+def flat(value, *chunks):
+    """A result of the same number for every frame of a chunk, or of those numbers."""
+    values = value if isinstance(value, list) else [value] * len(chunks)
+    curve = [number for number, length in zip(values, chunks, strict=True) for _ in range(length)]
+    return Measured({"psnr": curve, "colour": [number / 100 for number in curve]}, list(chunks))
 
 
-def test_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("everanimate_core.cli.ablate.ROWS", ROWS[:2])
-    monkeypatch.setattr(ablation, "HORIZONS", (1,))
-    threads = torch.get_num_threads()
-    command = ["ablate", "--out", str(tmp_path / "new"), "--seconds", "1.6", "--seeds"]
-    assert cli.main([*command, "7", "8"]) == 0
-    torch.set_num_threads(threads)
-    said = capsys.readouterr().out
+def test_a_row_is_the_mean_over_worlds_and_noise_seeds():
+    plan = Plan(11, (100, 101), (0, 1))
+    # At 10 seconds, frame 249, the third chunk is on show.
+    results = {
+        (100, 0): flat([30, 20, 10, 1], 100, 100, 60, 15),
+        (100, 1): flat([30, 20, 12, 1], 100, 100, 60, 15),
+        (101, 0): flat([30, 22, 15, 1], 100, 100, 60, 15),
+        (101, 1): flat([30, 22, 15, 1], 100, 100, 60, 15),
+    }
+    found = summary(results, plan)
+    assert found["psnr"] == {"10": pytest.approx((100 * 30 + 100 * 21 + 50 * 13) / 250)}
+    assert found["last"] == {"10": pytest.approx(13)}
+    assert found["per_world"] == {"100": {"10": pytest.approx(11)}, "101": {"10": pytest.approx(15)}}
+    assert found["spread"] == {"10": pytest.approx(stdev([11, 15]))}
+    assert found["chunks"] == pytest.approx([30, 21, 13, 1])
+    assert found["colour"] == {"first": {"10": pytest.approx(0.23)}, "last": {"10": pytest.approx(0.13)}}
+
+
+def test_frames_that_equal_the_truth_are_left_out():
+    plan = Plan(10, (100, 101), (0,))
+    results = {(100, 0): flat([20.0], 250), (101, 0): flat([float("inf")], 250)}
+    found = summary(results, plan)
+    assert found["last"]["10"] == 20 and found["spread"]["10"] != found["spread"]["10"]
+
+
+def test_recovery_is_what_the_chunks_after_the_plant_have_lost():
+    lengths = [33, *[29] * 17]
+    clean = {(1, 0): flat(list(range(40, 22, -1)), *lengths), (2, 0): flat(list(range(40, 22, -1)), *lengths)}
+    lost = [0] * 5 + [4, 2, *[0] * 11]
+    hit = {
+        world: flat([20 - off + 20 - place for place, off in enumerate(lost)], *lengths) for world in ((1, 0), (2, 0))
+    }
+    found = recovery(clean, hit)
+    assert found["chunks"] == pytest.approx([-4, -2, *[0] * 8])
+    # Chunks 5 to 14, which have 35 to 26 dB.
+    assert found["clean"] == pytest.approx(30.5) and found["planted"] == pytest.approx(29.9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seconds": 0.01}, "seconds must be a frame or more (60); got 0.01."),
+        ({"worlds": (100,)}, "worlds must be at least 2 (8); got 1."),
+        ({"noises": ()}, "noises must be at least 1 (2); got 0."),
+    ],
+)
+def test_plans_that_make_no_table_are_refused(wrong, said):
+    with pytest.raises(InputError) as caught:
+        Plan(**{"seconds": 1, "worlds": (1, 2), "noises": (0,)} | wrong)
+    assert str(caught.value) == said
+
+
+def test_horizons_are_those_that_are_reached():
+    assert [Plan(seconds, (1, 2), (0,)).horizons for seconds in (9.9, 60, 90)] == [[], [10, 30, 60], [10, 30, 60, 90]]
+
+
+def test_results_are_kept_and_only_what_is_missing_is_made(tmp_path, quick):
+    said = []
+    plan = Plan(1.6, (7, 8), (0,))
+    first = ablate(tmp_path, plan, [ROW], None, Networks(), said.append)
+    assert [line for line in said if line.startswith("memory, world")] == [
+        f"memory, world {world}, noise 0: PSNR {mean(curve):.2f} dB"
+        for world in (7, 8)
+        for curve in [measure(load_toy(MEMORY_WEIGHTS), ROW, World(world), 0, 40, None).curves["psnr"]]
+    ]
+    said.clear()
+    more = ablate(tmp_path, replace(plan, worlds=(7, 8, 9)), [ROW], None, Networks(), said.append)
+    assert [line[:17] for line in said if line.startswith("memory, ")] == ["memory, world 9, "]
+    assert more["rows"][0]["per_world"]["7"] == first["rows"][0]["per_world"]["7"]
+    # Another number of steps is another result.
+    said.clear()
+    ablate(tmp_path, replace(plan, steps=2), [ROW], None, Networks(), said.append)
+    assert len([line for line in said if line.startswith("memory, ")]) == 2
+
+
+def test_files(tmp_path, quick):
+    said = []
+    rows = [ROW, row("baseline", "even_baseline")]
+    facts = ablate(tmp_path, Plan(1.6, (7, 8), (0,), planted=True), rows, None, Networks(), said.append)
+    written = json.loads((tmp_path / "ablation.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in written["rows"]] == ["memory", "baseline"]
+    assert set(written["rows"][0]) >= {"name", "psnr", "last", "spread", "per_world", "chunks", "planted"}
+    assert written["settings"]["worlds"] == [7, 8] and written["settings"]["horizons"] == [1]
+    assert written["settings"]["trained"]["even_memory"] == {"steps": 6000, "films": 6656, "batch": 8}
+    assert len(written["finding 1"]["static picture"]) == TRIPS
+    assert (tmp_path / "ablation.png").stat().st_size > 10_000
+    assert said[-1] == as_tables(facts)
+
+
+def test_tables():
+    row_facts = {
+        "name": "one",
+        "psnr": {"10": 25.0, "30": 24.5},
+        "last": {"10": 24.123, "30": 23.0},
+        "spread": {"10": 1.5, "30": float("nan")},
+        "chunks": [26.111, 24],
+        "ssim": {"first": {"10": 1, "30": 1}, "last": {"10": 0.9, "30": 0.81234}},
+        "planted": {"clean": 24.0, "planted": 22.5, "chunks": [-3.04, 0.0]},
+    }
+    assert as_tables({"settings": {"horizons": [10, 30]}, "rows": [row_facts]}).splitlines() == [
+        "|  | PSNR, first chunk | PSNR at 10 s | PSNR at 30 s | PSNR, first 10 s | PSNR, first 30 s | ssim at 30 s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| one | 26.11 | 24.12 ± 1.50 | 23.00 ± none | 25.00 | 24.50 | 0.812 |",
+        "",
+        "|  | without drift | after it | lost by chunk |",
+        "| --- | --- | --- | --- |",
+        "| one | 24.00 | 22.50 | -3.0 +0.0 |",
+    ]
+
+
+def test_command_line(tmp_path, capsys, quick):
+    command = ["ablate", "--seconds", "1.6", "--worlds", "2", "--first-world", "7", "--noises", "1", "--out"]
+    assert cli.main([*command, str(tmp_path / "new"), "--rows", "even_memory", "even_baseline"]) == 0
     facts = json.loads((tmp_path / "new" / "ablation.json").read_text())
-    assert (facts["seconds"], facts["seeds"], list(facts["rows"])) == (1.6, [7, 8], [row.name for row in ROWS[:2]])
-    assert said.endswith(as_table(facts["rows"]) + "\n")
-    assert len(facts["psnr"][ROWS[0].name]) == 40 and len(facts["finding 1"]["static picture"]) == ablation.TRIPS
-    assert (tmp_path / "new" / "ablation.png").stat().st_size > 10_000
-    assert cli.main([*command, "7"]) == 2
-    assert capsys.readouterr().err == "--seeds: must be at least 2 (100 101 102 103); got [7].\n"
+    assert [each["name"] for each in facts["rows"]] == ["even_memory", "even_baseline"]
+    assert capsys.readouterr().out.endswith(as_tables(facts) + "\n")
+
+
+def test_a_missing_lora_is_said_before_anything_is_made(tmp_path, capsys, quick):
+    command = ["ablate", "--out", str(tmp_path / "out"), "--lora", str(STAGE_1), str(STAGE_2), "none.safetensors"]
+    assert cli.main(command) == 2
+    assert "none.safetensors, which is not a file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

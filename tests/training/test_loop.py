@@ -134,6 +134,12 @@ def test_a_folder_with_a_training_is_refused_unless_it_is_resumed(trained, films
         run(films, toy, folder, 9, Recipe(2, seed=1, rank=8, batch=2, rate=1e-3), resume=True)
 
 
+def test_a_perturbed_motion_memory_wants_first_chunks(films, toy, tmp_path):
+    message = r"^perturbed_motion must be 0 with a set that keeps no first chunks \(precompute with --motion-pixels\)"
+    with pytest.raises(ValueError, match=message):
+        run(films, toy, tmp_path, 1, Recipe(1, batch=2, perturbed_motion=0.5))
+
+
 def test_stage_two_wants_the_vae_that_made_the_set(films, toy, tmp_path):
     other = FilmSet(films.folder, type(films.settings)(**{**vars(films.settings), "vae": "other"}), films.records)
     with pytest.raises(ValueError, match=r"^data must have been made with the model's VAE .* made with other\.$"):

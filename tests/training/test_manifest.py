@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,16 @@ def path(tmp_path, settings):
 def test_it_is_read_as_it_was_written(path, settings):
     assert read_manifest(path) == (settings, RECORDS, {"b.mp4": "too short"})
     assert b"\r" not in path.read_bytes()
+
+
+def test_a_set_without_later_fields_is_what_sets_were(path, settings):
+    """Sets of 0.1.0 go on; and what is as it was then is not written."""
+    written = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    assert not written.keys() & {"reference", "anchors", "motion_pixels"}
+    assert (settings.reference, settings.anchors, settings.motion_pixels) == ("start", "released", False)
+    rolled = replace(settings, reference="own", anchors="roll-out", motion_pixels=True)
+    write_manifest(path, rolled, RECORDS, {})
+    assert read_manifest(path) == (rolled, RECORDS, {})
 
 
 CHANGES = {
@@ -42,6 +53,9 @@ CHANGES = {
     "too few candidates": (("settings", "candidates"), 2, "candidates must be between"),
     "a long chunk": (("settings", "geometry", "frames"), 10**20 + 1, "frames 1"),
     "an even chunk": (("settings", "geometry", "frames"), 10, "chunk_frames must be 4n"),
+    "another reference": (("settings", "reference"), "far", "reference must be one of start, own"),
+    "other anchors": (("settings", "anchors"), "all", "anchors must be one of released, roll-out"),
+    "text for yes": (("settings", "motion_pixels"), "yes", "'motion_pixels' 'yes', which is not true or false"),
     "no motion": (("settings", "geometry", "motion"), 0, "motion_latents must be"),
 }
 

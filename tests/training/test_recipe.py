@@ -18,9 +18,10 @@ def test_the_rate_is_a_third_for_five_steps_and_constant_then():
     [
         ({"stage": 3}, r"^stage must be 1 or 2 \(1\); got 3\.$"),
         ({"schedule": "linear"}, r"^schedule must be one of gaussian, .* \(gaussian\); got linear\.$"),
-        ({"perturbation": "mild"}, r"^perturbation must be one of released, paper \(released\); got mild\.$"),
+        ({"perturbation": "mild"}, r"^perturbation must be one of released, paper, light \(released\); got mild\.$"),
         ({"augmented": 1.5}, r"^augmented must be between 0\.0 and 1\.0 \(0\.5\); got 1\.5\.$"),
         ({"augmented": float("nan")}, r"got nan\.$"),
+        ({"perturbed_motion": -0.1}, r"^perturbed_motion must be between 0\.0 and 1\.0 \(0\.0\); got -0\.1\.$"),
         *(({"rate": rate}, rf"^rate must be {rule} \(0\.0001\); got {rate}\.$") for rate, rule in BAD_RATES),
         ({"rank": 0}, r"^rank must be between 1 and 65536 \(32\); got 0\.$"),
         ({"batch": 0}, r"^batch must be between 1 and 1000000 \(8\); got 0\.$"),
@@ -29,6 +30,13 @@ def test_the_rate_is_a_third_for_five_steps_and_constant_then():
 def test_a_recipe_that_makes_no_sense_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**{"stage": 1, **values})
+
+
+def test_a_training_is_known_by_what_it_was_in_0_1_0_and_by_what_is_on_since():
+    """So that the state of an older training goes on."""
+    old = ("stage", "seed", "rank", "batch", "rate", "schedule", "perturbation", "augmented")
+    assert list(Recipe(1).facts()) == list(old)
+    assert Recipe(1, perturbed_motion=0.5).facts() == {**Recipe(1).facts(), "perturbed_motion": 0.5}
 
 
 def test_random_numbers_depend_on_every_part_of_the_key_and_on_nothing_else():

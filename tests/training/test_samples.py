@@ -7,10 +7,11 @@ import torch
 
 from everanimate_core.cli.toy_training import ToyEntry
 from everanimate_core.everanimate.context import chunk_context
-from everanimate_core.everanimate.memory import build_memory, encode_singly
+from everanimate_core.everanimate.memory import build_memory, encode_singly, retake_identity
 from everanimate_core.everanimate.perturbation import Clahe, Perturbation, apply
 from everanimate_core.everanimate.restoration import TRAINING_SIGMAS
 from everanimate_core.training.augmentation import Affine, augment
+from everanimate_core.training.precompute import precompute
 from everanimate_core.training.recipe import Recipe, generator
 from everanimate_core.training.records import FilmSet, as_frames, candidate_frames, write_record
 from everanimate_core.training.samples import Choices, assemble, choose, film_of, join, make_sample
@@ -188,6 +189,81 @@ def test_a_face_stands_in_minus_one_to_one_beside_the_target(films, tmp_path):
     assert batch.face.shape == (1, 3, 9, 512, 512)
     assert batch.face[0, :, 3, 2, 5].tolist() == pytest.approx([-1, -0.6, 1])
     assert torch.equal(batch.clip, record["clip"])
+
+
+# --- sets whose samples are what an animation has ---
+
+
+@pytest.fixture(scope="module")
+def rolled(toy, codec, settings, tmp_path_factory):
+    """Two films in wandering light, each with a reference of its own, and with its first chunk."""
+    own = replace(settings, reference="own", anchors="roll-out", motion_pixels=True)
+    entries = [ToyEntry(number, lit=True) for number in range(2)]
+    return precompute(entries, own, toy, codec, tmp_path_factory.mktemp("rolled"), lambda line: None)
+
+
+def lit_frames(films):
+    """All frames of film 1, and its reference, as 8 bits hold them."""
+    with ToyEntry(1, lit=True).open(films.settings.demands) as source:
+        return (
+            as_frames((part.read(range(count)) * 255).round().byte())
+            for part, count in ((source.frames, 22), (source.reference, 1))
+        )
+
+
+def test_a_carried_sample_has_three_views_and_the_reference_of_another_moment(rolled, codec):
+    """As the memory of an animation whose reference was taken then, completed from the chunk before."""
+    frames, reference = lit_frames(rolled)
+    sample = replace(PLAIN, anchors=(0, 2, 5))
+    batch = assemble(sample, rolled, 1, None, noise())
+    keyframes = [candidate_frames(rolled.settings, 1)[place] - 4 for place in sample.anchors]
+    memory = retake_identity(build_memory(reference, codec), frames[4:17], keyframes, codec)
+    memory = replace(memory, motion=codec.encode(frames[4:17])[:, :, -1:])
+    context = chunk_context(rolled.settings.geometry, memory, codec)
+    assert torch.equal(batch.context, torch.cat([context.mask, context.y], dim=1))
+    assert torch.equal(batch.clean[:, :, :4], memory.identity)
+
+
+def test_a_first_chunk_has_a_reference_of_its_own_moment(rolled, codec):
+    frames, reference = lit_frames(rolled)
+    first = assemble(replace(PLAIN, carried=False, anchors=None), rolled, 1, None, noise())
+    assert torch.equal(first.clean[:, :, :4], codec.encode(frames[2:3]).expand(-1, -1, 4, -1, -1))
+    alone = assemble(replace(PLAIN, anchors=None), rolled, 1, None, noise())
+    assert torch.equal(alone.clean[:, :, :4], codec.encode(reference).expand(-1, -1, 4, -1, -1))
+
+
+def test_augmentation_leaves_the_reference_where_it_is(rolled, codec):
+    frames, reference = lit_frames(rolled)
+    affine = Affine(0.9, 0.05, -0.1)
+    batch = assemble(replace(PLAIN, anchors=(0, 2, 5), affine=affine), rolled, 1, codec, noise())
+    views = frames[[candidate_frames(rolled.settings, 1)[place] for place in (0, 2, 5)]]
+    expected = torch.cat([encode_singly(augment(affine, views), codec), codec.encode(reference)], dim=2)
+    assert torch.equal(batch.clean[:, :, :4], expected)
+
+
+def test_a_perturbed_motion_memory_is_that_of_the_perturbed_first_chunk(rolled, codec):
+    frames, _ = lit_frames(rolled)
+    perturbation, sample = Perturbation(gains=(1.1, 1.0, 0.9), contrast=1.2), replace(PLAIN, anchors=(0, 2, 5))
+    batch = assemble(replace(sample, motion=perturbation), rolled, 1, codec, noise())
+    plain = assemble(sample, rolled, 1, None, noise())
+    expected = plain.context.clone()
+    expected[:, 4:, 4:5] = codec.encode(apply(perturbation, frames[4:17]))[:, :, -1:]
+    assert not torch.equal(expected, plain.context)
+    assert torch.equal(batch.context, expected)
+    for name in ("clean", "drifted", "noise", "pose"):
+        assert torch.equal(getattr(batch, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_share_of_perturbed_motion_is_the_recipes_and_changes_no_other_draw(rolled, stage):
+    recipe, settings = Recipe(stage, seed=3), rolled.settings
+    plain = [choose(recipe, settings, number) for number in range(1000)]
+    some = [choose(replace(recipe, perturbed_motion=0.5), settings, number) for number in range(1000)]
+    assert [replace(draw, motion=None) for draw in some] == plain
+    assert all(draw.motion is None for draw in plain)
+    assert share(draw.motion is not None for draw in some if draw.carried) == pytest.approx(0.5, abs=0.06)
+    assert all(draw.motion is None for draw in some if not draw.carried)
+    assert all(len(draw.anchors) == 3 for draw in plain if draw.anchors)
 
 
 def test_a_numbered_sample_is_its_choices_film_and_noise(films, settings, codec):

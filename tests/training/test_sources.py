@@ -1,14 +1,20 @@
 """Where films come from: real video files, and every way in which they can be unusable."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
+from PIL import Image
 
 from everanimate_core.cli.toy_training import ToyEntry
+from everanimate_core.errors import InputError
 from everanimate_core.media.writer import VideoWriter
+from everanimate_core.toy.learning.films import MOMENTS, STARTS
+from everanimate_core.toy.world.light import apply_light, light_at
 from everanimate_core.toy.world.world import World
 from everanimate_core.training.sources import Demands, VideoEntry, list_films
 
@@ -170,6 +176,45 @@ def test_a_film_of_the_toy_is_a_world_of_its_own_from_a_random_frame_on():
         assert torch.equal(pose, world.pose(range(start, start + 5)))
         starts.append(start)
     assert starts[0] != starts[1]
+
+
+def test_a_lit_film_of_the_toy_is_in_the_light_of_a_moment_and_its_reference_in_that_of_another():
+    demands = Demands(frames=5, fps=Fraction(25), width=64, height=64, fit="error", reference=True)
+    random = Random("training 1")
+    start, moment, other = random.randrange(STARTS), random.randrange(MOMENTS), random.randrange(MOMENTS)
+    world, seed = World(2_000_001), "2000001"
+    with ToyEntry(1, lit=True).open(demands) as film, ToyEntry(1).open(demands) as even:
+        frames = apply_light(world.frames(range(start, start + 5)), light_at(seed, range(moment, moment + 5)))
+        assert torch.equal(film.frames.read(range(5)), frames)
+        assert torch.equal(film.frames.read([3]), frames[3:4])
+        assert torch.equal(film.pose.read(range(5)), even.pose.read(range(5)))
+        reference = film.reference.read([0])
+        assert torch.equal(reference, apply_light(world.frames([0]), light_at(seed, [other])))
+        assert torch.equal(even.reference.read([0])[0], world.reference())
+    assert ToyEntry(1, lit=True).stamp != ToyEntry(1).stamp
+    with ToyEntry(1, lit=True).open(replace(demands, reference=False)) as film:
+        assert film.reference is None
+
+
+@pytest.mark.parametrize("where", ["folder", "list"])
+def test_a_reference_of_its_own_stands_beside_a_film(folder, where):
+    picture = (torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(0)) * 255).byte()
+    Image.fromarray(picture.numpy()).save(folder / "a.reference.png")
+    source = folder
+    if where == "list":
+        source = folder / "films.csv"
+        source.write_text("video,pose,reference\na.mp4,a.pose.mp4,a.reference.png\n", encoding="utf-8")
+    entry = list_films(source)[0]
+    before, demands = entry.stamp, replace(DEMANDS, reference=True)
+    with entry.open(demands) as film:
+        assert torch.equal((film.reference.read([0])[0] * 255).round().byte(), picture)
+    with entry.open(DEMANDS) as film:
+        assert film.reference is None
+    (folder / "a.reference.png").unlink()
+    assert entry.stamp != before
+    message = r"^the reference must be there \(NAME\.reference\.png\); got .*a\.reference\.png\.$"
+    with pytest.raises(InputError, match=message), entry.open(demands):
+        pass
 
 
 @pytest.mark.parametrize("name", ["12:30.mp4", "http://127.0.0.1:9/y.mp4", "concat:a.mp4", "-i.mp4", "file:a.mp4"])

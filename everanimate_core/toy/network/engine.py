@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ...backends.diffusers_wan import DiffusersWan
 from ...everanimate.context import METHOD, ContextPolicy
-from ...everanimate.drivers import Drivers
+from ...everanimate.drivers import ChunkFrames, Drivers
 from ...everanimate.flow import sigma_schedule
-from ...everanimate.memory import build_memory
-from ...everanimate.propagation import MadeChunk, animate
+from ...everanimate.memory import ContextMemory, build_memory
+from ...everanimate.propagation import MadeChunk, animate, each_chunk, make_chunk
 from ...everanimate.settings import Settings
 from ...ports import FrameSource
 from ..world.world import World
@@ -58,9 +58,19 @@ def roll_out(
     settings: Settings = SETTINGS,
     policy: ContextPolicy = METHOD,
     pose: FrameSource | None = None,
+    change: Callable[[MadeChunk], MadeChunk] | None = None,
 ) -> Iterator[MadeChunk]:
-    """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one."""
+    """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one.
+
+    change: what becomes of a chunk, and of the memory that it leaves, before the next one.
+    """
     memory = build_memory(world.reference()[None], model.codec, settings.identity_latents, settings.motion_latents)
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(settings.steps, settings.shift))
     drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
-    return animate(settings.plan(frames), memory, sample, model.codec, drivers, settings, policy)
+    if change is None:
+        return animate(settings.plan(frames), memory, sample, model.codec, drivers, settings, policy)
+
+    def make(chunk: ChunkFrames, before: ContextMemory) -> MadeChunk:
+        return change(make_chunk(chunk, before, sample, model.codec, settings, policy))
+
+    return each_chunk(settings.plan(frames), memory, drivers, make)
