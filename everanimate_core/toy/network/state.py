@@ -60,8 +60,8 @@ def read_state(path: str | PathLike = MEMORY_WEIGHTS) -> dict[str, Tensor]:
 
 
 def write_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights under their original names: matrices in 8 bits with a scale for each row, which costs the picture
-    0.004 dB and saves half of the file; the rest in half precision."""
+    """Write weights under their original names: matrices in 8 bits with a scale for each row, half the size of half
+    precision, the rest in that."""
     stored = {}
     for name, value in state.items():
         if value.ndim < 2:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.cli.train import Options
@@ -21,6 +21,7 @@ from everanimate_core.toy.network.state import (
     TEXT_DIM,
     complete,
     read_state,
+    write_state,
 )
 from everanimate_core.training.recipe import Recipe
 
@@ -31,6 +32,46 @@ def test_files_hold_half_precision_and_no_zeros(path):
     assert {value.dtype for value in stored.values()} == {torch.float16}
     assert all(value.any() for value in stored.values())
     assert len(stored) == 13 + 16 * LAYERS
+
+
+def test_matrices_are_stored_in_8_bits_with_a_scale_for_each_row(tmp_path):
+    path, state = tmp_path / "w.safetensors", {name: value.float() for name, value in load_file(MEMORY_WEIGHTS).items()}
+    state["blocks.1.ffn.0.weight"][3] = 0
+    write_state(path, state)
+    stored, read = load_file(path), read_state(path)
+    assert stored["blocks.1.ffn.0.weight"].dtype == torch.int8
+    assert path.stat().st_size < 0.55 * MEMORY_WEIGHTS.stat().st_size
+    assert read.keys() == complete(state).keys()
+    for name, value in state.items():
+        if value.ndim < 2:
+            assert torch.equal(read[name], value.half().float()), name
+        else:
+            # Half a step of 127 to the largest of a row.
+            rows = value.flatten(1)
+            off = (read[name].flatten(1) - rows).abs().amax(dim=1)
+            assert (off <= rows.abs().amax(dim=1) * (0.5 / 127) * 1.001 + 1e-12).all(), name
+    assert not read["blocks.1.ffn.0.weight"][3].any()
+    # What was read is written again as it is.
+    write_state(tmp_path / "again.safetensors", read)
+    assert all(torch.equal(value, read[name]) for name, value in read_state(tmp_path / "again.safetensors").items())
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"head.head.weight.scale": None}, "'head.head.weight' holds no finite numbers"),
+        ({"head.head.weight.scale": torch.ones(3)}, "'head.head.weight' holds no finite numbers"),
+        ({"head.head.weight.scale": torch.full((64,), float("nan"))}, "'head.head.weight' holds no finite numbers"),
+        ({"head.head.bias": torch.ones(64, dtype=torch.int8)}, "'head.head.bias' holds no finite numbers"),
+    ],
+)
+def test_scales_that_are_none_are_refused(tmp_path, change, wrong):
+    path = tmp_path / "w.safetensors"
+    write_state(path, read_state(MEMORY_WEIGHTS))
+    tensors = {name: value for name, value in (load_file(path) | change).items() if value is not None}
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=wrong):
+        read_state(path)
 
 
 def test_all_weights_together_are_small():
