@@ -89,11 +89,23 @@ SIDE = (
     row("memory+restore", "memory", restore=1.0),
     row("full+restore", FULL, restore=1.0),
     row("full, identity re-taken", FULL, identity="last_chunk"),
-    row("even_baseline", "even_baseline"),
-    row("even_memory", "even_memory"),
     *(row(task.name, task.name) for task in LADDER),
 )
-ROWS = {each.name: each for each in (*MAIN, *SIDE)}
+# Networks and LoRAs that have seen even light alone.
+EVEN = (
+    row("even_baseline", "even_baseline"),
+    row("even_baseline, latent carry", "even_baseline", carry="latent"),
+    row("even_memory", "even_memory"),
+    row("even stage 1", "even_baseline", lora="stage1"),
+    row("even stage 1, as long as stage 2", "even_baseline", lora="stage1_longer"),
+    row("even stage 2", "even_baseline", lora="stage2"),
+    row("even stage 2, exact target", "even_baseline", lora="stage2_exact"),
+    row("even stage 2, pixel carry", "even_baseline", lora="stage2", carry="pixel"),
+    row("even stage 2+restore, strength 2", "even_baseline", lora="stage2", restore=2.0),
+    row("even stage 2, reference alone", "even_baseline", lora="stage2", identity="reference"),
+    row("even stage 2, identity re-taken", "even_baseline", lora="stage2", identity="last_chunk"),
+)
+ROWS = {each.name: each for each in (*MAIN, *SIDE, *EVEN)}
 
 
 def chosen_rows(names: tuple[str, ...]) -> list[Row]:

@@ -10,7 +10,7 @@ from everanimate_core.errors import InputError
 from everanimate_core.everanimate.context import METHOD
 from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import apply_lora
-from everanimate_core.studies.rows import MAIN, ROWS, SIDE, chosen_rows, lora_row, row
+from everanimate_core.studies.rows import EVEN, MAIN, ROWS, SIDE, chosen_rows, lora_row, row
 from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.tasks import TASKS
 from everanimate_core.toy.network.engine import load_toy
@@ -21,7 +21,7 @@ TASK = {task.name: task for task in TASKS}
 CHANGES = {"latent carry": "carry", "pixel carry": "carry", "reference alone": "identity", "re-taken": "identity"}
 
 
-@pytest.mark.parametrize("tested", [*MAIN, *SIDE], ids=lambda tested: tested.name)
+@pytest.mark.parametrize("tested", [*MAIN, *SIDE, *EVEN], ids=lambda tested: tested.name)
 def test_networks_are_rolled_out_as_they_were_trained(tested):
     """But for what the row's name says."""
     if tested.lora is not None:
@@ -49,7 +49,7 @@ def test_the_main_rows():
         ("full-lora", "baseline", "full_lora", True),
     ]
     assert MAIN[0].policy == WAN_ANIMATE
-    assert len(ROWS) == len(MAIN) + len(SIDE)
+    assert len(ROWS) == len(MAIN) + len(SIDE) + len(EVEN)
 
 
 def test_rows_are_chosen_by_name():
@@ -69,6 +69,11 @@ def test_weights_of_ones_own_come_first(tmp_path):
     assert lora_row(Path("own.safetensors")).files(tmp_path)[1] == Path("own.safetensors")
     with pytest.raises(ValueError, match=r"none\.safetensors, which is not a file"):
         row("none", "even_baseline", lora=Path("none.safetensors")).load(None)
+
+
+@pytest.mark.parametrize("tested", EVEN, ids=lambda tested: tested.name)
+def test_what_saw_even_light_alone_is_shipped(tested):
+    assert all(path.is_file() for path in tested.files(None) if path is not None)
 
 
 def test_a_row_has_its_lora():
