@@ -37,7 +37,7 @@ def test_networks_are_rolled_out_as_they_were_trained(tested):
 
 
 def test_the_main_rows():
-    found = [(each.name, each.network, each.lora, each.policy is METHOD) for each in MAIN]
+    found = [(each.name, each.network, each.lora, each.policy == METHOD) for each in MAIN]
     assert found == [
         ("baseline", "baseline", None, False),
         ("baseline+restore", "baseline", None, False),

@@ -38,7 +38,7 @@ class Recipe:
     @property
     def anchors(self) -> int:
         """N."""
-        return GEOMETRY.anchors if self.policy is METHOD else 1
+        return GEOMETRY.anchors if self.policy == METHOD else 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def draw_batch(recipe: Recipe, films: dict[str, Tensor], grey: Tensor, size: int
     if recipe.far:
         reference = torch.where(_per_sample(first), reference, films["far"][film].float())
     known = torch.zeros(size, TEMPORAL_FACTOR, *films["chunks"].shape[3:])
-    if recipe.policy is METHOD:
+    if recipe.policy == METHOD:
         anchors = _memory(films, film, reference, first, generator)
         slots = torch.zeros(size, *films["chunks"].shape[2:])
         carried = films["chunks"][film, 0, :, -GEOMETRY.motion :].float()
