@@ -1,16 +1,36 @@
 """`everanimate ablate`: the paper's ablation on the toy world."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import InputError, check_number
 from ..evaluation.networks import load_networks
+from ..everanimate.settings import Settings
 from ..studies.ablation import Plan, ablate
 from ..studies.rows import chosen_rows, lora_row
+from ..toy.world.scene import Scene
 from .command import Command
 from .options import option, several
+
+
+def _values(option: str, texts: Sequence[str], declared: type, example: str) -> dict[str, Any]:
+    """{field: value} of NAME=VALUE texts, in the types of a dataclass' fields; InputError for what is none. NAME alone
+    is yes."""
+    kinds, values = {each.name: type(each.default) for each in fields(declared)}, {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        kind = kinds.get(name)
+        try:
+            values[name] = {"": True, "true": True, "false": False}[value] if kind is bool else kind(value)  # type: ignore[misc]
+        except (KeyError, TypeError, ValueError) as error:
+            rule = f"must be NAME=VALUE, NAME one of {', '.join(kinds)}"
+            raise InputError(option, rule, example, text) from error
+    declared(**values)
+    return values
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,8 @@ class Options:
     worlds: option(int, "How many worlds to animate.", "N", 8) = 8
     first_world: option(int, "Seed of the first of them, the others follow.", "N", 100) = 100
     noises: option(int, "How many noise seeds, from 0.", "N", 2) = 2
-    steps: option(int | None, "Sampling steps.", "N", "those of the rows, 4") = None
+    scene: option(several(str), "What the worlds have beside a figure.", "NAME[=VALUE] [...]", "none") = ()
+    set: option(several(str), "Settings that every row has, as steps=20.", "NAME=VALUE [...]", "the rows' own") = ()
     planted: option(bool, "Plant a drift in the fifth chunk too, and measure the recovery.", None, False) = False
     weights: option(Path | None, "Networks of `everanimate train-toy`, beside those shipped.", "DIR", "none") = None
     lpips: option(Path | None, "LPIPS weights.", "FILE", "those of `everanimate evaluate --fetch-lpips`") = None
@@ -34,12 +55,14 @@ def main(options: Options, command: Command) -> None:
     """Roll out and measure every row."""
     command.kept = "finished roll-outs are kept, and the same command goes on"
     check_number("seconds", options.seconds, "60")
-    for name in ("worlds", "first_world", "noises", "steps"):
+    for name in ("worlds", "first_world", "noises"):
         value = getattr(options, name)
-        if value is not None and not 0 <= value <= 100_000:
+        if not 0 <= value <= 100_000:
             raise InputError(name, "must be between 0 and 100000", 8, value)
     torch.set_num_threads(1)
     rows = [lora_row(path) for path in options.lora] or chosen_rows(options.rows)
     worlds = range(options.first_world, options.first_world + options.worlds)
-    plan = Plan(options.seconds, tuple(worlds), tuple(range(options.noises)), options.steps, options.planted)
+    scene = Scene(**_values("scene", options.scene, Scene, "light=wandering pan"))
+    changes = _values("set", options.set, Settings, "steps=20")
+    plan = Plan(options.seconds, tuple(worlds), tuple(range(options.noises)), scene, changes, options.planted)
     ablate(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)

@@ -6,8 +6,8 @@ the same command goes on where it was stopped.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from math import isfinite, nan
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..evaluation.report import as_json, mean, shown
 from ..files import write_whole
 from ..runs.fingerprint import digest, weights_digest
 from ..toy.network.engine import FPS
+from ..toy.world.scene import PLAIN, Scene
 from ..toy.world.world import World
 from .ablation_plot import save_ablation_plot
 from .roll_outs import METRICS, PLANTED_CHUNK, Measured, measure
@@ -35,8 +36,9 @@ RECOVERY = 10
 
 @dataclass(frozen=True)
 class Plan:
-    """What is rolled out. seconds: of each animation. worlds: their seeds. noises: seeds of the noise. steps: of the
-    sampler, None for those of the rows. planted: every roll-out is made a second time, with the planted drift.
+    """What is rolled out. seconds: of each animation. worlds: their seeds. noises: seeds of the noise. scene: what the
+    worlds have beside a figure. changes: settings that every row has, whatever its own. planted: every roll-out is made
+    a second time, with the planted drift.
 
     Raises InputError for less than a frame, fewer than 2 worlds, and no noise seed.
     """
@@ -44,7 +46,8 @@ class Plan:
     seconds: float
     worlds: tuple[int, ...]
     noises: tuple[int, ...]
-    steps: int | None = None
+    scene: Scene = PLAIN
+    changes: Mapping[str, Any] = field(default_factory=dict)
     planted: bool = False
 
     def __post_init__(self):
@@ -82,8 +85,7 @@ def ablate(
     weights: a folder with networks and LoRAs of one's own, by the names of the rows'. ablation.json is written anew
     after each row. What it holds is returned. Raises ValueError for a file that is not there or does not fit.
     """
-    if plan.steps is not None:
-        rows = [replace(row, settings=replace(row.settings, steps=plan.steps)) for row in rows]
+    rows = [replace(row, settings=replace(row.settings, **plan.changes)) for row in rows]
     # All of them first: a file that is not there, or of another model, costs no finished rows.
     for row in rows:
         row.load(weights)
@@ -138,6 +140,7 @@ def _roll_outs(
         weights_digest(model.transformer.state_dict().items()),
         asdict(row.settings),
         asdict(row.policy),
+        asdict(plan.scene),
         plan.frames,
         planted,
         networks.sha256.get("lpips", ""),
@@ -150,7 +153,8 @@ def _roll_outs(
             if path.is_file():
                 results[world, noise] = Measured(**json.loads(path.read_text(encoding="utf-8")))
                 continue
-            found = measure(model, row, World(world), noise, plan.frames, networks.lpips, planted)
+            shown_world = World(world, scene=plan.scene)
+            found = measure(model, row, shown_world, noise, plan.frames, networks.lpips, planted)
             path.parent.mkdir(exist_ok=True)
             with write_whole(path) as part:
                 part.write_text(json.dumps(asdict(found)), encoding="utf-8")

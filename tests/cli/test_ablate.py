@@ -7,6 +7,7 @@ import pytest
 from everanimate_core.studies.ablation import Plan
 from everanimate_core.studies.rows import MAIN, ROWS
 from everanimate_core.toy.network.state import STAGE_1, STAGE_2
+from everanimate_core.toy.world.scene import Scene
 
 
 @pytest.fixture
@@ -28,11 +29,14 @@ def test_without_options(command, handed):
 
 
 def test_with_options(command, handed):
-    arguments = "--out there --seconds 2.5 --worlds 3 --first-world 40 --noises 1 --steps 20 --planted --weights own"
+    arguments = "--out there --seconds 2.5 --worlds 3 --first-world 40 --noises 1 --planted --weights own "
+    arguments += "--scene light=wandering pan --set steps=20 restore_strength=2 restore_target=low_frequency"
     assert command(["ablate", *arguments.split(), "--rows", "memory", "baseline+restore"]) == (0, "", "")
     ((folder, plan, rows, weights, *_),) = handed
     assert (folder, weights) == (Path("there"), Path("own"))
-    assert plan == Plan(2.5, (40, 41, 42), (0,), steps=20, planted=True)
+    changes = {"steps": 20, "restore_strength": 2.0, "restore_target": "low_frequency"}
+    assert plan == Plan(2.5, (40, 41, 42), (0,), Scene("wandering", pan=True), changes, planted=True)
+    assert type(plan.changes["restore_strength"]) is float
     assert rows == [ROWS["memory"], ROWS["baseline+restore"]]
 
 
@@ -60,7 +64,11 @@ def test_seconds_are_finite(command, handed, value):
         ["--worlds", "-1"],
         ["--first-world", "-1"],
         ["--noises", "0"],
-        ["--steps", "0"],
+        ["--set", "steps=0"],
+        ["--set", "steps"],
+        ["--set", "stpes=4"],
+        ["--scene", "light=disco"],
+        ["--scene", "pan=maybe"],
         ["--rows", "bse"],
         ["--lora", "none"],
     ],
@@ -72,7 +80,7 @@ def test_what_cannot_serve_is_refused_and_nothing_is_written(command, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--rows", "--lora"])
+@pytest.mark.parametrize("option", ["--rows", "--lora", "--set", "--scene"])
 def test_an_option_without_its_values_is_refused(command, handed, option):
     code, _, complaints = command(["ablate", option])
     assert code == 2

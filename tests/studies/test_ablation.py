@@ -17,6 +17,7 @@ from everanimate_core.studies.rows import row
 from everanimate_core.studies.trips import TRIPS
 from everanimate_core.toy.network.engine import load_toy
 from everanimate_core.toy.network.state import MEMORY_WEIGHTS, STAGE_1, STAGE_2
+from everanimate_core.toy.world.scene import Scene
 from everanimate_core.toy.world.world import World
 
 ROW = row("memory", "even_memory")
@@ -107,10 +108,14 @@ def test_results_are_kept_and_only_what_is_missing_is_made(tmp_path, quick):
     more = ablate(tmp_path, replace(plan, worlds=(7, 8, 9)), [ROW], None, Networks(), said.append)
     assert [line[:17] for line in said if line.startswith("memory, ")] == ["memory, world 9, "]
     assert more["rows"][0]["per_world"]["7"] == first["rows"][0]["per_world"]["7"]
-    # Another number of steps is another result.
-    said.clear()
-    ablate(tmp_path, replace(plan, steps=2), [ROW], None, Networks(), said.append)
-    assert len([line for line in said if line.startswith("memory, ")]) == 2
+    # Other settings and other scenes are other results.
+    for other in (replace(plan, changes={"steps": 2}), replace(plan, scene=Scene(light="constant"))):
+        said.clear()
+        found = ablate(tmp_path, other, [ROW], None, Networks(), said.append)["rows"][0]["per_world"]
+        assert len([line for line in said if line.startswith("memory, ")]) == 2
+        changed = replace(ROW, settings=replace(ROW.settings, **other.changes))
+        curve = measure(load_toy(MEMORY_WEIGHTS), changed, World(7, scene=other.scene), 0, 40, None).curves["psnr"]
+        assert found["7"]["1"] == pytest.approx(mean(curve[:33]))
 
 
 def test_files(tmp_path, quick):
