@@ -1,11 +1,12 @@
 """A direct probe of Restorative Flow Matching, on the toy: does the network lead a drifted state back?
 
-    python tests/benchmarks/bench_probe.py [--clips 64] [--noises 3] [--perturbation released] [--lora PLAIN OTHER ...]
+    python tests/benchmarks/bench_probe.py [--clips 64] [--noises 3] [--perturbation released] [--rows PLAIN OTHER ...]
 
 The second chunk of an unseen world is perturbed as in training, encoded, mixed with noise up to sigma, and sampled from
-there; the memory is that of the true first chunk. First table: PSNR of the result against the true chunk for the LoRA
-that plain flow matching trained, and what the others, trained as long by the restorative loss, have more; ± is the
-standard error over the clips. Beside it the same from states of the clean clip, where restoring should cost nothing.
+there; the memory is that of the true first chunk. First table: PSNR of the result against the true chunk for the row of
+`everanimate ablate` that plain flow matching trained, and what the others, trained as long by the restorative loss,
+have more; ± is the standard error over the clips. Beside it the same from states of the clean clip, where restoring
+should cost nothing.
 
 Second table: the share of the drift that the clean estimate keeps at the first step, (x0~ - x0) d / d d over all clips,
 for states of the perturbed and of the clean clip with the same noise, d the difference of the clips. The bounded target
@@ -26,17 +27,18 @@ from everanimate_core.everanimate.perturbation import RECIPES, apply, draw
 from everanimate_core.everanimate.propagation import ChunkRequest, hand_over, request_chunk
 from everanimate_core.everanimate.restoration import restoration_weight
 from everanimate_core.everanimate.sampling import euler
-from everanimate_core.studies.ablation import lora_row
+from everanimate_core.studies.rows import ROWS
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import psnr
 from everanimate_core.toy.network.engine import WorldFrames
-from everanimate_core.toy.network.state import GEOMETRY, SETTINGS, STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT
+from everanimate_core.toy.network.state import GEOMETRY, SETTINGS
 from everanimate_core.toy.world.world import World
 
 SIGMAS = (0.9, 0.8, 0.7, 0.6, 0.5)
 SHIFT = 5.0
 FIRST_SEED = 300
 SIZE = 64
+PLAIN_AND_OTHERS = ("even stage 1, as long as stage 2", "even stage 2", "even stage 2, exact target")
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,12 @@ def main():
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--noises", type=int, default=3)
     parser.add_argument("--perturbation", choices=RECIPES, default=RECIPES[0])
-    parser.add_argument("--lora", type=Path, nargs="+", default=[STAGE_1_LONGER, STAGE_2, STAGE_2_EXACT])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", default=PLAIN_AND_OTHERS)
+    parser.add_argument("--weights", type=Path, help="networks of `everanimate train-toy`, beside those shipped")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = [lora.stem for lora in options.lora]
-    models = [lora_row(name, lora).load() for name, lora in zip(names, options.lora, strict=True)]
+    names = options.rows
+    models = [ROWS[name].load(options.weights) for name in names]
     seeds = range(FIRST_SEED, FIRST_SEED + options.clips)
     clips = [make_clip(seed, models[0].codec, options.perturbation) for seed in seeds]
     print_row("sigma", "start", f"{names[0]} (dB)", *(f"{name}, gain (dB)" for name in names[1:]))
