@@ -52,6 +52,16 @@ def test_a_prompt_of_512_tokens_fits_and_one_more_is_refused(files):
         encode_prompts(files, ["a" * 512], device="cpu", dtype=torch.float32)
 
 
+def test_a_token_that_the_encoder_does_not_know_is_refused(files):
+    config = UMT5Config(vocab_size=5, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
+    UMT5EncoderModel(config).save_pretrained(files.text_encoder)
+    assert encode_prompts(files, ["a b"], device="cpu", dtype=torch.float32).isfinite().all()
+    with pytest.raises(
+        ValueError, match=r"^tokenizer must be the text encoder's, which knows 5 tokens; got one that makes token 5\.$"
+    ):
+        encode_prompts(files, ["a b", "x"], device="cpu", dtype=torch.float32)
+
+
 def test_a_folder_with_a_part_missing_is_refused(tmp_path):
     for name in PARTS[:3]:
         (tmp_path / name).mkdir()

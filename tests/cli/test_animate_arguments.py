@@ -140,14 +140,18 @@ def test_a_fault_that_opens_no_video_is_told_with_the_option_too(tmp_path, comma
     assert complaints == "--reference: HEIC pictures cannot be read (save it as JPEG or PNG); got a.heic.\n"
 
 
-@pytest.mark.parametrize("out", ["pose.mp4", "folder/../pose.mp4", "link.mp4", "face.mov"])
+@pytest.mark.parametrize(
+    "out",
+    ["reference.mp4", "pose.mp4", "face.mov", "background.mkv", "mask.mp4", "folder/../pose.mp4", "link.mp4"],
+)
 def test_no_input_is_written_over(tmp_path, command, out):
     (tmp_path / "folder").mkdir()
-    shutil.copy(DATA / "pose.mp4", tmp_path)
-    shutil.copy(DATA / "face.mp4", tmp_path / "face.mov")
+    names = ["reference.mp4", "pose.mp4", "face.mov", "background.mkv", "mask.mp4"]
+    for name in names:
+        shutil.copy(DATA / "pose.mp4", tmp_path / name)
     (tmp_path / "link.mp4").symlink_to(tmp_path / "pose.mp4")
     before = state(tmp_path)
-    inputs = ["--pose", str(tmp_path / "pose.mp4"), "--face", str(tmp_path / "face.mov")]
+    inputs = [part for name in names for part in (f"--{Path(name).stem}", str(tmp_path / name))]
     code, said, complaints = command(animate(tmp_path / out, *inputs))
     assert (code, said) == (2, "")
     assert complaints.startswith(

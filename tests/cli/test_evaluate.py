@@ -97,6 +97,14 @@ def test_against_the_true_video(files, evaluate, tmp_path):
     assert lines[-1] == f"Wrote {tmp_path / 'a' / 'b'}"
 
 
+def test_how_far_it_is_is_said_ten_times(evaluate, tmp_path):
+    write(tmp_path / "long.mp4", World(3).frames([0]).expand(200, -1, -1, -1))
+    code, said, complaints = evaluate("long.mp4")
+    assert (code, complaints) == (0, "")
+    told = [line for line in said.splitlines() if line.endswith(" of 200 frames")]
+    assert told == [f"{done} of 200 frames" for done in (24, 40, 64, 80, 104, 120, 144, 160, 184, 200)]
+
+
 def test_a_video_alone(files, evaluate, tmp_path):
     (tmp_path / "video.mp4").write_bytes((files / "truth.mp4").read_bytes())
     code, said, _ = evaluate(tmp_path / "video.mp4", "--chunk-frames", "0")

@@ -78,6 +78,14 @@ def test_one_frame_is_another_again(film):
         assert (found(video[order], film.truth), find_repeats(video[order], film.truth)) == ([], [70])
 
 
+def test_a_shift_is_at_the_nearest_of_the_frames_that_are_shown_twice(film):
+    order = list(MIXED)
+    order[DOUBLED - 10] -= 1
+    for video in (film.truth, film.animation):
+        assert find_repeats(video[order], film.truth) == [DOUBLED - 10, DOUBLED + 1]
+        assert found(video[order], film.truth)[0] == (DOUBLED + 1, -1)
+
+
 def test_colours_that_drift_are_no_shift(film):
     drift = torch.linspace(0, 0.3, FRAMES)[:, None] * torch.randn(1, 768, generator=torch.Generator().manual_seed(0))
     assert found((film.animation + drift).half(), film.truth) == []

@@ -110,8 +110,11 @@ def test_arrays_are_unpickled():
 def test_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_path() == tmp_path / "everanimate" / "lpips_alex_v0.1.safetensors"
+    unset = Path.home() / ".cache" / "everanimate" / "lpips_alex_v0.1.safetensors"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert default_path() == unset
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_path() == Path.home() / ".cache" / "everanimate" / "lpips_alex_v0.1.safetensors"
+    assert default_path() == unset
 
 
 def test_the_digest_sees_every_bit():

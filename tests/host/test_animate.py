@@ -187,6 +187,20 @@ def test_preview_shows_the_chunk_and_not_the_anchors(comfy):
     assert preview[1].tobytes() == image.tobytes()
 
 
+def test_chunks_that_are_kept_bring_the_bar_to_its_end(comfy):
+    import comfy.utils as host_utils
+
+    shown = []
+    animate(comfy, "kept")
+    host_utils.set_progress_bar_global_hook(lambda value, total, *_, **__: shown.append((value, total)))
+    try:
+        animate(comfy, "kept")
+    finally:
+        host_utils.set_progress_bar_global_hook(None)
+    assert shown[0] == (STEPS, CHUNKS * STEPS)
+    assert shown[-1] == (CHUNKS * STEPS, CHUNKS * STEPS)
+
+
 def test_a_killed_host_goes_on_where_it_was(comfy, server, tmp_path_factory):
     from base_folder import make_base_folder
     from server_process import ComfyServer

@@ -119,12 +119,14 @@ def test_the_same_lora_twice_is_refused(comfy, released, layers, dtype):
         )
 
 
-def test_a_lora_that_holds_alpha_is_the_same_as_one_that_does_not(comfy, released):
+@pytest.mark.parametrize("alpha", [RANK / 2, None])
+def test_a_lora_that_holds_alpha_is_the_same_as_one_that_does_not(comfy, released, alpha):
     name, tensors = released
-    scaled = {key: value * 2 if "lora_B" in key else value for key, value in tensors.items()}
+    factor = 1 if alpha is None else RANK / alpha
+    scaled = {key: value * factor if "lora_B" in key else value for key, value in tensors.items()}
     scaled = {f"diffusion_model.{key}": value for key, value in scaled.items()}
-    for key in [key for key in scaled if "lora_A" in key]:
-        scaled[key.replace("lora_A.default.weight", "alpha")] = torch.tensor(RANK / 2)
+    for key in [key for key in scaled if "lora_A" in key and alpha is not None]:
+        scaled[key.replace("lora_A.default.weight", "alpha")] = torch.tensor(alpha)
     save_file(scaled, comfy.base / "models" / "loras" / "scaled.safetensors")
     with pytest.raises(ValueError, match="100 layers are on the model already"):
         load(comfy, name, model=stock(comfy, "scaled.safetensors"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def test_what_0_1_0_knew_the_run_by_is_still_known(comfy):
     assert known == {}
     assert settings.items() <= manifest["run"]["settings"].items()
     assert len(prompts) == 1
+
+
+def test_with_a_sampler_that_has_no_name_0_1_0_knew_no_run(comfy):
+    from comfy import samplers
+    from comfy.k_diffusion import sampling
+
+    sampler = samplers.KSAMPLER(partial(sampling.sample_euler, s_churn=0.0))
+    sigmas, text = comfy.call("EverAnimateSigmas", steps=2)[0], comfy.conditioning()
+    old = comfy.module(PACK, "nodes.fingerprint_0_1_0")
+    assert old.earlier(aligned(comfy), sampler, sigmas, 1.0, text, None, False, [text]) == {}
 
 
 def test_all_chunks_are_kept(comfy, old_run):

@@ -45,6 +45,15 @@ def test_the_host_vae_is_the_toy_vae(toy):
     assert torch.allclose(vae.decode(raw)[0], codec.decode(codec.encode(frames)), atol=1e-5)
 
 
+def test_a_clip_is_given_as_much_memory_to_decode_as_to_encode(toy):
+    vae, pixels = toy["vae"], (1, 3, 33, 64, 64)
+    latents = vae.encode(toy["truth"][:33])
+    needed = vae.memory_used_decode(latents.shape, vae.vae_dtype)
+    assert needed == vae.memory_used_encode(pixels, vae.vae_dtype)
+    # More than the clip itself in float32.
+    assert needed > 4 * 3 * 33 * 64 * 64
+
+
 def test_tiled_decoding_covers_the_picture(toy):
     raw = toy["vae"].encode(toy["truth"][:33])
     tiled = toy["vae"].decode_tiled(raw, tile_x=8, tile_y=8, overlap=2, tile_t=raw.shape[2])

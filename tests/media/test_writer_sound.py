@@ -147,13 +147,18 @@ def test_joined_segments_carry_the_audio_from_where_the_picture_starts(tmp_path)
         assert abs(float(start) + (np.abs(samples) > 0.05).argmax() / 48000 - silent) < 0.05
 
 
-def test_segments_that_do_not_fit_together_are_refused(tmp_path):
-    paths = write_segments(tmp_path, [4, 4])
-    with VideoWriter(paths[1], 25, WIDTH, HEIGHT) as writer:
-        writer.write(pictures(4))
-    out = tmp_path / "joined.mp4"
+@pytest.mark.parametrize("other", [{"fps": 24}, {"width": WIDTH - 16}, {"codec": "mpeg4"}, {"pix_fmt": "yuv444p"}])
+def test_segments_of_other_settings_are_refused(tmp_path, other):
+    paths = write_segments(tmp_path, [4, 4], fps=25)
+    with VideoWriter(paths[1], **{"fps": 25, "width": WIDTH, "height": HEIGHT, **other}) as writer:
+        writer.write(pictures(4)[:, :, : other.get("width", WIDTH)])
     with pytest.raises(VideoError, match=r"must share codec, size, rate and settings with .*0\.mp4; got .*1\.mp4"):
-        concat_segments(paths, out)
+        concat_segments(paths, tmp_path / "joined.mp4")
+    assert not list(tmp_path.glob("joined*"))
+
+
+def test_segments_that_cannot_be_read_are_refused(tmp_path):
+    paths, out = write_segments(tmp_path, [4, 4]), tmp_path / "joined.mp4"
     paths[1].write_bytes(b"half")
     with pytest.raises(VideoError, match=r"must be a readable video; got segment1\.mp4"):
         concat_segments(paths, out)

@@ -129,7 +129,7 @@ def test_other_faults_of_locks_are_faults(place, monkeypatch):
 def test_a_sign_of_life_keeps_others_out_for_long(place, no_locks):
     with owned(place, **FAST) as check:
         time.sleep(2 * FAST["stale"])
-        refusal(place)
+        assert str(refusal(place)).startswith(f"process {os.getpid()} on ")
         check()
     # It was its own to the end, and nobody has to wait for it.
     assert names(place) == [".dance.lock"]

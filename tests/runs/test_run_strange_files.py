@@ -60,6 +60,21 @@ def test_manifests_of_anything_get_words_of_our_own(finished, job):
                 begin(task, found, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("start", -1), ("start", 2**31), ("stop", -1), ("stop", 2**31), ("stop", 9.0)],
+        *[("noise_seed", -1), ("noise_seed", 2**64), ("seconds", 1e300), ("drift", True)],
+    ],
+)
+def test_a_record_of_numbers_that_no_chunk_has_is_refused(finished, name, value):
+    path = finished.store.folder / "manifest.json"
+    body = json.loads(path.read_bytes())["run"]
+    body["chunks"][1][name] = value
+    path.write_bytes(forged(body))
+    assert f"got one whose record of chunk 1 has another kind of {name}." in refused(finished.store.read_manifest)
+
+
 def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
     store, task = finished.store, job()
     path, chance = store.chunk_path(0), random.Random(0)

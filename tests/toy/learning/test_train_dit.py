@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from statistics import mean
 
 import pytest
 import torch
@@ -54,6 +55,15 @@ def test_thirty_steps_reduce_the_loss(small, accelerator, monkeypatch, task):
     draw, _ = run.material()
     losses = [run.advance(draw) for _ in range(30)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_a_row_has_the_mean_loss_of_the_steps_since_the_one_before(small, accelerator, monkeypatch):
+    run, losses = training(small, accelerator), []
+    advance = run.advance
+    monkeypatch.setattr(run, "advance", lambda draw: losses.append(advance(draw)) or losses[-1])
+    assert run.run(None)
+    rows = [row.split(",") for row in (small / f"{run.task.name}.csv").read_text().splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[f"{n}", f"{mean(losses[n - 5 : n]):.6f}"] for n in (5, 10, 15, 20)]
 
 
 def test_it_goes_on_where_it_was_left(small, accelerator):
