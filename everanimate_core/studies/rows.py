@@ -68,18 +68,20 @@ def lora_row(lora: Path) -> Row:
     return row(str(lora), "baseline", lora)
 
 
-FULL = "memory_motion_exact"
+# Networks that are shipped.
 MAIN = (
     row("baseline", "baseline"),
     row("baseline+restore", "baseline", restore=1.0),
     row("control", "control"),
     row("memory", "memory"),
+)
+# Of networks that `everanimate train-toy` makes, and of the shipped ones rolled out in other ways.
+FULL = "memory_motion_exact"
+SIDE = (
     row("memory+rfm", "memory_rfm"),
     row("full", FULL),
     row("memory-lora", "baseline", lora="memory_lora"),
     row("full-lora", "baseline", lora="full_lora"),
-)
-SIDE = (
     row("baseline, latent carry", "baseline", carry="latent"),
     row("baseline+restore, strength 2", "baseline", restore=2.0),
     row("memory, pixel carry", "memory", carry="pixel"),

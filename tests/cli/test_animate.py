@@ -77,7 +77,7 @@ def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
 
 def test_the_baseline_takes_a_lora_of_its_own(tmp_path, command):
     out = tmp_path / "dance.mp4"
-    assert command(animate(out, "--frames", "9", "--model", "toy-baseline", "--lora", str(STAGE_2)))[0] == 0
+    assert command(animate(out, "--frames", "9", "--model", "toy-even-baseline", "--lora", str(STAGE_2)))[0] == 0
     model = load_toy(BASELINE_WEIGHTS)
     apply_lora(model.transformer, read_lora(STAGE_2))
     (made,) = by_the_core(model, 9)

@@ -43,10 +43,6 @@ def test_the_main_rows():
         ("baseline+restore", "baseline", None, False),
         ("control", "control", None, False),
         ("memory", "memory", None, True),
-        ("memory+rfm", "memory_rfm", None, True),
-        ("full", "memory_motion_exact", None, True),
-        ("memory-lora", "baseline", "memory_lora", True),
-        ("full-lora", "baseline", "full_lora", True),
     ]
     assert MAIN[0].policy == WAN_ANIMATE
     assert len(ROWS) == len(MAIN) + len(SIDE) + len(EVEN)
@@ -71,8 +67,8 @@ def test_weights_of_ones_own_come_first(tmp_path):
         row("none", "even_baseline", lora=Path("none.safetensors")).load(None)
 
 
-@pytest.mark.parametrize("tested", EVEN, ids=lambda tested: tested.name)
-def test_what_saw_even_light_alone_is_shipped(tested):
+@pytest.mark.parametrize("tested", [*MAIN, *EVEN], ids=lambda tested: tested.name)
+def test_the_networks_of_these_rows_are_shipped(tested):
     assert all(path.is_file() for path in tested.files(None) if path is not None)
 
 

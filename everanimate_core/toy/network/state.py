@@ -17,13 +17,21 @@ from ...everanimate.geometry import ChunkGeometry
 from ...everanimate.settings import Settings
 from ...tensor_files import FLOATS, all_finite, read_tensors, write_tensors
 
-# What `--model` calls the embedded toy, and the network that it comes from, which LoRAs of its own are trained on.
-TOY, TOY_BASELINE = "toy", "toy-baseline"
 FOLDER = Path(__file__).parent / "weights"
-# The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate.
+# The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate; both
+# have seen even light alone.
 MEMORY_WEIGHTS, BASELINE_WEIGHTS = FOLDER / "even_memory.safetensors", FOLDER / "even_baseline.safetensors"
-TOYS = {TOY: MEMORY_WEIGHTS, TOY_BASELINE: BASELINE_WEIGHTS}
-# LoRAs of the baseline, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
+# What `--model` calls the embedded toy, and the other networks: Wan-Animate's way, which drifts in light that wanders
+# and is what LoRAs are trained on; its control; EverAnimate's memory in such light.
+TOY = "toy"
+TOYS = {
+    TOY: MEMORY_WEIGHTS,
+    "toy-baseline": FOLDER / "baseline.safetensors",
+    "toy-control": FOLDER / "control.safetensors",
+    "toy-memory": FOLDER / "memory.safetensors",
+    "toy-even-baseline": BASELINE_WEIGHTS,
+}
+# LoRAs of the baseline in even light, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
 # 2 was, and stage 2 with the exact target.
 LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
     FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
