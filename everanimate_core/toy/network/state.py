@@ -31,8 +31,8 @@ TOYS = {
     "toy-memory": FOLDER / "memory.safetensors",
     "toy-even-baseline": BASELINE_WEIGHTS,
 }
-# LoRAs of the baseline in even light, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as long as stage
-# 2 was, and stage 2 with the exact target.
+# LoRAs of the baseline in even light, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as
+# long as stage 2 was, and stage 2 with the exact target.
 LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
     FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
 ]
