@@ -53,7 +53,7 @@ class Options:
 
 def main(options: Options, command: Command) -> None:
     """Roll out and measure every row."""
-    command.kept = "finished roll-outs are kept, and the same command goes on"
+    command.kept = "finished roll-outs are kept"
     check_number("seconds", options.seconds, "60")
     for name in ("worlds", "first_world", "noises"):
         value = getattr(options, name)

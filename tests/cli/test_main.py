@@ -148,7 +148,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(ending):
         ),
         ("evaluate a.mp4", "evaluate.evaluate_files", "nothing was written", []),
         ("train-toy --out o", "train_toy.train_toy", "what was saved is kept", []),
-        ("ablate", "ablate.ablate", "finished rows are written", []),
+        ("ablate", "ablate.ablate", "finished roll-outs are kept", []),
         ("lora convert a b", "lora_convert.convert", "nothing was written", []),
     ],
 )

@@ -8,9 +8,10 @@ import pytest
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("", (Path("toy"), 0, None, False)),
-        ("--seed 7 --minutes 1.5 --compile", (Path("toy"), 7, 1.5, True)),
-        ("--no-compile", (Path("toy"), 0, None, False)),
+        ("", (Path("toy"), 0, None, False, ())),
+        ("--seed 7 --minutes 1.5 --compile", (Path("toy"), 7, 1.5, True, ())),
+        ("--no-compile", (Path("toy"), 0, None, False, ())),
+        ("--only memory baseline", (Path("toy"), 0, None, False, ("memory", "baseline"))),
     ],
 )
 def test_what_is_handed_on(command, monkeypatch, more, expected):
