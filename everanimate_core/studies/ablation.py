@@ -87,14 +87,12 @@ def ablate(
     """
     rows = [replace(row, settings=replace(row.settings, **plan.changes)) for row in rows]
     # All of them first: a file that is not there, or of another model, costs no finished rows.
-    for row in rows:
-        row.load(weights)
+    models = [row.load(weights) for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"settings": _header(plan, rows, weights), "rows": []}
     curves: dict[str, list[float]] = {}
     trips = finding_one(plan.worlds)
-    for row in rows:
-        model = row.load(weights)
+    for row, model in zip(rows, models, strict=True):
         found = _roll_outs(folder, plan, row, model, networks, say, planted=False)
         facts["rows"].append({"name": row.name, **summary(found, plan)})
         if plan.planted:

@@ -41,12 +41,12 @@ def carried_trips(codec: Codec, frame: Tensor, chunk_frames: int, trips: int = T
     return values
 
 
-def finding_one(seeds: Sequence[int]) -> dict[str, list[float]]:
+def finding_one(seeds: Sequence[int], trips: int = TRIPS) -> dict[str, list[float]]:
     """Both curves, each the mean over the first frames of the worlds of those seeds."""
     codec = ToyCodec(load_vae())
     pictures = [World(seed).reference() for seed in seeds]
-    single = [round_trips(codec, picture[None]) for picture in pictures]
-    carried = [carried_trips(codec, picture, GEOMETRY.frames) for picture in pictures]
+    single = [round_trips(codec, picture[None], trips) for picture in pictures]
+    carried = [carried_trips(codec, picture, GEOMETRY.frames, trips) for picture in pictures]
     return {
         "static picture": [mean(values) for values in zip(*single, strict=True)],
         "static chunk, last frame carried": [mean(values) for values in zip(*carried, strict=True)],

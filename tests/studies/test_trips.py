@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from everanimate_core.studies.ablation_plot import save_ablation_plot
-from everanimate_core.studies.trips import carried_trips, round_trips
+from everanimate_core.studies.trips import carried_trips, finding_one, round_trips
 from everanimate_core.toy.learning.scores import psnr
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
@@ -44,6 +44,15 @@ def test_carried_trips_by_hand(codec):
     last = codec.decode(codec.encode(frame.expand(5, -1, -1, -1)))[-1]
     second = codec.decode(codec.encode(last.expand(5, -1, -1, -1)))[-1]
     assert carried_trips(codec, frame, 5, 2) == pytest.approx([psnr(last, frame), psnr(second, frame)])
+
+
+def test_finding_one_is_the_mean_over_worlds(codec):
+    found = finding_one((1, 2), 2)
+    single = [round_trips(codec, World(seed).reference()[None], 2) for seed in (1, 2)]
+    carried = [carried_trips(codec, World(seed).reference(), 33, 2) for seed in (1, 2)]
+    expected = {"static picture": single, "static chunk, last frame carried": carried}
+    for name, both in expected.items():
+        assert found[name] == pytest.approx([(one + other) / 2 for one, other in zip(*both, strict=True)]), name
 
 
 def test_every_trip_loses(codec):
