@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError, one_line
 from ...everanimate.memory import encode_singly, motion_memory
-from ...everanimate.perturbation import apply, draw
+from ...everanimate.perturbation import Perturbation, apply, draw
 from ...tensor_files import read_tensors, write_tensors
 from ..network.state import GEOMETRY
 from ..network.vae import ToyCodec
@@ -56,7 +56,8 @@ def make_lit_film(number: int, codec: ToyCodec) -> dict[str, Tensor]:
     """The same of a film whose light wanders; the reference is in the light of the film's first frame.
 
     far [16, 1, 8, 8]: the reference in the light of another moment. drifted_*, one for each of PERTURBATIONS
-    [16, 9, 8, 8]: the second chunk, perturbed. motion_* [16, 1, 8, 8]: the motion memory of the first chunk, perturbed.
+    [16, 9, 8, 8]: the second chunk, perturbed. motion_* [16, 1, 8, 8]: the motion memory of the first chunk, perturbed
+    otherwise; shared_* [16, 1, 8, 8]: perturbed alike.
     """
     random = Random(f"lit film {number}")
     world, both, chosen, near = _shot(number, random)
@@ -74,13 +75,18 @@ def make_lit_film(number: int, codec: ToyCodec) -> dict[str, Tensor]:
         "singles": encode_singly(singles, codec)[0],
     }
 
-    def perturbed(recipe: str, clip: Tensor) -> Tensor:
-        dice = torch.Generator().manual_seed(random.randrange(2**32))
-        return codec.encode(apply(draw(recipe, SIZE, SIZE, dice), clip))
+    def drawn(recipe: str) -> Perturbation:
+        return draw(recipe, SIZE, SIZE, torch.Generator().manual_seed(random.randrange(2**32)))
+
+    def motion(perturbation: Perturbation) -> Tensor:
+        first = codec.encode(apply(perturbation, frames[: GEOMETRY.frames]))
+        return motion_memory(first, GEOMETRY.motion)[0]
 
     for recipe in PERTURBATIONS:
-        film[f"motion_{recipe}"] = motion_memory(perturbed(recipe, frames[: GEOMETRY.frames]), GEOMETRY.motion)[0]
-        film[f"drifted_{recipe}"] = perturbed(recipe, frames[STRIDE:])[0]
+        film[f"motion_{recipe}"] = motion(drawn(recipe))
+        drift = drawn(recipe)
+        film[f"drifted_{recipe}"] = codec.encode(apply(drift, frames[STRIDE:]))[0]
+        film[f"shared_{recipe}"] = motion(drift)
     return film
 
 

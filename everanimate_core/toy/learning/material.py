@@ -26,7 +26,8 @@ class Recipe:
     policy: WAN_ANIMATE (one anchor) or METHOD (four). lit: from films in wandering light. far: a sample that is carried
     something has its reference in the light of another moment; a first chunk has it in its own, as a roll-out has.
     perturbed_motion: share of the samples whose motion memory, if they have one, is perturbed. perturbation: how, and
-    how the chunk itself is in restorative training; one of films.PERTURBATIONS.
+    how the chunk itself is in restorative training; one of films.PERTURBATIONS. shared: both by the same draw, as one
+    drift that has come into a chunk through its memory.
     """
 
     policy: ContextPolicy
@@ -34,6 +35,7 @@ class Recipe:
     far: bool = True
     perturbed_motion: float = 0.0
     perturbation: str = "released"
+    shared: bool = False
 
     @property
     def anchors(self) -> int:
@@ -78,7 +80,8 @@ def draw_batch(recipe: Recipe, films: dict[str, Tensor], grey: Tensor, size: int
         carried = films["chunks"][film, 0, :, -GEOMETRY.motion :].float()
         if recipe.perturbed_motion:
             hit = torch.rand(size, generator=generator) < recipe.perturbed_motion
-            perturbed = films[f"motion_{recipe.perturbation}"][film].float()
+            kind = "shared" if recipe.shared else "motion"
+            perturbed = films[f"{kind}_{recipe.perturbation}"][film].float()
             carried = torch.where(_per_sample(hit), perturbed, carried)
         slots[:, :, : GEOMETRY.motion] = torch.where(_per_sample(first), 0.0, carried)
     else:

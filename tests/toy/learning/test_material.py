@@ -130,12 +130,14 @@ def test_a_far_reference_stands_beside_what_is_carried_and_a_near_one_in_first_c
 
 
 @pytest.mark.parametrize("perturbation", ["released", "light"])
-def test_a_share_of_the_motion_memory_is_perturbed(lit, grey, perturbation):
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_share_of_the_motion_memory_is_perturbed(lit, grey, perturbation, shared):
     film, films = lit
-    clean, perturbed = film["chunks"][0, :, -1], film[f"motion_{perturbation}"][:, 0]
+    kind = "shared" if shared else "motion"
+    clean, perturbed = film["chunks"][0, :, -1], film[f"{kind}_{perturbation}"][:, 0]
     counts = []
     for share in (0.0, 0.5, 1.0):
-        recipe = Recipe(METHOD, perturbed_motion=share, perturbation=perturbation)
+        recipe = Recipe(METHOD, perturbed_motion=share, perturbation=perturbation, shared=shared)
         batch = draw_batch(recipe, films, grey, 4 * SIZE, generator())
         slots = [context[4:, 4] for context in batch.context if context[4:, 4].any()]
         hits = sum(torch.equal(slot, perturbed) for slot in slots)

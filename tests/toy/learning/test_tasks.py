@@ -52,7 +52,7 @@ def test_the_networks_in_wandering_light_differ_in_their_recipes_alone():
 
 @pytest.mark.parametrize("after", ["memory", "baseline"])
 def test_a_rung_of_the_ladder_differs_from_its_control_in_target_and_perturbation_alone(after):
-    changed = ("name", "schedule", "perturbed_motion", "perturbation")
+    changed = ("name", "schedule", "perturbed_motion", "perturbation", "shared")
     rungs = [task for task in LADDER if task.after == after]
     control = TASK[f"{after}_longer"]
     assert control in rungs and len(rungs) > 2
