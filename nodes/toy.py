@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
 from ..everanimate_core.plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
-from ..everanimate_core.toy.network.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, read_state
+from ..everanimate_core.toy.network.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, TOY, TOYS, read_state
 from ..everanimate_core.toy.network.vae import load_vae
+from ..everanimate_core.toy.world.scene import LIGHTS, Scene
 from ..everanimate_core.toy.world.world import World
 from . import widgets
 from .alignment import align_model
@@ -55,6 +56,24 @@ class EverAnimateLoadToy(io.ComfyNode):
                     max=MAX_FRAMES,
                     tooltip="Frames of pose and truth (25 are a second).",
                 ),
+                io.Combo.Input(
+                    "network",
+                    options=list(TOYS),
+                    default=TOY,
+                    optional=True,
+                    tooltip="toy: reads EverAnimate's memory, and has seen even light alone. toy-baseline: works like "
+                    "Wan-Animate without EverAnimate, and drifts. toy-control: the same, trained with references in the "
+                    "light of their film. toy-memory: reads EverAnimate's memory, and is trained on the same films as "
+                    "toy-baseline. toy-even-baseline: like Wan-Animate, and has seen even light alone.",
+                ),
+                io.Combo.Input(
+                    "light",
+                    options=list(LIGHTS),
+                    default=LIGHTS[0],
+                    optional=True,
+                    tooltip="Light of reference and truth. off: even light. wandering: it changes slowly, as in real "
+                    "footage. constant: that of the first frame of wandering light, kept. The pose never shows it.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The toy's Wan-Animate, aligned to the memory."),
@@ -71,12 +90,12 @@ class EverAnimateLoadToy(io.ComfyNode):
 
     @classmethod
     @in_its_name
-    def execute(cls, seed, frames) -> io.NodeOutput:
-        world = World(seed)
+    def execute(cls, seed, frames, network=TOY, light=LIGHTS[0]) -> io.NodeOutput:
+        world = World(seed, scene=Scene(light=light))
         shown = range(frames)
         empty = [[torch.zeros(1, 1, TEXT_DIM), {}]]
         return io.NodeOutput(
-            align_model(toy_model()),
+            align_model(toy_model(network)),
             toy_vae(),
             empty,
             empty,
@@ -86,9 +105,9 @@ class EverAnimateLoadToy(io.ComfyNode):
         )
 
 
-def toy_model():
-    """The toy's transformer as the host's stock Wan-Animate, a MODEL in float32."""
-    state = read_state()
+def toy_model(network: str = TOY):
+    """One of the toy's transformers, by its name in TOYS, as the host's stock Wan-Animate, a MODEL in float32."""
+    state = read_state(TOYS[network])
     with torch.device("meta"):
         stock = AnimateWanModel(
             in_dim=36,

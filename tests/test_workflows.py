@@ -16,10 +16,11 @@ TWINS = {
     "low_vram": "low_vram",
     "replace_character": "replace_character",
     "toy_blocks": "toy_blocks",
+    "toy_drift": "toy_drift",
     "toy_world": "toy_world",
 }
 # Models that a graph asks for; the toy ships with the pack.
-FILES = dict.fromkeys(TWINS, 5) | {"low_vram": 6, "toy_blocks": 0, "toy_world": 0}
+FILES = dict.fromkeys(TWINS, 5) | {"low_vram": 6, "toy_blocks": 0, "toy_drift": 0, "toy_world": 0}
 TITLE_HEIGHT = 30
 LARGEST_PICTURE = 250_000
 

@@ -220,6 +220,7 @@ GIVEN = {
     "EverAnimateJoinChunks": lambda comfy, images: {"images": mark(images)},
     "EverAnimateDriftReport": drift_facts,
     "EverAnimateLoadToy": lambda comfy, model, vae, positive, negative, reference, pose, truth: {
+        "network": mark(model.model.diffusion_model.head.head.weight),
         "reference": mark(reference),
         "pose": mark(pose),
         "truth": mark(truth),

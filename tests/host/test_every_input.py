@@ -369,7 +369,13 @@ CASES += cases(
     ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index", "plain",
      {"joins": [13], "seam_index": 1.999}),
 )  # fmt: skip
-CASES += cases("EverAnimateLoadToy", ("seed", 1, "reference pose truth"), ("frames", 6, "pose truth frames"))
+CASES += cases(
+    "EverAnimateLoadToy",
+    ("seed", 1, "reference pose truth"),
+    ("frames", 6, "pose truth frames"),
+    ("network", "toy-baseline", "network"),
+    ("light", "wandering", "reference truth"),
+)
 CASES += cases(
     "EverAnimateLoadLora",
     ("model", lambda parts: parts.comfy.load_model(torch.bfloat16), "network"),

@@ -1,6 +1,7 @@
 """The embedded toy inside the host: its stock network and VAE object against the core's own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,14 +10,20 @@ import torch
 from base_folder import PACK
 from safetensors.torch import load_file
 
+from everanimate_core.evaluation.frame_metrics import psnr
 from everanimate_core.studies.demo import make_demo
+from everanimate_core.studies.rows import ROWS
+from everanimate_core.toy.network.engine import roll_out
+from everanimate_core.toy.network.state import TOYS, read_state
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
+from everanimate_core.toy.world.scene import LIGHTS, Scene
 from everanimate_core.toy.world.world import World
 
 FRAMES = 62
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
-# Of the graph of blocks: three chunks of 33 that share 4.
-BLOCKS_FRAMES = 91
+# Of the graph of blocks: three chunks of 33 that share 4. Of the graph of drift: four; those of the chain as it is.
+BLOCKS_FRAMES, DRIFT_FRAMES = 91, 120
+DRIFT_CHUNKS = ("12", "22", "32", "42")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +42,21 @@ def test_the_world_comes_along(toy):
     assert torch.equal(toy["reference"], world.reference()[None])
     assert torch.equal(toy["pose"], world.pose(range(FRAMES)))
     assert torch.equal(toy["truth"], world.frames(range(FRAMES)))
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+def test_the_world_comes_in_the_light_that_is_asked_for(comfy, light):
+    world = World(3, scene=Scene(light=light))
+    *_, reference, pose, truth = comfy.call("EverAnimateLoadToy", seed=3, frames=9, light=light)
+    assert torch.equal(reference, world.reference()[None]) and torch.equal(truth, world.frames(range(9)))
+    assert torch.equal(pose, World(3).pose(range(9)))
+
+
+@pytest.mark.parametrize("network", TOYS)
+def test_the_network_is_the_one_that_is_asked_for(comfy, network):
+    loaded = comfy.call("EverAnimateLoadToy", seed=0, frames=1, network=network)[0].model.diffusion_model.state_dict()
+    for name, value in read_state(TOYS[network]).items():
+        assert torch.equal(loaded[name], value)
 
 
 def test_the_host_vae_is_the_toy_vae(toy):
@@ -118,3 +140,40 @@ def test_the_blocks_give_the_latents_of_one_node_that_restores(comfy, server):
     for index in range(3):
         kept = load_file(server.output / "everanimate" / "as_blocks" / f"chunk_{index:04d}.safetensors")["latents"]
         assert torch.equal(server.latent(f"toy_blocks_{index}"), to_raw(kept))
+
+
+def run_drift(server, label, factor):
+    """The latents of each chunk of the graph of drift, {node id: latents}, tinted by that factor."""
+    prompt = json.loads((WORKFLOWS / "toy_drift.json").read_text())
+    (blend,) = (node for node in prompt.values() if node["class_type"] == "ImageBlend")
+    blend["inputs"]["blend_factor"] = factor if factor is not None else blend["inputs"]["blend_factor"]
+    handed = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePropagate"]
+    for node_id in handed:
+        inputs = {"samples": [node_id, 2], "name": f"{label}_{node_id}"}
+        prompt[f"dump{node_id}"] = {"class_type": "TestDumpLatent", "inputs": inputs}
+    run = server.run(prompt)
+    return {node_id: server.latent(f"{label}_{node_id}") for node_id in handed}, run
+
+
+def test_without_the_tint_the_chain_is_the_drifting_row_of_the_ablation(comfy, server):
+    """The host's own conditioning of chunk after chunk, against the core's."""
+    latents, _ = run_drift(server, "plain", 0.0)
+    row = ROWS["baseline"]
+    settings = replace(row.settings, seed=0)
+    to_raw = comfy.module(PACK, "nodes.host").to_raw
+    with torch.inference_mode(False):
+        chunks = list(roll_out(row.load(None), World(0), DRIFT_FRAMES, settings, row.policy))
+    for node_id, made in zip(DRIFT_CHUNKS, chunks, strict=True):
+        theirs, ours = latents[node_id], to_raw(made.latents)
+        assert (ours - theirs).norm() / theirs.norm() < 1e-3
+
+
+def test_restoration_takes_the_tint_out_of_the_chain(server, toy):
+    latents, run = run_drift(server, "tinted", None)
+    assert read_back(server, run.outputs["105"]["images"][0]) == (DRIFT_FRAMES, 1024, 256, 25)
+    truth = World(0).frames(range(DRIFT_FRAMES))
+
+    def last_chunk(node_id):
+        return float(psnr(toy["vae"].decode(latents[node_id])[0][4:], truth[-29:]).mean())
+
+    assert last_chunk(DRIFT_CHUNKS[-1]) + 2 < last_chunk("82")
