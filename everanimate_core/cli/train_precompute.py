@@ -37,7 +37,7 @@ class Options:
     model: option(str, MODEL, "PATH")
     out: option(Path, "The training set; one that is there is completed.", "DIR")
     parts: Parts = None
-    films: option(int | None, f"How many worlds --data {TOY} has.", "N", "none") = None
+    films: option(int | None, f"How many worlds --data {TOY} or {TOY_LIT} has.", "N", "none") = None
     fps: option(Fps, "Frames per second; films of another rate are left out.", "FRAMES-A-SECOND", 25) = Fraction(25)
     reference: option(
         Literal["start", "own"],
@@ -65,7 +65,7 @@ def main(options: Options, command: Command) -> None:
     toys = (TOY, TOY_LIT)
     if options.films is not None and options.data not in toys:
         got = f"it with --data {options.data}"
-        raise InputError("films", f"must be left out unless --data is {TOY}, whose worlds it counts", "", got)
+        raise InputError("films", f"must be left out unless --data is {TOY} or {TOY_LIT}, whose worlds it counts", "", got)
     entries: Sequence[Entry]
     if options.data not in toys:
         entries = list_films(Path(options.data))

@@ -89,9 +89,9 @@ def ablate(
     # All of them first: a file that is not there, or of another model, costs no finished rows.
     models = [row.load(weights) for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {"settings": _header(plan, rows, weights), "rows": []}
-    curves: dict[str, list[float]] = {}
     trips = finding_one(plan.worlds)
+    facts: dict[str, Any] = {"settings": _header(plan, rows, weights), "finding 1": trips, "rows": []}
+    curves: dict[str, list[float]] = {}
     for row, model in zip(rows, models, strict=True):
         found = _roll_outs(folder, plan, row, model, networks, say, planted=False)
         facts["rows"].append({"name": row.name, **summary(found, plan)})
@@ -100,7 +100,6 @@ def ablate(
             facts["rows"][-1]["planted"] = recovery(found, hit)
         frames = zip(*(result.curves["psnr"] for result in found.values()), strict=True)
         curves[row.name] = [mean(values) for values in frames]
-        facts["finding 1"] = trips
         with write_whole(folder / "ablation.json") as part:
             part.write_text(as_json(facts) + "\n", encoding="utf-8")
     with write_whole(folder / "ablation.png") as part:

@@ -1,4 +1,8 @@
-"""The demo: the embedded toy animates a world for a minute, beside the pose and the truth, with a plot of its drift."""
+"""The demo: what drifts, and what the method does about it.
+
+Two networks of the toy animate the same world for a minute, one in the way of Wan-Animate, one in EverAnimate's. Beside
+them stand pose and truth, and for both there is a plot of their drift.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,48 +28,58 @@ from ..runs.progress import Progress, RemainingTime
 from ..runs.run import run
 from ..runs.settings import RunSettings
 from ..runs.store import RunStore
-from ..toy.network.engine import FPS, WorldFrames, load_toy
-from ..toy.network.state import SETTINGS
+from ..toy.network.engine import FPS, WorldFrames, roll_out
 from ..toy.world.raster import SIZE
 from ..toy.world.world import World
+from .rows import ROWS
 
-# Enlargement of the 64 pixels in the video that shows pose, animation and truth side by side.
+# What the files of the two are called.
+BASELINE, METHOD = "baseline", "everanimate"
+# Enlargement of the 64 pixels in the video that shows pose, both animations and truth side by side.
 SCALE = 4
 _BLOCK = 50
 
 
-def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Make animation.mp4, comparison.mp4 (pose, animation, truth), drift.png and drift.json in `folder`.
+def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Make in `folder`: baseline.mp4, everanimate.mp4, comparison.mp4 (pose, both, truth), and the drift of both.
 
-    seed: of the world. A run that is there goes on. Returns the means over the animation of what is measured against
-    the truth. Raises ValueError for less than a frame.
+    seed: of the world. The run of everanimate.mp4 goes on if it is there. Returns, for both, the means over the
+    animation of what is measured against the truth. Raises ValueError for less than a frame.
     """
     if not seconds * FPS >= 1:
         raise InputError("seconds", f"must be at least {float(1 / FPS)}", "60", seconds)
     world, frames = World(seed), round(seconds * FPS)
     pose, truth = WorldFrames(world.pose, frames), WorldFrames(world.frames, frames)
-    animation = folder / "animation.mp4"
-    job = _animate(world, pose, animation, say)
-    with VideoFrames(animation) as video:
-        _compare(folder / "comparison.mp4", [pose, video, truth])
-        boxes = [world.face_box(index) for index in range(frames)]
-        report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
-    with write_whole(folder / "drift.json") as part:
-        part.write_text(report.to_json(), encoding="utf-8")
-    with write_whole(folder / "drift.png") as part:
-        save_plot(report, part)
-    say(as_json({name: round(value, 3) for name, value in report.numbers.items()}, indent=None))
-    say(f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}")
-    return report.numbers
+    made = {BASELINE: folder / f"{BASELINE}.mp4", METHOD: folder / f"{METHOD}.mp4"}
+    job = _animate(world, pose, made[METHOD], say)
+    _roll_out(world, frames, made[BASELINE], say)
+    with VideoFrames(made[BASELINE]) as baseline, VideoFrames(made[METHOD]) as method:
+        _compare(folder / "comparison.mp4", [pose, baseline, method, truth])
+    boxes = [world.face_box(index) for index in range(frames)]
+    numbers = {}
+    for name, path in made.items():
+        with VideoFrames(path) as video:
+            report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
+        with write_whole(folder / f"{name}.drift.json") as part:
+            part.write_text(report.to_json(), encoding="utf-8")
+        with write_whole(folder / f"{name}.drift.png") as part:
+            save_plot(report, part)
+        numbers[name] = report.numbers
+        shown = as_json({number: round(value, 3) for number, value in report.numbers.items()}, indent=None)
+        say(f"{name}: {shown}")
+    say(f"Wrote {BASELINE}.mp4, {METHOD}.mp4, comparison.mp4, and .drift.png and .drift.json of both, to {folder}")
+    return numbers
 
 
 def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], None]) -> Job:
-    model = load_toy()
+    """The method, as a run that is kept chunk by chunk."""
+    row = ROWS["full"]
+    model = row.load(None)
     job = make_job(
         world.reference()[None],
         model.codec,
         Drivers(pose=pose),
-        SETTINGS,
+        row.settings,
         RunSettings(width=SIZE, height=SIZE),
         network={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
         prompts=[digest("")],
@@ -73,11 +87,21 @@ def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], N
     remaining = RemainingTime()
 
     def on_chunk(done: Progress) -> None:
-        say(f"{done}{remaining.after(done)}")
+        say(f"{METHOD}, {done}{remaining.after(done)}")
 
-    sample = partial(model.sample_chunk, sigmas=sigma_schedule(SETTINGS.steps, SETTINGS.shift))
+    sample = partial(model.sample_chunk, sigmas=sigma_schedule(row.settings.steps, row.settings.shift))
     run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_chunk)
     return job
+
+
+def _roll_out(world: World, frames: int, path: Path, say: Callable[[str], None]) -> None:
+    """The baseline. A run knows one way alone to hand over a chunk, the method's, so this one is not kept by chunks."""
+    row = ROWS["baseline"]
+    count = row.settings.plan(frames).chunk_count
+    with VideoWriter(path, FPS, SIZE, SIZE) as video:
+        for made in roll_out(row.load(None), world, frames, row.settings, row.policy):
+            video.write(made.frames)
+            say(f"{BASELINE}, chunk {made.index + 1}/{count}")
 
 
 def _compare(path: Path, sources: list[FrameSource]) -> None:

@@ -11,9 +11,8 @@ from base_folder import PACK
 from safetensors.torch import load_file
 
 from everanimate_core.evaluation.frame_metrics import psnr
-from everanimate_core.studies.demo import make_demo
 from everanimate_core.studies.rows import ROWS
-from everanimate_core.toy.network.engine import roll_out
+from everanimate_core.toy.network.engine import load_toy, roll_out
 from everanimate_core.toy.network.state import TOYS, read_state
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.scene import LIGHTS, Scene
@@ -101,15 +100,15 @@ def test_the_shipped_graph_shows_pose_animation_and_truth(server, shipped_run):
     assert read_back(server, shipped_run.outputs["8"]["images"][0]) == (FRAMES, 768, 256, 25)
 
 
-def test_its_latents_are_those_of_the_demo(server, shipped_run, tmp_path):
+@pytest.mark.usefixtures("shipped_run")
+def test_its_latents_are_those_of_the_core(server):
     with torch.inference_mode(False):
-        make_demo(tmp_path, FRAMES / 25, seed=0, say=print)
-    for index in range(2):
-        ours, theirs = (
-            load_file(folder / f"chunk_{index:04d}.safetensors")["latents"]
-            for folder in (tmp_path / "animation.run", server.output / "everanimate" / "toy_world")
-        )
+        chunks = list(roll_out(load_toy(), World(0), FRAMES))
+    for made in chunks:
+        path = server.output / "everanimate" / "toy_world" / f"chunk_{made.index:04d}.safetensors"
+        ours, theirs = made.latents, load_file(path)["latents"]
         assert (ours - theirs).norm() / theirs.norm() < 1e-3
+    assert len(chunks) == 2
 
 
 @pytest.fixture(scope="module")

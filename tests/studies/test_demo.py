@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.media.reader import VideoFrames
-from everanimate_core.toy.network.engine import load_toy, roll_out
+from everanimate_core.studies.rows import ROWS
+from everanimate_core.toy.network.engine import roll_out
 from everanimate_core.toy.world.world import World
 
 
@@ -26,37 +27,50 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     code, said, complaints = demo("--out", folder, "--seconds", "2", "--seed", "3")
     assert (code, complaints) == (0, "")
     lines = said.splitlines()
-    assert [line.split(",")[0] for line in lines[:2]] == ["chunk 1/2: frames 0-32", "chunk 2/2: frames 33-49"]
-    assert lines[3] == f"Wrote animation.mp4, comparison.mp4, drift.png and drift.json to {folder}"
+    assert [line.split(": ")[0] for line in lines[:2]] == ["everanimate, chunk 1/2", "everanimate, chunk 2/2"]
+    assert lines[2:4] == ["baseline, chunk 1/2", "baseline, chunk 2/2"]
+    assert lines[6] == (
+        f"Wrote baseline.mp4, everanimate.mp4, comparison.mp4, and .drift.png and .drift.json of both, to {folder}"
+    )
     assert {path.name for path in folder.iterdir()} == {
-        ".animation.run.lock",
-        "animation.mp4",
-        "animation.run",
+        ".everanimate.run.lock",
+        "baseline.drift.json",
+        "baseline.drift.png",
+        "baseline.mp4",
         "comparison.mp4",
-        "drift.json",
-        "drift.png",
+        "everanimate.drift.json",
+        "everanimate.drift.png",
+        "everanimate.mp4",
+        "everanimate.run",
     }
-    chunks = list(roll_out(load_toy(), World(3), 50))
+    made = {}
+    for name, row in (("baseline", ROWS["baseline"]), ("everanimate", ROWS["full"])):
+        chunks = list(roll_out(row.load(None), World(3), 50, row.settings, row.policy))
+        made[name] = torch.cat([chunk.frames for chunk in chunks])
+        with VideoFrames(folder / f"{name}.mp4") as video:
+            assert (video.frame_count, video.fps, video.width, video.height) == (50, Fraction(25), 64, 64)
+            assert (video.read(range(50)) - made[name]).abs().mean() < 0.02
     for chunk in chunks:
-        kept = load_file(folder / "animation.run" / f"chunk_{chunk.index:04d}.safetensors")
+        kept = load_file(folder / "everanimate.run" / f"chunk_{chunk.index:04d}.safetensors")
         assert torch.equal(kept["latents"], chunk.latents)
-    made = torch.cat([chunk.frames for chunk in chunks])
-    with VideoFrames(folder / "animation.mp4") as video, VideoFrames(folder / "comparison.mp4") as beside:
-        assert (video.frame_count, video.fps, video.width, video.height) == (50, Fraction(25), 64, 64)
-        assert (video.read(range(50)) - made).abs().mean() < 0.02
-        assert (beside.frame_count, beside.fps, beside.width, beside.height) == (50, Fraction(25), 768, 256)
-        # Pose, animation and truth, four times as large.
+    with VideoFrames(folder / "comparison.mp4") as beside:
+        assert (beside.frame_count, beside.fps, beside.width, beside.height) == (50, Fraction(25), 1024, 256)
+        # Pose, both animations and truth, four times as large.
         middle = beside.read([40])[0, 2::4, 2::4]
     world = World(3)
-    for at, picture in enumerate((world.pose([40])[0], made[40], world.frame(40))):
+    pictures = world.pose([40])[0], made["baseline"][40], made["everanimate"][40], world.frame(40)
+    for at, picture in enumerate(pictures):
         assert (middle[:, 64 * at : 64 * at + 64] - picture).abs().mean() < 0.03
 
-    report = json.loads((folder / "drift.json").read_text())
-    assert (report["frames"], report["joins"], report["compared_with"]) == (50, [33], "truth")
-    assert json.loads(lines[2])["psnr"] == pytest.approx(report["numbers"]["psnr"], abs=1e-3)
-    assert (folder / "drift.png").stat().st_size > 10_000
+    for line, name in zip(lines[4:6], ("baseline", "everanimate"), strict=True):
+        report = json.loads((folder / f"{name}.drift.json").read_text())
+        assert (report["frames"], report["joins"], report["compared_with"]) == (50, [33], "truth")
+        shown = json.loads(line.removeprefix(f"{name}: "))
+        assert shown["psnr"] == pytest.approx(report["numbers"]["psnr"], abs=1e-3)
+        assert (folder / f"{name}.drift.png").stat().st_size > 10_000
+    assert (folder / "baseline.drift.json").read_text() != (folder / "everanimate.drift.json").read_text()
 
-    # Nothing is sampled again.
+    # Nothing of the run is sampled again.
     code, said, _ = demo("--out", folder, "--seconds", "2", "--seed", "3")
     assert (code, said.count(", kept, ")) == (0, 2)
     # Another world is another run.
