@@ -65,7 +65,9 @@ def main(options: Options, command: Command) -> None:
     toys = (TOY, TOY_LIT)
     if options.films is not None and options.data not in toys:
         got = f"it with --data {options.data}"
-        raise InputError("films", f"must be left out unless --data is {TOY} or {TOY_LIT}, whose worlds it counts", "", got)
+        raise InputError(
+            "films", f"must be left out unless --data is {TOY} or {TOY_LIT}, whose worlds it counts", "", got
+        )
     entries: Sequence[Entry]
     if options.data not in toys:
         entries = list_films(Path(options.data))

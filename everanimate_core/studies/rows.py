@@ -12,7 +12,7 @@ from ..lora.files import read_lora
 from ..lora.fit import apply_lora
 from ..toy.learning.tasks import LADDER, TASKS
 from ..toy.network.engine import load_toy
-from ..toy.network.state import FOLDER, SETTINGS
+from ..toy.network.state import FOLDER, FULL_LORA, FULL_WEIGHTS, MEMORY_LORA, SETTINGS
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def lora_row(lora: Path) -> Row:
     return row(str(lora), "baseline", lora)
 
 
-# Networks that are shipped.
+FULL = FULL_WEIGHTS.stem
+# Networks and LoRAs that are shipped.
 MAIN = (
     row("baseline", "baseline"),
     row("baseline+restore", "baseline", restore=1.0),
     row("control", "control"),
     row("memory", "memory"),
+    row("full", FULL),
+    row("memory-lora", "baseline", lora=MEMORY_LORA.stem),
+    row("full-lora", "baseline", lora=FULL_LORA.stem),
 )
 # Of networks that `everanimate train-toy` makes, and of the shipped ones rolled out in other ways.
-FULL = "memory_motion_exact"
 SIDE = (
     row("memory+rfm", "memory_rfm"),
-    row("full", FULL),
-    row("memory-lora", "baseline", lora="memory_lora"),
-    row("full-lora", "baseline", lora="full_lora"),
     row("baseline, latent carry", "baseline", carry="latent"),
     row("baseline+restore, strength 2", "baseline", restore=2.0),
     row("memory, pixel carry", "memory", carry="pixel"),
@@ -93,19 +93,11 @@ SIDE = (
     row("full, identity re-taken", FULL, identity="last_chunk"),
     *(row(task.name, task.name) for task in LADDER),
 )
-# Networks and LoRAs that have seen even light alone.
+# Networks that have seen even light alone.
 EVEN = (
     row("even_baseline", "even_baseline"),
     row("even_baseline, latent carry", "even_baseline", carry="latent"),
     row("even_memory", "even_memory"),
-    row("even stage 1", "even_baseline", lora="stage1"),
-    row("even stage 1, as long as stage 2", "even_baseline", lora="stage1_longer"),
-    row("even stage 2", "even_baseline", lora="stage2"),
-    row("even stage 2, exact target", "even_baseline", lora="stage2_exact"),
-    row("even stage 2, pixel carry", "even_baseline", lora="stage2", carry="pixel"),
-    row("even stage 2+restore, strength 2", "even_baseline", lora="stage2", restore=2.0),
-    row("even stage 2, reference alone", "even_baseline", lora="stage2", identity="reference"),
-    row("even stage 2, identity re-taken", "even_baseline", lora="stage2", identity="last_chunk"),
 )
 ROWS = {each.name: each for each in (*MAIN, *SIDE, *EVEN)}
 

@@ -6,7 +6,7 @@ import pytest
 
 from everanimate_core.studies.ablation import Plan
 from everanimate_core.studies.rows import MAIN, ROWS
-from everanimate_core.toy.network.state import STAGE_1, STAGE_2
+from everanimate_core.toy.network.state import FULL_LORA, MEMORY_LORA
 from everanimate_core.toy.world.scene import Scene
 
 
@@ -41,11 +41,11 @@ def test_with_options(command, handed):
 
 
 def test_loras_are_the_only_rows(command, handed):
-    loras = [str(STAGE_1), str(STAGE_2)]
+    loras = [str(MEMORY_LORA), str(FULL_LORA)]
     assert command(["ablate", "--lora", *loras]) == (0, "", "")
     ((_, _, rows, *_),) = handed
     assert [row.name for row in rows] == loras
-    assert [(row.network, row.lora) for row in rows] == [("baseline", STAGE_1), ("baseline", STAGE_2)]
+    assert [(row.network, row.lora) for row in rows] == [("baseline", MEMORY_LORA), ("baseline", FULL_LORA)]
 
 
 @pytest.mark.parametrize("value", ["inf", "nan"])

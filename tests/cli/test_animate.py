@@ -33,7 +33,7 @@ from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import FittedFrames, fit_frames
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.toy.network.engine import load_toy
-from everanimate_core.toy.network.state import BASELINE_WEIGHTS, STAGE_2
+from everanimate_core.toy.network.state import MEMORY_LORA, TOYS
 
 # What the command's CHUNKING says, without the command line.
 SETTINGS = Settings(steps=2, chunk_frames=9, overlap=4)
@@ -77,9 +77,9 @@ def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
 
 def test_the_baseline_takes_a_lora_of_its_own(tmp_path, command):
     out = tmp_path / "dance.mp4"
-    assert command(animate(out, "--frames", "9", "--model", "toy-even-baseline", "--lora", str(STAGE_2)))[0] == 0
-    model = load_toy(BASELINE_WEIGHTS)
-    apply_lora(model.transformer, read_lora(STAGE_2))
+    assert command(animate(out, "--frames", "9", "--model", "toy-baseline", "--lora", str(MEMORY_LORA)))[0] == 0
+    model = load_toy(TOYS["toy-baseline"])
+    apply_lora(model.transformer, read_lora(MEMORY_LORA))
     (made,) = by_the_core(model, 9)
     assert torch.equal(latents_of(out, 1)[0], made.latents)
 

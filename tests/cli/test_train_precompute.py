@@ -32,7 +32,10 @@ REFUSED = [
     ([*TOY, "--films", "0"], "--films: must be between 1 and 1000000 with --data toy (1024); got 0."),
     ([*TOY, "--films", "-4"], "--films: must be between 1 and 1000000 with --data toy (1024); got -4."),
     ([*TOY, "--films", "1000000000000"], "--films: must be between 1 and 1000000 with --data toy (1024); got 1000000"),
-    ([*FILMS, "--data", str(DATA)], "--films: must be left out unless --data is toy or toy-lit, whose worlds it counts; got it"),
+    (
+        [*FILMS, "--data", str(DATA)],
+        "--films: must be left out unless --data is toy or toy-lit, whose worlds it counts; got it",
+    ),
     (["--data", "nowhere", "--model", "toy"], "--data: must be a folder, a .csv or a .jsonl file that exists"),
     ([*FILMS, "--model", "nowhere"], "--model: must be a folder or file that is there; got nowhere."),
     ([*FILMS, "--width", "30"], "--width: must be a multiple of 16 (832); got 30."),

@@ -41,7 +41,10 @@ SIGNATURES = {
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
     "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot, report"),
-    "EverAnimateLoadToy": ("seed=0 frames=250 network=toy light=off", "model, vae, positive, negative, reference, pose, truth"),
+    "EverAnimateLoadToy": (
+        "seed=0 frames=250 network=toy light=off",
+        "model, vae, positive, negative, reference, pose, truth",
+    ),
     "EverAnimateAnimate": (
         "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
         "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "

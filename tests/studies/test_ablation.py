@@ -15,7 +15,7 @@ from everanimate_core.studies.ablation import Plan, ablate, as_tables, recovery,
 from everanimate_core.studies.roll_outs import Measured, measure
 from everanimate_core.studies.rows import row
 from everanimate_core.toy.network.engine import load_toy
-from everanimate_core.toy.network.state import MEMORY_WEIGHTS, STAGE_1, STAGE_2
+from everanimate_core.toy.network.state import FULL_LORA, MEMORY_LORA, MEMORY_WEIGHTS
 from everanimate_core.toy.world.scene import Scene
 from everanimate_core.toy.world.world import World
 
@@ -162,7 +162,7 @@ def test_command_line(tmp_path, capsys, quick):
 
 
 def test_a_missing_lora_is_said_before_anything_is_made(tmp_path, capsys, quick):
-    command = ["ablate", "--out", str(tmp_path / "out"), "--lora", str(STAGE_1), str(STAGE_2), "none.safetensors"]
+    command = ["ablate", "--out", str(tmp_path / "out"), "--lora", str(MEMORY_LORA), str(FULL_LORA), "none.safetensors"]
     assert cli.main(command) == 2
     assert "none.safetensors, which is not a file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

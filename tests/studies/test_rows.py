@@ -14,7 +14,7 @@ from everanimate_core.studies.rows import EVEN, MAIN, ROWS, SIDE, chosen_rows, l
 from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.tasks import TASKS
 from everanimate_core.toy.network.engine import load_toy
-from everanimate_core.toy.network.state import BASELINE_WEIGHTS, FOLDER, SETTINGS, STAGE_2, write_state
+from everanimate_core.toy.network.state import FOLDER, FULL_LORA, MEMORY_LORA, SETTINGS, TOYS, write_state
 
 TASK = {task.name: task for task in TASKS}
 # What a row may change about what its network was trained for.
@@ -43,6 +43,9 @@ def test_the_main_rows():
         ("baseline+restore", "baseline", None, False),
         ("control", "control", None, False),
         ("memory", "memory", None, True),
+        ("full", "memory_motion_exact", None, True),
+        ("memory-lora", "baseline", "memory_lora", True),
+        ("full-lora", "baseline", "full_lora", True),
     ]
     assert MAIN[0].policy == WAN_ANIMATE
     assert len(ROWS) == len(MAIN) + len(SIDE) + len(EVEN)
@@ -56,15 +59,15 @@ def test_rows_are_chosen_by_name():
 
 
 def test_weights_of_ones_own_come_first(tmp_path):
-    mine = row("mine", "even_baseline")
-    assert mine.files(None) == (BASELINE_WEIGHTS, None) == mine.files(tmp_path)
-    write_state(tmp_path / "even_baseline.safetensors", {"head.head.bias": torch.ones(64)})
-    assert mine.files(tmp_path) == (tmp_path / "even_baseline.safetensors", None)
-    named = row("named", "even_baseline", lora="stage2")
-    assert named.files(None) == (BASELINE_WEIGHTS, FOLDER / "stage2.safetensors")
+    mine = row("mine", "baseline")
+    assert mine.files(None) == (TOYS["toy-baseline"], None) == mine.files(tmp_path)
+    write_state(tmp_path / "baseline.safetensors", {"head.head.bias": torch.ones(64)})
+    assert mine.files(tmp_path) == (tmp_path / "baseline.safetensors", None)
+    named = row("named", "baseline", lora="full_lora")
+    assert named.files(None) == (TOYS["toy-baseline"], FULL_LORA) == (FOLDER / "baseline.safetensors", FULL_LORA)
     assert lora_row(Path("own.safetensors")).files(tmp_path)[1] == Path("own.safetensors")
     with pytest.raises(ValueError, match=r"none\.safetensors, which is not a file"):
-        row("none", "even_baseline", lora=Path("none.safetensors")).load(None)
+        row("none", "baseline", lora=Path("none.safetensors")).load(None)
 
 
 @pytest.mark.parametrize("tested", [*MAIN, *EVEN], ids=lambda tested: tested.name)
@@ -73,8 +76,8 @@ def test_the_networks_of_these_rows_are_shipped(tested):
 
 
 def test_a_row_has_its_lora():
-    model = load_toy(BASELINE_WEIGHTS)
-    apply_lora(model.transformer, read_lora(STAGE_2))
-    loaded = row("with", "even_baseline", lora=STAGE_2).load(None)
+    model = load_toy(TOYS["toy-baseline"])
+    apply_lora(model.transformer, read_lora(MEMORY_LORA))
+    loaded = row("with", "baseline", lora=MEMORY_LORA).load(None)
     for mine, other in zip(loaded.transformer.parameters(), model.transformer.parameters(), strict=True):
         assert torch.equal(mine, other)

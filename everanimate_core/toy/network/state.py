@@ -21,21 +21,22 @@ FOLDER = Path(__file__).parent / "weights"
 # The network that reads EverAnimate's memory, and the one that it comes from, trained in the way of Wan-Animate; both
 # have seen even light alone.
 MEMORY_WEIGHTS, BASELINE_WEIGHTS = FOLDER / "even_memory.safetensors", FOLDER / "even_baseline.safetensors"
+# The method in full, in light that wanders: the memory, trained on with a perturbed motion memory and restoration.
+FULL_WEIGHTS = FOLDER / "memory_motion_exact.safetensors"
 # What `--model` calls the embedded toy, and the other networks: Wan-Animate's way, which drifts in light that wanders
-# and is what LoRAs are trained on; its control; EverAnimate's memory in such light.
+# and is what LoRAs are trained on; its control; EverAnimate's memory in such light, and the method in full.
 TOY = "toy"
 TOYS = {
     TOY: MEMORY_WEIGHTS,
     "toy-baseline": FOLDER / "baseline.safetensors",
     "toy-control": FOLDER / "control.safetensors",
     "toy-memory": FOLDER / "memory.safetensors",
+    "toy-full": FULL_WEIGHTS,
     "toy-even-baseline": BASELINE_WEIGHTS,
 }
-# LoRAs of the baseline in even light, by `everanimate train`: of both stages; for comparison, stage 1 trained on for as
-# long as stage 2 was, and stage 2 with the exact target.
-LORAS = STAGE_1, STAGE_2, STAGE_1_LONGER, STAGE_2_EXACT = [
-    FOLDER / f"{name}.safetensors" for name in ("stage1", "stage2", "stage1_longer", "stage2_exact")
-]
+# LoRAs of the drifting baseline, by `everanimate train`, each as long as the other: the memory alone, and the method in
+# full.
+LORAS = MEMORY_LORA, FULL_LORA = [FOLDER / f"{name}.safetensors" for name in ("memory_lora", "full_lora")]
 # What the networks were trained for; all else as released. 4 steps are as good as 20 on the toy.
 SETTINGS = Settings(steps=4, chunk_frames=33)
 GEOMETRY = ChunkGeometry(frames=SETTINGS.chunk_frames)

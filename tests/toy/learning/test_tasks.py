@@ -9,7 +9,7 @@ from everanimate_core.everanimate.context import METHOD
 from everanimate_core.toy.learning import films, train_dit, train_vae
 from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.tasks import EVEN, LADDER, LIT, TASKS
-from everanimate_core.toy.network.state import FOLDER
+from everanimate_core.toy.network.state import FOLDER, FULL_WEIGHTS
 
 TASK = {task.name: task for task in TASKS}
 # Worlds that are ever rolled out to measure: those of the scores, of the ablation, of the benchmarks, of the nodes.
@@ -23,7 +23,7 @@ def without(task, *names):
     return {name: value for name, value in facts.items() if name not in names}
 
 
-@pytest.mark.parametrize("task", LIT, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [*LIT, TASK[FULL_WEIGHTS.stem]], ids=lambda task: task.name)
 def test_what_is_shipped_was_trained_by_its_task(task):
     facts = json.loads((FOLDER / f"{task.name}.json").read_text(encoding="utf-8"))
     assert facts["recipe"] == asdict(task.recipe)
