@@ -10,7 +10,7 @@ from ..everanimate.context import METHOD, ContextPolicy
 from ..everanimate.settings import Settings
 from ..lora.files import read_lora
 from ..lora.fit import apply_lora
-from ..toy.learning.tasks import LADDER, TASKS
+from ..toy.learning.tasks import CARRY, LADDER, TASKS
 from ..toy.network.engine import load_toy
 from ..toy.network.state import FOLDER, FULL_LORA, FULL_WEIGHTS, MEMORY_LORA, SETTINGS
 
@@ -91,7 +91,7 @@ SIDE = (
     row("memory+restore", "memory", restore=1.0),
     row("full+restore", FULL, restore=1.0),
     row("full, identity re-taken", FULL, identity="last_chunk"),
-    *(row(task.name, task.name) for task in LADDER),
+    *(row(task.name, task.name) for task in (*CARRY, *LADDER)),
 )
 # Networks that have seen even light alone.
 EVEN = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...everanimate.context import METHOD, ContextPolicy
+from ...everanimate.context import ContextPolicy
 from ...everanimate.settings import FIRST, REFERENCE_ONLY
 from ...plan import TEMPORAL_FACTOR
 from ..network.state import GEOMETRY
@@ -17,17 +17,19 @@ from .films import SINGLES
 
 # Wan-Animate: one reference; the carried frames are decoded, encoded again before grey, and marked as known.
 WAN_ANIMATE = ContextPolicy(carry="pixel", identity="reference", null="grey", motion_known=True)
+# EverAnimate's identity memory beside what Wan-Animate carries.
+PIXEL_CARRY = replace(WAN_ANIMATE, identity="fixed")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How samples are drawn from films.
 
-    policy: WAN_ANIMATE (one anchor) or METHOD (four). lit: from films in wandering light. far: a sample that is carried
-    something has its reference in the light of another moment; a first chunk has it in its own, as a roll-out has.
-    perturbed_motion: share of the samples whose motion memory, if they have one, is perturbed. perturbation: how, and
-    how the chunk itself is in restorative training; one of films.PERTURBATIONS. shared: both by the same draw, as one
-    drift that has come into a chunk through its memory.
+    policy: METHOD or PIXEL_CARRY (four anchors), or WAN_ANIMATE (one). lit: from films in wandering light. far: a
+    sample that is carried something has its reference in the light of another moment; a first chunk has it in its own,
+    as a roll-out has. perturbed_motion: share of the samples whose motion memory, if they have one, is perturbed.
+    perturbation: how, and how the chunk itself is in restorative training; one of films.PERTURBATIONS. shared: both by
+    the same draw, as one drift that has come into a chunk through its memory.
     """
 
     policy: ContextPolicy
@@ -40,7 +42,7 @@ class Recipe:
     @property
     def anchors(self) -> int:
         """N."""
-        return GEOMETRY.anchors if self.policy == METHOD else 1
+        return GEOMETRY.anchors if self.policy.identity == "fixed" else 1
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,10 @@ def draw_batch(recipe: Recipe, films: dict[str, Tensor], grey: Tensor, size: int
     if recipe.far:
         reference = torch.where(_per_sample(first), reference, films["far"][film].float())
     known = torch.zeros(size, TEMPORAL_FACTOR, *films["chunks"].shape[3:])
-    if recipe.policy == METHOD:
+    anchors = reference
+    if recipe.policy.identity == "fixed":
         anchors = _memory(films, film, reference, first, generator)
+    if recipe.policy.carry == "latent":
         slots = torch.zeros(size, *films["chunks"].shape[2:])
         carried = films["chunks"][film, 0, :, -GEOMETRY.motion :].float()
         if recipe.perturbed_motion:
@@ -85,7 +89,6 @@ def draw_batch(recipe: Recipe, films: dict[str, Tensor], grey: Tensor, size: int
             carried = torch.where(_per_sample(hit), perturbed, carried)
         slots[:, :, : GEOMETRY.motion] = torch.where(_per_sample(first), 0.0, carried)
     else:
-        anchors = reference
         slots = torch.where(_per_sample(first), grey, films["carried"][film].float())
         known[:, :, : GEOMETRY.motion] = (~first).float().view(-1, 1, 1, 1, 1)
     target = films["chunks"][film, chunk].float()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ...everanimate.context import METHOD
-from .material import WAN_ANIMATE, Recipe
+from .material import PIXEL_CARRY, WAN_ANIMATE, Recipe
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ LIT = (
     _stage("control", policy=WAN_ANIMATE, far=False),
     _stage("memory", policy=METHOD),
 )
+# The same with EverAnimate's identity memory alone: what is carried are pixels, as Wan-Animate does it.
+CARRY = (_stage("memory_pixel", policy=PIXEL_CARRY),)
 # The ladder of training on: each rung beside a control of equal steps, schedule and films.
 LADDER = (
     _stage_2("memory", "longer", "none"),
@@ -64,4 +66,4 @@ LADDER = (
     _stage_2("baseline", "rfm_light", "gaussian", perturbation="light"),
     _stage_2("baseline", "exact_light", "exact", perturbation="light"),
 )
-TASKS = EVEN + LIT + LADDER
+TASKS = EVEN + LIT + CARRY + LADDER

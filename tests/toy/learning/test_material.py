@@ -8,7 +8,7 @@ import torch
 from everanimate_core.everanimate.context import METHOD, chunk_context
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.toy.learning.films import FIRST_SEED, grey_behind, make_film, make_lit_film
-from everanimate_core.toy.learning.material import WAN_ANIMATE, Recipe, draw_batch
+from everanimate_core.toy.learning.material import PIXEL_CARRY, WAN_ANIMATE, Recipe, draw_batch
 from everanimate_core.toy.network.state import GEOMETRY
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
@@ -95,6 +95,17 @@ def test_the_memory_network_is_conditioned_by_the_method(films, film, grey, code
         assert torch.equal(pose, film["poses"][chunk])
     assert counts["first"] == pytest.approx(SIZE / 5, abs=8)
     assert counts["views"] > 5 * counts["alone"] > 0
+
+
+def test_pixel_carry_has_the_anchors_of_the_method_and_the_chunk_of_wan_animate(films, grey):
+    """All three draw film, kind and chunk first, and so alike."""
+    pixel, memory, baseline = (
+        draw_batch(Recipe(policy, lit=False, far=False), films, grey, SIZE, generator())
+        for policy in (PIXEL_CARRY, METHOD, WAN_ANIMATE)
+    )
+    assert torch.equal(pixel.clean, memory.clean) and torch.equal(pixel.pose, baseline.pose)
+    assert torch.equal(pixel.context[:, :, :4], memory.context[:, :, :4])
+    assert torch.equal(pixel.context[:, :, 4:], baseline.context[:, :, 1:])
 
 
 def test_parts_are_samples(films, grey):

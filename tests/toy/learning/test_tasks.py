@@ -8,7 +8,7 @@ import pytest
 from everanimate_core.everanimate.context import METHOD
 from everanimate_core.toy.learning import films, train_dit, train_vae
 from everanimate_core.toy.learning.material import WAN_ANIMATE
-from everanimate_core.toy.learning.tasks import EVEN, LADDER, LIT, TASKS
+from everanimate_core.toy.learning.tasks import CARRY, EVEN, LADDER, LIT, TASKS
 from everanimate_core.toy.network.state import FOLDER, FULL_WEIGHTS
 
 TASK = {task.name: task for task in TASKS}
@@ -37,7 +37,7 @@ def test_what_is_shipped_was_trained_by_its_task(task):
 
 
 def test_names_are_names_of_files_and_no_two_are_alike():
-    assert len(TASK) == len(TASKS) == len(EVEN) + len(LIT) + len(LADDER)
+    assert len(TASK) == len(TASKS) == len(EVEN) + len(LIT) + len(CARRY) + len(LADDER)
     assert all(name.isidentifier() for name in TASK)
     assert all(task.after is None or task.after in TASK for task in TASKS)
 
@@ -47,6 +47,8 @@ def test_the_networks_in_wandering_light_differ_in_their_recipes_alone():
     assert without(baseline, "name", "far") == without(control, "name", "far")
     assert (baseline.recipe.far, control.recipe.far) == (True, False)
     assert without(baseline, "name", "policy") == without(memory, "name", "policy")
+    (pixel,) = CARRY
+    assert without(memory, "name", "policy") == without(pixel, "name", "policy")
     assert (baseline.recipe.policy, memory.recipe.policy) == (WAN_ANIMATE, METHOD)
 
 
