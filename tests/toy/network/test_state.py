@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.cli.train import Options
+from everanimate_core.cli.train_precompute import Options as PrecomputeOptions
 from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import check_coverage
 from everanimate_core.runs.fingerprint import weights_digest
@@ -90,8 +91,12 @@ def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
     lora, network = read_lora(path), load_dit(drifting)
     assert check_coverage(lora, read_state(drifting)).matched == 10 * LAYERS
     assert lora.metadata["network"] == weights_digest(network.state_dict().items())
-    *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
+    precompute, *_, train, convert = json.loads(path.with_suffix(".json").read_text())["commands"]
+    # Trained as a roll-out has it: a reference from another moment, behind views of the first chunk.
+    made = cli.parse(PrecomputeOptions, "train precompute", precompute.split()[3:])
+    assert (made.data, made.model, made.reference, made.anchors) == ("toy-lit", "toy-baseline", "own", "roll-out")
     options = cli.parse(Options, "train", train.split()[2:])
+    assert options.model == "toy-baseline" and made.motion_pixels >= bool(options.recipe.perturbed_motion)
     recipe = Recipe(options.stage, **vars(options.recipe))
     assert {name: lora.metadata[name] for name in recipe.facts()} == {
         name: str(value) for name, value in recipe.facts().items()
