@@ -14,7 +14,7 @@ from ...everanimate.context import METHOD, ContextPolicy
 from ...everanimate.drivers import ChunkFrames, Drivers
 from ...everanimate.flow import sigma_schedule
 from ...everanimate.memory import ContextMemory, build_memory
-from ...everanimate.propagation import MadeChunk, animate, each_chunk, make_chunk
+from ...everanimate.propagation import MadeChunk, each_chunk, make_chunk
 from ...everanimate.settings import Settings
 from ...ports import FrameSource
 from ..world.world import World
@@ -67,10 +67,9 @@ def roll_out(
     memory = build_memory(world.reference()[None], model.codec, settings.identity_latents, settings.motion_latents)
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(settings.steps, settings.shift))
     drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
-    if change is None:
-        return animate(settings.plan(frames), memory, sample, model.codec, drivers, settings, policy)
 
     def make(chunk: ChunkFrames, before: ContextMemory) -> MadeChunk:
-        return change(make_chunk(chunk, before, sample, model.codec, settings, policy))
+        made = make_chunk(chunk, before, sample, model.codec, settings, policy)
+        return made if change is None else change(made)
 
     return each_chunk(settings.plan(frames), memory, drivers, make)
