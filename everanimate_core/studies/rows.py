@@ -52,14 +52,21 @@ _POLICIES = {task.name: task.recipe.policy for task in TASKS}
 _ANCHORS = {task.name: task.recipe.anchors for task in TASKS}
 
 
-def row(name: str, network: str, lora: str | Path | None = None, restore: float = 0.0, **policy: Any) -> Row:
+def row(
+    name: str,
+    network: str,
+    lora: str | Path | None = None,
+    restore: float = 0.0,
+    target: str = SETTINGS.restore_target,
+    **policy: Any,
+) -> Row:
     """A row whose roll-outs are what its network was trained for, but for restoration and what `policy` changes.
 
     A LoRA is trained for EverAnimate's context, whatever its network was.
     """
     own = METHOD if lora is not None else _POLICIES[network]
     anchors = SETTINGS.identity_latents if lora is not None else _ANCHORS[network]
-    settings = replace(SETTINGS, identity_latents=anchors, restore_strength=restore)
+    settings = replace(SETTINGS, identity_latents=anchors, restore_strength=restore, restore_target=target)
     return Row(name, network, replace(own, **policy), settings, lora)
 
 
@@ -84,12 +91,14 @@ SIDE = (
     row("memory+rfm", "memory_rfm"),
     row("baseline, latent carry", "baseline", carry="latent"),
     row("baseline+restore, strength 2", "baseline", restore=2.0),
+    row("baseline+restore, low frequency", "baseline", restore=1.0, target="low_frequency"),
     row("memory, pixel carry", "memory", carry="pixel"),
     row("memory, reference alone", "memory", identity="reference"),
     row("memory, identity re-taken", "memory", identity="last_chunk"),
     row("memory, identity re-taken, +restore", "memory", restore=1.0, identity="last_chunk"),
     row("memory+restore", "memory", restore=1.0),
     row("full+restore", FULL, restore=1.0),
+    row("full+restore, low frequency", FULL, restore=1.0, target="low_frequency"),
     row("full, identity re-taken", FULL, identity="last_chunk"),
     *(row(task.name, task.name) for task in (*CARRY, *LADDER)),
 )

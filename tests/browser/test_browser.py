@@ -92,16 +92,16 @@ def test_the_finished_video_takes_the_place_of_the_live_preview(page):
     assert page.faults == []
 
 
-def test_toy_blocks_runs_from_the_page(page, server):
-    open_template(page, "toy_blocks")
-    # The fewest frames that three chunks are made of.
-    set_widget(page, "EverAnimateLoadToy", "frames", 63)
+# The fewest frames that all chunks of the graph are made of; samplers of four steps.
+@pytest.mark.parametrize(("name", "frames", "samplers"), [("toy_blocks", 63, 3), ("toy_drift", 92, 7)])
+def test_a_graph_of_blocks_runs_from_the_page(page, server, name, frames, samplers):
+    open_template(page, name)
+    set_widget(page, "EverAnimateLoadToy", "frames", frames)
     # Older editors load the videos of nodes on the screen alone.
     page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'SaveVideo'))")
     run(page)
-    # Three samplers of four steps.
-    assert seen(page, "progress") >= 12 and seen(page, "b_preview") >= 12
-    assert list((server.output / "everanimate").glob("toy_blocks*.mp4"))
+    assert seen(page, "progress") >= 4 * samplers and seen(page, "b_preview") >= 4 * samplers
+    assert list((server.output / "everanimate").glob(f"{name}*.mp4"))
     page.wait_for_selector("video", timeout=20_000)
     assert page.faults == []
 

@@ -33,7 +33,9 @@ def test_networks_are_rolled_out_as_they_were_trained(tested):
     assert changed == {field for words, field in CHANGES.items() if words in tested.name}
     assert tested.settings.identity_latents == anchors
     strength = 2.0 if "strength 2" in tested.name else 1.0 if "restore" in tested.name else 0.0
-    assert tested.settings == replace(SETTINGS, identity_latents=anchors, restore_strength=strength)
+    target = "low_frequency" if "low frequency" in tested.name else "statistics"
+    expected = {"identity_latents": anchors, "restore_strength": strength, "restore_target": target}
+    assert tested.settings == replace(SETTINGS, **expected)
 
 
 def test_the_main_rows():
