@@ -26,7 +26,7 @@ from .parts import Parts
 from .preview import sample_clip, write_clip
 from .recipe import WEIGHT_DECAY, Recipe
 from .records import FilmSet
-from .samples import Batch, film_of, join, make_sample
+from .samples import Batch, film_of, held_out_samples, join, learnt_from, make_sample
 from .state import gather, read_state, saved_loras, weights_of, write_state
 from .together import Result, TrainingFailed, together
 
@@ -76,6 +76,8 @@ class Training:
         if recipe.perturbed_motion and not films.settings.motion_pixels:
             rule = "must be 0 with a set that keeps no first chunks"
             raise InputError("perturbed_motion", rule, "precompute with --motion-pixels", recipe.perturbed_motion)
+        if learnt_from(recipe, films) < 1:
+            raise InputError("held_out", f"must be below the {len(films.records)} films of the set", 1, recipe.held_out)
         # Only what is perturbed or augmented is encoded while it trains.
         self.codec = self._load_codec() if recipe.stage == 2 or recipe.perturbed_motion else None
         network = self._network(start)
@@ -120,6 +122,10 @@ class Training:
         self.journal = (
             Journal(self.folder / "losses.csv", "step,loss,rate", self.step) if accelerator.is_main_process else None
         )
+        self.unseen = None
+        if self.recipe.held_out and accelerator.is_main_process:
+            # With the loss behind the last step that was taken.
+            self.unseen = Journal(self.folder / "held_out.csv", "step,loss", self.step + 1)
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step}})
         if self.saved is not None:
             # A kill behind the writing of the state leaves it without its LoRA.
@@ -201,7 +207,26 @@ class Training:
 
         self._together(write)
 
+    @torch.no_grad()
+    def _measure_unseen(self) -> None:
+        """Log the mean loss of the films that are held out. All processes measure all: some share out the weights."""
+        batches = self._together(lambda: list(held_out_samples(self.recipe, self.films, self.codec)))
+        losses = [
+            batch_loss(self.network, batch.to(self.accelerator.device), self.recipe.restoration) for batch in batches
+        ]
+        loss = float(torch.stack(losses).mean())
+
+        def write() -> None:
+            if self.unseen is not None:
+                self.unseen.write(self.step, loss)
+                self.unseen.sync()
+
+        self._together(write)
+        self.accelerator.log({"held_out": loss}, step=self.step)
+
     def _save(self) -> None:
+        if self.recipe.held_out:
+            self._measure_unseen()
         tensors = gather(self.network, self.optimiser.optimizer)
 
         def write() -> None:
@@ -271,7 +296,7 @@ class Training:
         names = []
         for number in self._numbers(portion):
             if not self._loss(range(number, number + 1)).isfinite():
-                names.append(self.films.title(film_of(self.recipe.seed, number, len(self.films.records))))
+                names.append(self.films.title(film_of(self.recipe.seed, number, learnt_from(self.recipe, self.films))))
         return gather_object(names)
 
 

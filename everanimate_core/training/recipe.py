@@ -44,6 +44,14 @@ class Recipe:
         high=1.0,
         unit="share",
     )
+    held_out: int = knob(
+        0,
+        "Films, the last of the set, that nothing is learnt from. Their loss is written to held_out.csv with every "
+        "saved LoRA.",
+        low=0,
+        high=1_000_000,
+        unit="films",
+    )
 
     def __post_init__(self):
         check_knobs(self)
@@ -55,8 +63,8 @@ class Recipe:
     def facts(self) -> dict[str, Any]:
         """All of it, as a training's state keeps it: what came after 0.1.0 is left out while it is off, so that older
         trainings go on."""
-        later = () if self.perturbed_motion else ("perturbed_motion",)
-        return {name: value for name, value in asdict(self).items() if name not in later}
+        later = ("perturbed_motion", "held_out")
+        return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @property
     def restoration(self) -> str:

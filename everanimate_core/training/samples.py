@@ -4,6 +4,7 @@ A sample is a function of the recipe's seed and its own number, whoever makes it
 samples, and a training that goes on makes those that it would have made.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -83,6 +84,11 @@ def film_of(seed: int, number: int, films: int) -> int:
     """The film of sample `number`: all `films` films in a random order, then all in another, and so on."""
     epoch, place = divmod(number, films)
     return int(torch.randperm(films, generator=generator(seed, "epoch", epoch))[place])
+
+
+def learnt_from(recipe: Recipe, films: FilmSet) -> int:
+    """How many of the films are learnt from: all but the last ones, which are held out."""
+    return len(films.records) - recipe.held_out
 
 
 def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
@@ -173,5 +179,12 @@ def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, n
 def make_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None) -> Batch:
     """Sample `number` of a training, as a batch of one."""
     choices = choose(recipe, films.settings, number)
-    film = film_of(recipe.seed, number, len(films.records))
+    film = film_of(recipe.seed, number, learnt_from(recipe, films))
     return assemble(choices, films, film, codec, generator(recipe.seed, "noise", number))
+
+
+def held_out_samples(recipe: Recipe, films: FilmSet, codec: Codec | None) -> Iterator[Batch]:
+    """A sample of each film that is held out, always the same one, each as a batch of one."""
+    for number, film in enumerate(range(learnt_from(recipe, films), len(films.records))):
+        choices = choose(recipe, films.settings, number)
+        yield assemble(choices, films, film, codec, generator(recipe.seed, "held out", number))

@@ -106,6 +106,7 @@ OPTIONS = {
             "--augmented": 0.5,
             "--perturbation": "released",
             "--perturbed-motion": 0.0,
+            "--held-out": 0,
             "--seed": 0,
             "--precision": None,
             "--checkpointing": False,

@@ -1,6 +1,7 @@
 """The loop in one process, on the toy."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from everanimate_core.training.loop import Pace, train
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.records import FilmSet
-from everanimate_core.training.samples import join, make_sample
+from everanimate_core.training.samples import held_out_samples, join, make_sample
 
 RECIPE = Recipe(2, seed=1, rank=4, batch=2, rate=1e-3)
 
@@ -76,6 +77,31 @@ def test_a_finished_training_stays_as_it_is(trained, films, toy):
     before = (folder / "losses.csv").read_text()
     assert equal(run(films, toy, folder, 7, resume=True), state)
     assert (folder / "losses.csv").read_text() == before
+
+
+def test_the_loss_of_films_that_are_held_out_is_written_with_every_lora(films, toy, codec, tmp_path):
+    recipe = replace(RECIPE, held_out=2)
+    run(films, toy, tmp_path / "whole", 7, recipe)
+    heading, *rows = (tmp_path / "whole" / "held_out.csv").read_text().splitlines()
+    assert heading == "step,loss" and [int(row.split(",")[0]) for row in rows] == [3, 6, 7]
+    log = EventAccumulator(str(tmp_path / "whole" / "tensorboard")).Reload()
+    assert [event.step for event in log.Scalars("held_out")] == [3, 6, 7]
+    # From the LoRA itself.
+    network = Network(toy.network("cpu", torch.float32), 4, 4, 0)
+    network.start_from(read_lora(tmp_path / "whole" / "lora-000007.safetensors"))
+    with torch.no_grad():
+        losses = [batch_loss(network, batch, "gaussian") for batch in held_out_samples(recipe, films, codec)]
+    assert float(rows[-1].split(",")[1]) == pytest.approx(float(sum(losses) / 2), rel=1e-5)
+    # A training that goes on writes what it would have written.
+    run(films, toy, tmp_path / "halves", 4, recipe)
+    run(films, toy, tmp_path / "halves", 7, recipe, resume=True)
+    _, *halves = (tmp_path / "halves" / "held_out.csv").read_text().splitlines()
+    assert [row for row in halves if not row.startswith("4,")] == rows and len(halves) == 4
+
+
+def test_something_must_be_left_to_learn_from(films, toy, tmp_path):
+    with pytest.raises(ValueError, match=r"^held_out must be below the 5 films of the set \(1\); got 5\.$"):
+        run(films, toy, tmp_path, 1, replace(RECIPE, held_out=5))
 
 
 def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):

@@ -37,6 +37,7 @@ def test_a_training_is_known_by_what_it_was_in_0_1_0_and_by_what_is_on_since():
     old = ("stage", "seed", "rank", "batch", "rate", "schedule", "perturbation", "augmented")
     assert list(Recipe(1).facts()) == list(old)
     assert Recipe(1, perturbed_motion=0.5).facts() == {**Recipe(1).facts(), "perturbed_motion": 0.5}
+    assert Recipe(1, held_out=2).facts() == {**Recipe(1).facts(), "held_out": 2}
 
 
 def test_random_numbers_depend_on_every_part_of_the_key_and_on_nothing_else():

@@ -14,7 +14,15 @@ from everanimate_core.training.augmentation import Affine, augment
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.recipe import Recipe, generator
 from everanimate_core.training.records import FilmSet, as_frames, candidate_frames, write_record
-from everanimate_core.training.samples import Choices, assemble, choose, film_of, join, make_sample
+from everanimate_core.training.samples import (
+    Choices,
+    assemble,
+    choose,
+    film_of,
+    held_out_samples,
+    join,
+    make_sample,
+)
 
 DRAWS = 4000
 PLAIN = Choices(reference=2, carried=True, anchors=(0, 2, 3, 5), black_pose=False, level=400)
@@ -274,6 +282,25 @@ def test_a_numbered_sample_is_its_choices_film_and_noise(films, settings, codec)
         )
         batch = make_sample(recipe, films, number, codec)
         assert all(torch.equal(getattr(batch, name), getattr(expected, name)) for name in ("clean", "drifted", "noise"))
+
+
+def test_the_last_films_can_be_held_out(films, settings, codec, monkeypatch):
+    recipe, seen, read = Recipe(2, seed=1, held_out=2), [], FilmSet.read
+
+    def noted(self, film, names):
+        seen.append(film)
+        return read(self, film, names)
+
+    monkeypatch.setattr(FilmSet, "read", noted)
+    for number in range(12):
+        make_sample(recipe, films, number, codec)
+    assert set(seen) == {0, 1, 2}
+    seen.clear()
+    first, again = list(held_out_samples(recipe, films, codec)), list(held_out_samples(recipe, films, codec))
+    assert seen == [3, 4, 3, 4]
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.clean, other.clean) and torch.equal(one.noise, other.noise)
+    assert not torch.equal(first[0].noise, make_sample(recipe, films, 0, codec).noise)
 
 
 def test_a_batch_is_its_samples_one_behind_another(films):
