@@ -25,9 +25,8 @@ COLUMNS = {
 SCALE, GAP, HEADING = 4, 8, 36
 
 
-def last_frame(row, world, frames):
+def last_frame(model, row, world, frames):
     """[64, 64, 3], the last frame of a roll-out."""
-    model = row.load(None)
     for made in roll_out(model, world, frames, replace(row.settings, seed=0), row.policy):
         last = made.frames[-1]
     return last
@@ -47,9 +46,14 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     frames = round(options.seconds * FPS)
+    rows = [ROWS[name] for name in COLUMNS]
+    models = [row.load(None) for row in rows]
     lines = []
     for world in map(World, options.seeds):
-        pictures = [world.frame(frames - 1), *(last_frame(ROWS[name], world, frames) for name in COLUMNS)]
+        pictures = [
+            world.frame(frames - 1),
+            *(last_frame(*pair, world, frames) for pair in zip(models, rows, strict=True)),
+        ]
         lines.append(np.concatenate([enlarged(picture) for picture in pictures], axis=1))
     heading = np.full((HEADING, lines[0].shape[1], 3), 255, np.uint8)
     width = lines[0].shape[1] // (len(COLUMNS) + 1)

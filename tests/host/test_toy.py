@@ -141,11 +141,11 @@ def test_the_blocks_give_the_latents_of_one_node_that_restores(comfy, server):
         assert torch.equal(server.latent(f"toy_blocks_{index}"), to_raw(kept))
 
 
-def run_drift(server, label, factor):
-    """The latents of each chunk of the graph of drift, {node id: latents}, tinted by that factor."""
+def run_drift(server, label, **changes):
+    """The latents of each chunk of the graph of drift, {node id: latents}, and the run. changes: inputs of its tint."""
     prompt = json.loads((WORKFLOWS / "toy_drift.json").read_text())
     (blend,) = (node for node in prompt.values() if node["class_type"] == "ImageBlend")
-    blend["inputs"]["blend_factor"] = factor if factor is not None else blend["inputs"]["blend_factor"]
+    blend["inputs"] |= changes
     handed = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePropagate"]
     for node_id in handed:
         inputs = {"samples": [node_id, 2], "name": f"{label}_{node_id}"}
@@ -156,7 +156,7 @@ def run_drift(server, label, factor):
 
 def test_without_the_tint_the_chain_is_the_drifting_row_of_the_ablation(comfy, server):
     """The host's own conditioning of chunk after chunk, against the core's."""
-    latents, _ = run_drift(server, "plain", 0.0)
+    latents, _ = run_drift(server, "plain", blend_factor=0.0)
     row = ROWS["baseline"]
     settings = replace(row.settings, seed=0)
     to_raw = comfy.module(PACK, "nodes.host").to_raw
@@ -168,7 +168,7 @@ def test_without_the_tint_the_chain_is_the_drifting_row_of_the_ablation(comfy, s
 
 
 def test_restoration_takes_the_tint_out_of_the_chain(server, toy):
-    latents, run = run_drift(server, "tinted", None)
+    latents, run = run_drift(server, "tinted")
     assert read_back(server, run.outputs["105"]["images"][0]) == (DRIFT_FRAMES, 1024, 256, 25)
     truth = World(0).frames(range(DRIFT_FRAMES))
 
