@@ -9,6 +9,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
+from ..everanimate_core.everanimate.method import ever_animate
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
@@ -136,11 +137,10 @@ class EverAnimateAnimate(io.ComfyNode):
         made_with = model, sampler, sigmas, settings.cfg, negative, clip_vision
         rate = file_rate(video.fps) if video.fps else None
         with drivers(*inputs, fps=rate) as driving, sound_of(pose_video) as sound:
+            size = video.width, video.height, video.fit
+            method = ever_animate(reference_images, codec, driving, settings, *size, video.total_frames)
             job = make_job(
-                reference_images,
-                codec,
-                driving,
-                settings,
+                method,
                 video,
                 network=run_settings(*made_with) | {"tiled": video.tiled},
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
@@ -169,8 +169,8 @@ class EverAnimateAnimate(io.ComfyNode):
         saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
-            outcome.last.frames,
-            outcome.last.memory,
+            outcome.frames,
+            method.memory_of(outcome.state),
             json.dumps(outcome.report),
             ui=ui.PreviewVideo([saved]),
         )

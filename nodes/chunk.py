@@ -5,7 +5,6 @@ from comfy_api.latest import io
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.propagation import request_chunk
 from ..everanimate_core.everanimate.settings import Settings
-from ..everanimate_core.media.frames import fit_drivers
 from ..everanimate_core.plan import ChunkPlan
 from . import widgets
 from .checks import check_images
@@ -107,7 +106,7 @@ class EverAnimateChunk(io.ComfyNode):
         )
         inputs = (pose_video, face_video, background_video, character_mask)
         with drivers(*inputs) as sources:
-            driving = fit_drivers(sources, memory.width, memory.height, fit)
+            driving = sources.fitted(memory.width, memory.height, fit)
             request = request_chunk(
                 driving.chunk(plan, chunk_index), memory, HostCodec(vae), Settings(clip_source=clip_source)
             )

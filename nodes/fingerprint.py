@@ -10,9 +10,9 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
+from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.runs.content import Sampled, content_digest
-from ..everanimate_core.runs.fingerprint import weights_digest
 
 # What ControlNets keep of the sampling that is going on, or was ended in the middle.
 _WHILE_SAMPLING = {"cond_hint", "extra_concat", "timestep_range", "model_sampling_current", "multigpu_clones"}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..everanimate_core.runs.fingerprint import digest, weights_digest
+from ..everanimate_core.digests import digest, weights_digest
 
 # The format that the manifests of 0.1.0 name.
 FORMAT = "everanimate-run-1"

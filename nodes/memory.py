@@ -6,10 +6,10 @@ from comfy_api.latest import io
 
 from ..everanimate_core.errors import check_finite
 from ..everanimate_core.everanimate.drivers import Drivers
-from ..everanimate_core.everanimate.geometry import check_size
 from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
 from ..everanimate_core.everanimate.propagation import hand_over
 from ..everanimate_core.everanimate.settings import Settings
+from ..everanimate_core.latents import check_size
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.frames import fit_frames
 from . import widgets

@@ -10,7 +10,8 @@ from comfy.taesd.taesd import TAESD
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS
+from ..everanimate_core.latents import SPATIAL_FACTOR
 from ..everanimate_core.plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 from ..everanimate_core.toy.network.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, TOY, TOYS, read_state
 from ..everanimate_core.toy.network.vae import load_vae

@@ -7,7 +7,7 @@ import av
 import torch
 
 from everanimate_core.everanimate.flow import draw_noise
-from everanimate_core.everanimate.geometry import SPATIAL_FACTOR
+from everanimate_core.latents import SPATIAL_FACTOR
 from everanimate_core.plan import TEMPORAL_FACTOR
 
 

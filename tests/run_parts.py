@@ -17,6 +17,7 @@ from safetensors.torch import load
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.everanimate.memory import build_memory
+from everanimate_core.everanimate.method import EverAnimate
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.runs.job import Job, Output
@@ -53,10 +54,7 @@ def small_job(
         anchors, motion = settings.identity_latents, settings.motion_latents
         memory = build_memory(exact_pictures(1), codec or ExactCodec(), anchors, motion)
     return Job(
-        settings.plan(total),
-        memory,
-        drivers,
-        settings,
+        EverAnimate(settings.plan(total), memory, drivers, settings),
         {"network": "tiny", "sigmas": [1.0, 0.5, 0.0]} if network is None else network,
         list(prompts),
         Output(fps, sound, sound_start),

@@ -11,7 +11,8 @@ from safetensors.torch import save
 
 from everanimate_core.backends.model_folders import check_model, weight_files
 from everanimate_core.errors import InputError
-from everanimate_core.everanimate.memory import ContextMemory, channel_statistics, load_memory, save_memory
+from everanimate_core.everanimate.memory import ContextMemory, load_memory, save_memory
+from everanimate_core.latents import channel_statistics
 from everanimate_core.lora.files import lora_from_tensors, read_lora
 from everanimate_core.lora.names import LoraError
 from everanimate_core.runs.prompts import read_prompts

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..everanimate.geometry import SPATIAL_FACTOR
+from ..latents import SPATIAL_FACTOR
 from ..plan import latent_frames, pixel_frames
 
 

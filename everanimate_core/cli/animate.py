@@ -15,10 +15,12 @@ from ..backends.diffusers_wan import DiffusersWan
 from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, encode_prompts
+from ..digests import digest, weights_digest
 from ..errors import InputError, check_number
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.geometry import chunk_geometry
+from ..everanimate.method import ever_animate
 from ..everanimate.settings import Settings
 from ..lora.files import read_lora
 from ..lora.fit import apply_lora
@@ -26,7 +28,6 @@ from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
 from ..media.rates import file_rate
 from ..media.sound import FileSound
-from ..runs.fingerprint import digest, weights_digest
 from ..runs.job import make_job
 from ..runs.progress import Progress, RemainingTime
 from ..runs.prompts import chunk_prompts, read_prompts
@@ -105,11 +106,9 @@ def main(options: Options, command: Command) -> None:
         sigmas = sigma_schedule(settings.steps, settings.shift)
         model = _load(options, settings, video, prompts)
         codec = WarnOfBlank(model.codec, command.say)
+        size = video.width, video.height, video.fit
         job = make_job(
-            references,
-            codec,
-            drivers,
-            settings,
+            ever_animate(references, codec, drivers, settings, *size, video.total_frames),
             video,
             network={
                 "network": weights_digest(model.transformer.state_dict().items()),

@@ -8,8 +8,8 @@ from random import Random
 
 from torch import Tensor
 
+from ..digests import digest
 from ..media.frames import FittedFrames
-from ..runs.fingerprint import digest
 from ..toy.learning.films import FIRST_SEED, MOMENTS, STARTS
 from ..toy.network.dit import load_dit
 from ..toy.network.engine import NO_TEXT, WorldFrames

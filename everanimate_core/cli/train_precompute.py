@@ -8,11 +8,11 @@ from typing import Literal
 
 import tyro
 
+from ..digests import weights_digest
 from ..errors import InputError
 from ..everanimate.geometry import ChunkGeometry
 from ..everanimate.settings import Settings
 from ..media.rates import file_rate
-from ..runs.fingerprint import weights_digest
 from ..runs.settings import RunSettings
 from ..toy.network.state import TOY
 from ..training.loop import Accelerator

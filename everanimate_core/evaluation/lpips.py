@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from ..digests import digest
 from ..errors import InputError, one_line
-from ..runs.fingerprint import digest
 from ..tensor_files import read_tensors
 
 CHANNELS = (64, 192, 384, 256, 256)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..errors import InputError
+from ..media.frames import FittedFrames
 from ..plan import ChunkPlan, continued_index, shown_at
 from ..ports import FrameSource
 
@@ -55,6 +56,15 @@ class Drivers:
             continued_index(pairing.number(frame), source.frame_count, plan.continuation)
             for frame in plan.source_indices(index, pairing.pose_count)
         ]
+
+    def fitted(self, width: int, height: int, fit: str) -> "Drivers":
+        """The same videos, of any size before, fitted to the animation's, the face to FACE_SIZE."""
+
+        def view(source: FrameSource | None, width: int = width, height: int = height) -> FittedFrames | None:
+            return None if source is None else FittedFrames(source, width, height, fit)
+
+        face = view(self.face, FACE_SIZE, FACE_SIZE)
+        return Drivers(view(self.pose), face, view(self.background), view(self.mask))
 
     def chunk(self, plan: ChunkPlan, index: int) -> "ChunkFrames":
         """The frames of chunk `index`; none is read before it is asked for."""

@@ -12,16 +12,6 @@ from ..plan import ChunkPlan, check_chunk, latent_frames
 from .settings import RELEASED
 
 LATENT_CHANNELS = 16
-SPATIAL_FACTOR = 8
-# The transformer's patches are 2x2 latents, so pixels come in blocks of 16.
-SIZE_MULTIPLE = 16
-
-
-def check_size(width: int, height: int) -> None:
-    """Raise InputError, naming the one that is wrong, unless both sizes (pixels) are positive multiples of 16."""
-    for name, size, example in (("width", width, 832), ("height", height, 480)):
-        if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
-            raise InputError(name, f"must be a multiple of {SIZE_MULTIPLE}", example, size)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from torch.nn.functional import interpolate
 from ..errors import InputError, one_line, shown
 from ..files import write_whole
 from ..json_files import Refuse, check_fields, parse_json
+from ..latents import SPATIAL_FACTOR, check_size
 from ..ports import Codec
 from ..tensor_files import all_finite, read_tensors
-from .geometry import LATENT_CHANNELS, SPATIAL_FACTOR, check_size
+from .geometry import LATENT_CHANNELS
 from .settings import KEYFRAMES, RELEASED
 
 # Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
@@ -221,19 +222,6 @@ def motion_memory(latents: Tensor, count: int) -> Tensor:
     stopped and continued must not.
     """
     return latents[:, :, -count:].clone(memory_format=torch.contiguous_format)
-
-
-def channel_statistics(latents: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over time and space: [1, 16, T, h, w] -> [2, 16]."""
-    spread, mean = torch.std_mean(latents, dim=(0, 2, 3, 4), correction=0)
-    return torch.stack([mean, spread])
-
-
-def channel_drift(latents: Tensor, statistics: Tensor) -> float:
-    """How far the channel means of `latents` [1, 16, T, h, w] are from `statistics` [2, 16], in units of its spread."""
-    mean, spread = statistics
-    distance = (channel_statistics(latents)[0] - mean) / spread.clamp(min=1e-6)
-    return float(distance.square().mean().sqrt())
 
 
 def save_memory(memory: ContextMemory, path: str | PathLike) -> None:

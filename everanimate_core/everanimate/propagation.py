@@ -6,26 +6,19 @@ supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing he
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError, needed
+from ..latents import channel_statistics, check_frames, check_latents
 from ..plan import ChunkPlan, latent_frames, pixel_frames
 from ..ports import Codec, SampleChunk
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .drivers import FACE_SIZE, ChunkFrames, Drivers
 from .flow import chunk_seed
 from .geometry import LATENT_CHANNELS, chunk_geometry
-from .memory import (
-    ContextMemory,
-    channel_statistics,
-    check_keyframes,
-    motion_memory,
-    retake_identity,
-    select_keyframes,
-)
+from .memory import ContextMemory, check_keyframes, motion_memory, retake_identity, select_keyframes
 from .restoration import Correction, Restoration, correction
 from .settings import RELEASED, Settings
 
@@ -54,23 +47,13 @@ class ChunkRequest:
 
 
 @dataclass(frozen=True)
-class ChunkResult:
-    """A finished chunk: latents [1, 16, T, h, w], its frames of the animation [n, H, W, 3], the memory it leaves.
-
-    frames is None for a recalled chunk that need not be decoded again.
-    """
+class MadeChunk:
+    """A finished chunk: latents [1, 16, T, h, w], its frames of the animation [n, H, W, 3], the memory it leaves."""
 
     index: int
     latents: Tensor
-    frames: Tensor | None
-    memory: ContextMemory
-
-
-@dataclass(frozen=True)
-class MadeChunk(ChunkResult):
-    """A chunk that was made just now, with its frames."""
-
     frames: Tensor
+    memory: ContextMemory
 
 
 def request_chunk(
@@ -147,38 +130,9 @@ def decode_chunk(latents: Tensor, memory: ContextMemory, codec: Codec, latent_co
     return frames[-pixel_frames(latents.shape[2]) :]
 
 
-def check_latents(latents: object, plan: ChunkPlan, memory: ContextMemory, index: int) -> None:
-    """Raise InputError unless `latents` can be those of chunk `index`.
-
-    They are a float32 tensor [1, 16, T, h, w] of finite numbers, of the plan's length and the memory's size.
-    """
-    kind, expected = (1, LATENT_CHANNELS), (latent_frames(plan.chunk_frames), *memory.identity.shape[3:])
-    if not isinstance(latents, Tensor) or latents.dtype != torch.float32:
-        got = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
-        raise InputError("a chunk's latents", "must be a float32 tensor", "", f"{got} for chunk {index}")
-    if latents.ndim != 5 or tuple(latents.shape[:2]) != kind:
-        raise InputError(
-            "a chunk's latents",
-            "must be Wan latents of one video",
-            [*kind, *expected],
-            f"{list(latents.shape)} for chunk {index}",
-        )
-    if tuple(latents.shape[2:]) != expected:
-        raise InputError(
-            "a chunk's latents",
-            f"must be {list(expected)} frames, height, width, anchors cut",
-            "",
-            list(latents.shape[2:]),
-        )
-    bad = int((~latents.isfinite()).sum())
-    if bad:
-        raise InputError(
-            "a chunk's latents",
-            "must be finite numbers",
-            "sample with the model in bf16 or fp32 instead of fp16, without fast modes, with a lower cfg, "
-            "or with another sampler or other sigmas",
-            f"{bad} of {latents.numel()} values that are NaN or infinite in chunk {index}",
-        )
+def chunk_shape(plan: ChunkPlan, memory: ContextMemory) -> tuple[int, ...]:
+    """[1, 16, T, h, w] of a chunk's latents, anchors cut."""
+    return (1, LATENT_CHANNELS, latent_frames(plan.chunk_frames), *memory.identity.shape[3:])
 
 
 def hand_over(
@@ -189,23 +143,31 @@ def hand_over(
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
 ) -> MadeChunk:
-    """Decode a chunk and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut).
+    """Decode a chunk and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut)."""
+    plan, index = chunk.plan, chunk.index
+    plan.check_index(index)
+    check_keyframes(settings.keyframes, chunk.drivers.pose)
+    check_latents(latents, chunk_shape(plan, memory), index)
+    frames = decode_chunk(latents, memory, codec, settings.latent_context)
+    check_frames(frames, index)
+    after = next_memory(chunk, memory, latents, frames, codec, settings, policy)
+    return MadeChunk(index, latents, frames[plan.kept(index)], after)
+
+
+def next_memory(
+    chunk: ChunkFrames,
+    memory: ContextMemory,
+    latents: Tensor,
+    frames: Tensor,
+    codec: Codec,
+    settings: Settings = RELEASED,
+    policy: ContextPolicy = METHOD,
+) -> ContextMemory:
+    """The memory that a chunk leaves: of its latents [1, 16, T, h, w] and of what they decode to, [F, H, W, 3].
 
     The identity memory is completed after the first chunk, by a generator of its own (`settings.seed`). Of the driving
     frames only the pose is read, and only by keyframes = pose.
     """
-    plan, index = chunk.plan, chunk.index
-    plan.check_index(index)
-    check_keyframes(settings.keyframes, chunk.drivers.pose)
-    check_latents(latents, plan, memory, index)
-    frames = decode_chunk(latents, memory, codec, settings.latent_context)
-    if not frames.isfinite().all():
-        raise InputError(
-            f"the decoded frames of chunk {index}",
-            "must be finite numbers",
-            "decode with the VAE in bf16 or fp32 instead of fp16",
-            "NaN or infinity",
-        )
     if memory.statistics is None:
         memory = replace(memory, statistics=channel_statistics(latents))
     missing = memory.anchors - memory.reference_latents.shape[2]
@@ -214,13 +176,12 @@ def hand_over(
         generator = torch.Generator().manual_seed(settings.seed)
         chosen = select_keyframes(settings.keyframes, frames.shape[0], missing, generator, pose)
         memory = retake_identity(memory, frames, chosen, codec)
-    tail = max(1, plan.overlap) if policy.carry == "pixel" else 1
-    memory = replace(
+    tail = max(1, chunk.plan.overlap) if policy.carry == "pixel" else 1
+    return replace(
         memory,
         motion=motion_memory(latents, memory.motion_count),
         last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format),
     )
-    return MadeChunk(index, latents, frames[plan.kept(index)], memory)
 
 
 def make_chunk(
@@ -237,33 +198,22 @@ def make_chunk(
     return hand_over(chunk, memory, latents, codec, settings, policy)
 
 
-class HasMemory(Protocol):
-    """Whatever is known of a finished chunk, with the memory that it leaves."""
-
-    @property
-    def memory(self) -> ContextMemory:
-        """For the next chunk."""
-
-
-Finished = TypeVar("Finished", bound=HasMemory)
-
-
 def each_chunk(
     plan: ChunkPlan,
     memory: ContextMemory,
     drivers: Drivers,
-    find_or_make: Callable[[ChunkFrames, ContextMemory], Finished],
-) -> Iterator[Finished]:
+    make: Callable[[ChunkFrames, ContextMemory], MadeChunk],
+) -> Iterator[MadeChunk]:
     """The loop: all chunks of the plan, each as it is finished.
 
-    find_or_make(chunk, memory): the chunk after the one that left `memory`, as `make_chunk` makes it or as an earlier
-    start of a run left it. Only one chunk is held at a time: what a consumer does not keep is gone.
+    make(chunk, memory): the chunk after the one that left `memory`, as `make_chunk` makes it. Only one chunk is held at
+    a time: what a consumer does not keep is gone.
     """
     drivers.check(plan)
     for index in range(plan.chunk_count):
-        finished = find_or_make(drivers.chunk(plan, index), memory)
-        memory = finished.memory
-        yield finished
+        made = make(drivers.chunk(plan, index), memory)
+        memory = made.memory
+        yield made
 
 
 def animate(

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..everanimate.drivers import FACE_SIZE, Drivers
 from ..ports import FrameSource
 from .rates import steady_numbers
 
@@ -76,20 +75,6 @@ class FittedFrames:
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, fitted: [n, height, width, 3]."""
         return fit_frames(self.source.read(indices), self.width, self.height, self.fit)
-
-
-def fit_drivers(drivers: Drivers, width: int, height: int, fit: str) -> Drivers:
-    """Driving videos of any size, fitted to the animation's, the face to FACE_SIZE."""
-
-    def fitted(source: FrameSource | None, width: int = width, height: int = height) -> FittedFrames | None:
-        return None if source is None else FittedFrames(source, width, height, fit)
-
-    return Drivers(
-        pose=fitted(drivers.pose),
-        face=fitted(drivers.face, FACE_SIZE, FACE_SIZE),
-        background=fitted(drivers.background),
-        mask=fitted(drivers.mask),
-    )
 
 
 class TimedFrames(FrameSource, Protocol):

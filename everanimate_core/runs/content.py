@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..digests import digest, weights_digest
 from ..errors import InputError
-from .fingerprint import digest, weights_digest
 
 Known = Callable[[Any], Any]
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..digests import digest
 from ..errors import shown
-from .fingerprint import digest
 
 # The format says how digests are made, too: a run goes on with those that it was begun with.
 FORMAT = "everanimate-run-2"

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..everanimate.memory import ContextMemory
-from ..plan import ChunkPlan, latent_frames
+from ..method import Method
 from .store import ANOTHER_NAME, RunError, RunFailed
 
 # Bits of a pixel in the written video: films that are hard to compress reach this at the quality of our segments.
@@ -44,22 +43,20 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
         )
 
 
-def needed_bytes(plan: ChunkPlan, memory: ContextMemory, finished: int) -> tuple[int, int]:
+def needed_bytes(method: Method, finished: int) -> tuple[int, int]:
     """What the run's folder and its finished video are going to take, when `finished` chunks are there.
 
-    Latents and memory are float32, their size is exact; of the videos it is an estimate, BITS_PER_PIXEL.
+    What a method keeps is float32, its size is exact; of the videos it is an estimate, BITS_PER_PIXEL.
     """
-    pixels = memory.width * memory.height
-    latents = memory.identity[:, :, :1].numel() * latent_frames(plan.chunk_frames)
-    learned = plan.chunk_count * pixels * 3 + memory.identity.numel()
-    share = max(0, plan.chunk_count - finished) / plan.chunk_count
-    video = plan.total_frames * pixels * BITS_PER_PIXEL // 8
-    return int(share * ((plan.chunk_count * latents + learned) * _FLOAT32 + video)), video
+    count = method.plan.chunk_count
+    share = max(0, count - finished) / count
+    video = method.plan.total_frames * method.width * method.height * BITS_PER_PIXEL // 8
+    return int(share * (method.kept_numbers(count) * _FLOAT32 + video)), video
 
 
-def check_space(plan: ChunkPlan, memory: ContextMemory, finished: int, folder: Path, path: Path) -> None:
+def check_space(method: Method, finished: int, folder: Path, path: Path) -> None:
     """Raise RunFailed when a disk has too little room for the chunks to come, or for the finished video."""
-    chunks, video = needed_bytes(plan, memory, finished)
+    chunks, video = needed_bytes(method, finished)
     needed: Mapping[Path, int] = {folder: chunks, path.parent: video}
     if os.stat(folder).st_dev == os.stat(path.parent).st_dev:
         needed = {folder: chunks + video}

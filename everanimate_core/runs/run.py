@@ -1,13 +1,12 @@
 """A long animation that survives: every chunk is kept as it finishes, and a second start goes on where the first ended.
 
-Used by the ComfyUI node and by the command line alike; both supply `sample_chunk` and a codec.
+Used by the ComfyUI nodes and by the command line alike; they supply the method, `sample_chunk` and a codec.
 """
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +14,14 @@ from typing import Any, cast
 import av
 from torch import Tensor
 
-from ..everanimate.drivers import ChunkFrames
-from ..everanimate.flow import chunk_seed
-from ..everanimate.memory import ContextMemory, channel_drift
-from ..everanimate.propagation import ChunkRequest, ChunkResult, check_latents, decode_chunk, each_chunk, make_chunk
+from ..digests import digest, file_digest
+from ..errors import InputError
 from ..files import probe
+from ..latents import channel_drift, check_frames, check_latents
 from ..media.reader import VideoError
 from ..media.writer import VideoWriter, concat_segments
-from ..ports import Codec, SampleChunk
-from .fingerprint import digest, file_digest
+from ..method import Chunk, Sampled, State
+from ..ports import Codec
 from .job import Job
 from .manifest import ChunkRecord, Manifest
 from .ownership import OwnershipLost
@@ -31,39 +29,44 @@ from .preflight import check_places, check_space
 from .progress import Progress
 from .store import ANEW, ANOTHER_NAME, DamagedChunk, RunError, RunFailed, RunStore
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run: its last chunk (with frames), and a report of JSON values."""
-
-    last: ChunkResult
-    report: dict[str, Any]
+# How a host samples what a method requests, from noise of the given seed; latents alone where there are no extras.
+Sample = Callable[[Any, int], Tensor | Sampled]
 
 
 @dataclass(frozen=True)
 class KeptChunk:
-    """A chunk that is on disk now. result: its frames may be None. before: the memory that it was made from.
+    """A chunk that is on disk now.
 
-    record: of the manifest. found: it was there from an earlier start.
+    latents: [1, C, T, h, w]. frames: its frames of the video [n, H, W, 3], None where they need not be decoded again.
+    before, after: what it was handed, and what it hands on. record: of the manifest. found: it was there from an
+    earlier start.
     """
 
-    result: ChunkResult
-    before: ContextMemory
+    index: int
+    latents: Tensor
+    frames: Tensor | None
+    before: State
+    after: State
     record: ChunkRecord
     found: bool
 
-    @property
-    def memory(self) -> ContextMemory:
-        """What it leaves for the next."""
-        return self.result.memory
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run. frames: of the video, those of the last chunk [n, H, W, 3]. state: what that hands on. report:
+    JSON values."""
+
+    frames: Tensor
+    state: State
+    report: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Work:
     """A chunk that is to be made. record: that of an earlier start which stays, for a chunk whose file is damaged."""
 
-    chunk: ChunkFrames
-    before: ContextMemory
+    chunk: Chunk
+    before: State
     key: str
     noise_seed: int
     started: float
@@ -73,33 +76,35 @@ class _Work:
 class _Run:
     """One start of a run: what is kept from before, and what has been added."""
 
-    def __init__(self, job: Job, store: RunStore, codec: Codec, manifest: Manifest, from_chunk: int):
+    def __init__(
+        self, job: Job, store: RunStore, sample_chunk: Sample, codec: Codec, manifest: Manifest, from_chunk: int
+    ):
         self.job, self.store, self.codec, self.manifest = job, store, codec, manifest
+        self.sample_chunk = sample_chunk
         # Chunks before from_chunk are taken as they are, whatever has changed since.
         self.pinned = from_chunk
-        # Keyframes go by the seed that the run was begun with.
-        self.settings = replace(job.settings, seed=manifest.first_seed)
+        self.method = job.method.begun_with(manifest.first_seed)
 
-    def find_or_make(
-        self, sample_chunk: SampleChunk[ChunkRequest], chunk: ChunkFrames, before: ContextMemory
-    ) -> KeptChunk:
+    def find_or_make(self, index: int, before: State) -> KeptChunk:
         """A chunk as an earlier start made it, if it is still what it has to be; else made now, and kept."""
         started = time.perf_counter()
+        chunk = self.method.chunk(index)
         record = self.record_of(chunk)
         if record is not None:
             try:
-                found = self.store.load_chunk(chunk.index, record, before)
+                found = self.store.load_chunk(index, record, self.method)
             except DamagedChunk:
                 # No from_chunk can be set before the first chunk. It is made again as it was: what follows has to fit.
-                if chunk.index or self.chunk_key(chunk, record.noise_seed) != record.key:
+                if index or self.chunk_key(chunk, record.noise_seed) != record.key:
                     raise
-                return self.make(sample_chunk, _Work(chunk, before, record.key, record.noise_seed, started, record))
+                return self.make(_Work(chunk, before, record.key, record.noise_seed, started, record))
             if found is not None:
-                return self.keep_found(chunk.index, record, before, *found)
-        seed = chunk_seed(self.job.settings.seed, chunk.index, self.job.settings.seed_mode)
-        return self.make(sample_chunk, _Work(chunk, before, self.chunk_key(chunk, seed), seed, started))
+                return self.keep_found(index, record, before, found)
+        # The seed of this start, also where the run was begun with another one.
+        seed = self.job.method.noise_seed(index)
+        return self.make(_Work(chunk, before, self.chunk_key(chunk, seed), seed, started))
 
-    def record_of(self, chunk: ChunkFrames) -> ChunkRecord | None:
+    def record_of(self, chunk: Chunk) -> ChunkRecord | None:
         """The record of a chunk, if there is one and the chunk is made from what this start would make it from."""
         index = chunk.index
         if index >= len(self.manifest.chunks):
@@ -110,7 +115,7 @@ class _Run:
         self.refuse_total_loss(index)
         return None
 
-    def chunk_key(self, chunk: ChunkFrames, noise_seed: int) -> str:
+    def chunk_key(self, chunk: Chunk, noise_seed: int) -> str:
         """Digest of what a chunk depends on: its slice of the drivers, its prompt, its noise, all before it."""
         index, prompts = chunk.index, self.job.prompts
         before = self.manifest.chunks[index - 1].key if index else digest(dict(self.manifest.settings))
@@ -133,65 +138,73 @@ class _Run:
         complete = (record.start, record.stop) == (span.start, span.stop)
         return complete and segment.is_file() and file_digest(segment) == record.segment
 
-    def keep_found(
-        self, index: int, record: ChunkRecord, before: ContextMemory, latents: Tensor, after: ContextMemory
-    ) -> KeptChunk:
+    def keep_found(self, index: int, record: ChunkRecord, before: State, kept: State) -> KeptChunk:
         """A chunk of an earlier start; its video is written anew where it is missing or was cut."""
-        frames = None
+        frames, latents = None, kept["latents"]
         if not self.has_segment(index, record):
-            frames = decode_chunk(latents, before, self.codec, self.settings.latent_context)
-            frames = frames[self.job.plan.kept(index)]
+            frames = self.method.decode(before, latents, self.codec)[self.job.plan.kept(index)]
             record = replace(record, **self.write_segment(index, frames))
             self.write_record(index, record)
-        return KeptChunk(ChunkResult(index, latents, frames, after), before, record, found=True)
+        return KeptChunk(index, latents, frames, before, self.method.recall(before, kept), record, found=True)
 
-    def make(self, sample_chunk: SampleChunk[ChunkRequest], work: _Work) -> KeptChunk:
+    def make(self, work: _Work) -> KeptChunk:
         """Make a chunk and keep it, its record last."""
-
-        def sample(request: ChunkRequest, _: int) -> Tensor:
-            return self.sample_and_keep(sample_chunk, request, work)
-
-        index = work.chunk.index
-        result = make_chunk(work.chunk, work.before, sample, self.codec, self.settings)
-        self.store.save_chunk(index, work.key, result.latents, work.before, result.memory)
+        method, before, index = self.method, work.before, work.chunk.index
+        sampled = self.sample_and_keep(method.request(before, work.chunk, self.codec), work)
+        frames = method.decode(before, sampled.latents, self.codec)
+        check_frames(frames, index)
+        after = method.hand_over(before, work.chunk, sampled, frames, self.codec)
+        frames = frames[self.job.plan.kept(index)]
+        self.store.save_chunk(index, work.key, sampled, method.keep(before, after))
         video: dict[str, Any] = {}
         if work.record is None or not self.has_segment(index, work.record):
-            video = self.write_segment(index, result.frames)
-        made = self.made_now(result, work.started)
+            video = self.write_segment(index, frames)
+        made = self.made_now(index, sampled.latents, after, work.started)
         if work.record is None:
             record = ChunkRecord(key=work.key, noise_seed=work.noise_seed, **made, **video)
         else:
             record = replace(work.record, **made, **video)
         self.write_record(index, record)
-        return KeptChunk(result, work.before, record, found=False)
+        return KeptChunk(index, sampled.latents, frames, before, after, record, found=False)
 
-    def sample_and_keep(self, sample_chunk: SampleChunk[ChunkRequest], request: ChunkRequest, work: _Work) -> Tensor:
-        """Sample a chunk and keep its latents before anything is decoded; what was kept so is not sampled again."""
-        index = request.index
-        kept = self.usable(index, self.store.sampled_latents(index, work.key))
+    def sample_and_keep(self, request: Any, work: _Work) -> Sampled:
+        """Sample a chunk and keep it before anything is decoded; what was kept so is not sampled again."""
+        index = work.chunk.index
+        kept = self.usable(index, self.store.read_sampled(index, work.key, self.method.extras))
         if kept is not None:
-            latents = kept
+            sampled = kept
         else:
-            latents = sample_chunk(request, work.noise_seed)
+            made = self.sample_chunk(request, work.noise_seed)
+            sampled = made if isinstance(made, Sampled) else Sampled(made)
             try:
-                check_latents(latents, self.job.plan, self.job.memory, index)
+                self.check_sampled(index, sampled)
             except ValueError as error:
                 raise RunFailed(f"{error} Nothing of it was kept. {kept_chunks(self.store, self.manifest)}") from None
             # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
-            latents = latents.contiguous()
+            extras = {name: value.contiguous() for name, value in sampled.extras.items()}
+            sampled = Sampled(sampled.latents.contiguous(), extras)
         if work.record is None:
             # From here on the files of older records are replaced.
             self.manifest = replace(self.manifest, chunks=self.manifest.chunks[:index])
             self.store.write_manifest(self.manifest)
         if kept is None:
-            self.store.save_latents(index, work.key, latents)
-        return latents
+            self.store.save_sampled(index, work.key, sampled)
+        return sampled
 
-    def usable(self, index: int, latents: Tensor | None) -> Tensor | None:
-        """Latents from disk, None where they can be of no use: 0.1.0 kept them before it looked at them."""
-        with suppress(ValueError):
-            check_latents(latents, self.job.plan, self.job.memory, index)
-            return latents
+    def check_sampled(self, index: int, sampled: Sampled) -> None:
+        """Raise InputError unless what was sampled of a chunk is what its method asks for, in finite numbers."""
+        shapes = self.method.shapes()
+        for name, tensor in {"latents": sampled.latents, **sampled.extras}.items():
+            # None of them is of any length.
+            check_latents(tensor, cast(tuple[int, ...], shapes[name]), index)
+
+    def usable(self, index: int, sampled: Sampled | None) -> Sampled | None:
+        """What was sampled before, None where it can be of no use: 0.1.0 kept latents before it looked at them."""
+        if sampled is None:
+            return None
+        with suppress(InputError):
+            self.check_sampled(index, sampled)
+            return sampled
         return None
 
     def write_record(self, index: int, record: ChunkRecord) -> None:
@@ -203,21 +216,24 @@ class _Run:
     def write_segment(self, index: int, frames: Tensor) -> dict[str, Any]:
         """Write the video of a chunk; what its record says of it."""
         job, segment, span = self.job, self.store.segment_path(index), self.job.plan.output_range(index)
-        size = job.memory.width, job.memory.height
+        size = job.method.width, job.method.height
         with VideoWriter(segment, job.output.fps, *size, check=self.store.check_owner) as video:
             video.write(frames)
         return {"segment": file_digest(segment), "start": span.start, "stop": span.stop, "frames": digest(frames)}
 
-    def made_now(self, result: ChunkResult, started: float) -> dict[str, Any]:
+    def made_now(self, index: int, latents: Tensor, after: State, started: float) -> dict[str, Any]:
         """What the record says of a chunk that was made just now."""
-        # Every chunk leaves a memory with statistics.
-        drift = channel_drift(result.latents, cast(Tensor, result.memory.statistics))
+        drift = channel_drift(latents, after["statistics"])
         return {
-            "latents": file_digest(self.store.chunk_path(result.index)),
+            "latents": file_digest(self.store.chunk_path(index)),
             "seconds": round(time.perf_counter() - started, 3),
             # Infinite for numbers so large that their squares are no numbers any more.
             "drift": round(drift, 6) if isfinite(drift) else None,
         }
+
+    def progress(self, kept: KeptChunk) -> Progress:
+        """A chunk for whoever watches."""
+        return Progress(kept.index, self.job.plan.chunk_count, kept.record, kept.found)
 
     def join(self, path: Path) -> None:
         """Join the finished segments, if there are any, into `path`, with sound."""
@@ -236,7 +252,7 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     last = min(len(found.chunks), job.plan.chunk_count - 1) if found else 0
     if not 0 <= from_chunk <= last:
         raise RunError("from_chunk", "must be a finished chunk or the one after the last", f"0..{last}", from_chunk)
-    seed = job.settings.seed
+    seed = job.method.seed
     new = job, Manifest(job.constants(), {"0": seed})
     if found is None:
         return new
@@ -264,14 +280,14 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
 def run(
     job: Job,
     store: RunStore,
-    sample_chunk: SampleChunk,
+    sample_chunk: Sample,
     codec: Codec,
     path: Path,
     resume: bool = True,
     from_chunk: int = 0,
     on_chunk: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
-    """Make the animation, or what is missing of it, and join it into the video `path`.
+    """Make the job's video, or what is missing of it, and join it into `path`.
 
     resume: go on with what the store holds; else it is set aside. from_chunk: make this chunk and all that follow again
     (0: none). on_chunk is called after each chunk. Whatever ends the run early, finished chunks stay in the store and
@@ -290,15 +306,17 @@ def run(
             if not resume:
                 store.set_aside()
             job, manifest = begin(job, store.read_manifest(), from_chunk)
-            current = _Run(job, store, codec, manifest, from_chunk)
+            current = _Run(job, store, sample_chunk, codec, manifest, from_chunk)
             try:
                 store.prepare()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 probe(path)
-                check_space(job.plan, job.memory, len(manifest.chunks), store.folder, path)
-                chunks = each_chunk(job.plan, job.memory, job.drivers, partial(current.find_or_make, sample_chunk))
-                for last in chunks:
-                    on_chunk(Progress(last.result.index, job.plan.chunk_count, last.record, last.found))
+                check_space(job.method, len(manifest.chunks), store.folder, path)
+                last = current.find_or_make(0, current.method.start())
+                on_chunk(current.progress(last))
+                for index in range(1, job.plan.chunk_count):
+                    last = current.find_or_make(index, last.after)
+                    on_chunk(current.progress(last))
             except RunError:
                 raise
             except BaseException:
@@ -329,12 +347,12 @@ def run(
         if current is None or not current.manifest.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error
-    result = last.result
-    if result.frames is None:
-        frames = decode_chunk(result.latents, last.before, codec, job.settings.latent_context)
-        result = replace(result, frames=frames[job.plan.kept(result.index)])
+    frames = last.frames
+    if frames is None:
+        frames = current.method.decode(last.before, last.latents, codec)[job.plan.kept(last.index)]
     records = [vars(record) for record in current.manifest.chunks]
-    return Outcome(result, {"frames": job.plan.total_frames, "fps": str(job.output.fps), "chunks": records})
+    report = {"frames": job.plan.total_frames, "fps": str(job.output.fps), "chunks": records}
+    return Outcome(frames, last.after, report)
 
 
 def kept_chunks(store: RunStore, manifest: Manifest | None) -> str:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..everanimate.geometry import check_size
 from ..knobs import check_knobs, knob
+from ..latents import check_size
 from ..media.frames import FIT_POLICIES
 
 

@@ -1,38 +1,33 @@
 """A run on disk: a manifest, one safetensors file per chunk, one closed video segment per chunk.
 
     <run>/manifest.json                what the run is made with, and a record of every finished chunk
-    <run>/chunk_0000.safetensors       its latents, and what the memory learned from it
+    <run>/chunk_0000.safetensors       what was sampled, and what it hands on
     <run>/segment_0000.mp4             its frames of the animation
 
 Every file appears whole or not at all, and is checked by its digest when it is used again. A chunk's key covers exactly
-what the chunk depends on and, through the key before it, the memory: what did not change is kept.
+what the chunk depends on and, through the key before it, what it is handed: what did not change is kept.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..digests import digest, file_digest
 from ..errors import InputError
-from ..everanimate.geometry import LATENT_CHANNELS
-from ..everanimate.memory import ContextMemory, motion_memory
 from ..files import clear_parts, probe, sync_folder, write_whole
 from ..media.reader import VideoError, open_video
+from ..method import Method, Sampled, State
 from ..tensor_files import write_tensors
-from .fingerprint import digest, file_digest
 from .manifest import FIRST_FORMAT, ChunkRecord, Manifest, ManifestError
 from .ownership import LinkedLock, Taken, owned
 
 MANIFEST = "manifest.json"
-# Fields of the memory that a chunk can change; the motion memory is the end of its latents.
-MEMORY_FIELDS = ("identity", "statistics", "last_frames")
 # Ways on, in the words of the node's widgets and of the command line.
 ANOTHER_NAME = "choose another run name or --out"
 ANEW = "start anew with resume false or --no-resume"
@@ -169,40 +164,39 @@ class RunStore:
         with write_whole(self.folder / MANIFEST, self._check_owner) as part:
             part.write_bytes(manifest.to_json().encode())
 
-    def save_latents(self, index: int, key: str, latents: Tensor) -> None:
+    def save_sampled(self, index: int, key: str, sampled: Sampled) -> None:
         """Keep a chunk as soon as it is sampled, before anything is decoded."""
-        self._save(index, key, {"latents": latents})
+        self.save_chunk(index, key, sampled, {})
 
-    def save_chunk(self, index: int, key: str, latents: Tensor, before: ContextMemory, after: ContextMemory) -> None:
-        """Keep a finished chunk: its latents [1, 16, T, h, w] and what the memory learned from it."""
-        learned = {
-            name: getattr(after, name) for name in MEMORY_FIELDS if getattr(after, name) is not getattr(before, name)
-        }
-        self._save(index, key, {"latents": latents, **learned})
-
-    def _save(self, index: int, key: str, tensors: Mapping[str, Tensor]) -> None:
-        metadata = {"key": key, "latents": digest(tensors["latents"])}
+    def save_chunk(self, index: int, key: str, sampled: Sampled, kept: State) -> None:
+        """Keep a finished chunk: what was sampled, and what of that which it hands on has to be kept."""
+        metadata = {"key": key, "latents": digest(sampled.latents, *sampled.extras.values())}
+        tensors = {"latents": sampled.latents, **sampled.extras, **kept}
         write_tensors(self.chunk_path(index), tensors, metadata, self._check_owner)
 
-    def sampled_latents(self, index: int, key: str) -> Tensor | None:
-        """The latents of a chunk that was sampled under `key` but not finished, None when there are none."""
+    def read_sampled(self, index: int, key: str, extras: Sequence[str]) -> Sampled | None:
+        """What was sampled under `key` of a chunk that was not finished, None when there is nothing.
+
+        extras: the names of what belongs to it beside the latents.
+        """
         path = self.chunk_path(index)
         try:
             if not path.is_file():
                 return None
             with safe_open(path, framework="pt") as file:
-                latents = file.get_tensor("latents").clone()
-                return latents if file.metadata() == {"key": key, "latents": digest(latents)} else None
+                latents, *others = (file.get_tensor(name).clone() for name in ("latents", *extras))
+                intact = file.metadata() == {"key": key, "latents": digest(latents, *others)}
         except SafetensorError:
             return None
+        return Sampled(latents, dict(zip(extras, others, strict=True))) if intact else None
 
-    def load_chunk(self, index: int, record: ChunkRecord, before: ContextMemory) -> tuple[Tensor, ContextMemory] | None:
-        """A finished chunk's latents [1, 16, T, h, w] and the memory after it.
+    def load_chunk(self, index: int, record: ChunkRecord, method: Method) -> dict[str, Tensor] | None:
+        """What the file of a finished chunk holds, by name.
 
-        None where they hold NaN or infinity, as 0.1.0 kept them. Raises DamagedChunk when the file is not intact.
+        None where there is NaN or infinity in it, as 0.1.0 kept them. Raises DamagedChunk when the file is not intact.
         """
         path = self.chunk_path(index)
-        tensors = self._finished(path, record, before)
+        tensors = _finished(path, record, method)
         if tensors is None:
             way = f"{ANEW}: the old run is set aside"
             if index:
@@ -210,30 +204,7 @@ class RunStore:
             raise DamagedChunk(
                 path.name, "must be as it was written", way, f"{'an altered' if path.is_file() else 'no'} file"
             )
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            return None
-        latents = tensors.pop("latents")
-        learned: dict[str, Any] = {**tensors, "motion": motion_memory(latents, before.motion_count)}
-        return latents, replace(before, **learned, frozen=before.frozen or "identity" in tensors)
-
-    def _finished(self, path: Path, record: ChunkRecord, before: ContextMemory) -> dict[str, Tensor] | None:
-        """What a finished chunk's file holds, None when that is not what was written."""
-        if not path.is_file() or file_digest(path) != record.latents:
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                # Copies: a view of the file would change with it when the chunk is made again.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except SafetensorError:
-            return None
-        shapes = {
-            "latents": (1, LATENT_CHANNELS, None, *before.identity.shape[3:]),
-            "identity": before.identity.shape,
-            "statistics": (2, LATENT_CHANNELS),
-            "last_frames": (None, before.height, before.width, 3),
-        }
-        fits = "latents" in tensors and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items())
-        return tensors if fits else None
+        return tensors if all(tensor.isfinite().all() for tensor in tensors.values()) else None
 
     def set_aside(self) -> None:
         """Give the folder of an earlier run another name, so that a new one can start; nothing is deleted."""
@@ -246,6 +217,21 @@ class RunStore:
         self._check_owner()
         self.folder.rename(aside)
         sync_folder(aside.parent)
+
+
+def _finished(path: Path, record: ChunkRecord, method: Method) -> dict[str, Tensor] | None:
+    """What a finished chunk's file holds, None when that is not what was written."""
+    if not path.is_file() or file_digest(path) != record.latents:
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Copies: a view of the file would change with it when the chunk is made again.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return None
+    shapes = method.shapes()
+    complete = {"latents", *method.extras} <= tensors.keys()
+    return tensors if complete and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items()) else None
 
 
 def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:

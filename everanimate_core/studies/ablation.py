@@ -15,11 +15,11 @@ from statistics import stdev
 from typing import Any
 
 from ..backends.diffusers_wan import DiffusersWan
+from ..digests import digest, weights_digest
 from ..errors import InputError
 from ..evaluation.networks import Networks
 from ..evaluation.report import as_json, mean, shown
 from ..files import write_whole
-from ..runs.fingerprint import digest, weights_digest
 from ..toy.network.engine import FPS
 from ..toy.world.scene import PLAIN, Scene
 from ..toy.world.world import World

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..digests import digest, weights_digest
 from ..errors import InputError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.plot import save_plot
 from ..evaluation.report import as_json
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
+from ..everanimate.method import ever_animate
 from ..files import write_whole
 from ..media.reader import VideoFrames
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
-from ..runs.fingerprint import digest, weights_digest
 from ..runs.job import Job, make_job
 from ..runs.progress import Progress, RemainingTime
 from ..runs.run import run
@@ -76,10 +77,7 @@ def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], N
     row = ROWS["full"]
     model = row.load(None)
     job = make_job(
-        world.reference()[None],
-        model.codec,
-        Drivers(pose=pose),
-        row.settings,
+        ever_animate(world.reference()[None], model.codec, Drivers(pose=pose), row.settings, SIZE, SIZE),
         RunSettings(width=SIZE, height=SIZE),
         network={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
         prompts=[digest("")],

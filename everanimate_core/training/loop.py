@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ..digests import weights_digest
 from ..errors import InputError
 from ..files import clear_parts
 from ..lora.files import Lora, lora_from_tensors, save_lora
 from ..ports import Codec
-from ..runs.fingerprint import weights_digest
 from ..runs.journal import Journal
 from .network import Network, batch_loss
 from .pace import Pace

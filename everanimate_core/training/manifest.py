@@ -8,9 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import InputError, one_line, shown
-from ..everanimate.geometry import ChunkGeometry, check_size
+from ..everanimate.geometry import ChunkGeometry
 from ..files import write_whole
 from ..json_files import check_fields, read_json
+from ..latents import check_size
 from ..media.frames import FIT_POLICIES
 from .layout import Layout
 from .sources import Demands

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
+from ..digests import digest
 from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
 from ..everanimate.settings import MAX_SEED
 from ..knobs import check_knobs, knob
-from ..runs.fingerprint import digest
 
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05

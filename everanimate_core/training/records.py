@@ -29,9 +29,10 @@ from torch import Tensor
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.drivers import FACE_SIZE
-from ..everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ..everanimate.geometry import LATENT_CHANNELS
 from ..everanimate.memory import encode_singly, motion_memory
 from ..json_files import Refuse
+from ..latents import SPATIAL_FACTOR
 from ..ports import Codec
 from ..tensor_files import FLOATS, TensorFile, all_finite, open_tensors, write_tensors
 from .manifest import MANIFEST, SetSettings, read_manifest, write_manifest

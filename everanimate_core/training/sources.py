@@ -12,12 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from ..digests import digest
 from ..errors import InputError, one_line
 from ..everanimate.drivers import FACE_SIZE
 from ..media.frames import FittedFrames
 from ..media.reader import VideoFrames
 from ..ports import FrameSource
-from ..runs.fingerprint import digest
 from .lists import is_list, read_caption, read_films
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")

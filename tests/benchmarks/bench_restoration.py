@@ -16,7 +16,7 @@ from statistics import mean
 import torch
 
 from everanimate_core.everanimate.context import METHOD
-from everanimate_core.everanimate.memory import channel_drift
+from everanimate_core.latents import channel_drift
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import joint_region, psnr
 from everanimate_core.toy.network.engine import load_toy, roll_out

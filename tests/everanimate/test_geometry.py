@@ -3,7 +3,7 @@
 import pytest
 from refusals import refusal
 
-from everanimate_core.everanimate.geometry import ChunkGeometry, check_size
+from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.plan import check_chunk, latent_frames, pixel_frames
 
 
@@ -70,25 +70,3 @@ def test_motion_memory_leaves_at_least_one_latent_to_sample(motion):
 def test_motion_out_of_range_is_refused(motion):
     rule = "motion_latents must be between 1 and 19 for chunks of 77 frames (1)"
     assert refusal(ChunkGeometry, motion=motion) == f"{rule}; got {motion}."
-
-
-@pytest.mark.parametrize(("width", "height"), [(16, 16), (832, 480), (480, 832), (1280, 720)])
-def test_sizes_in_patches_of_16_pixels(width, height):
-    check_size(width, height)
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "wrong"),
-    [
-        (0, 480, "width must be a multiple of 16 (832); got 0."),
-        (832, 0, "height must be a multiple of 16 (480); got 0."),
-        (-16, 480, "width must be a multiple of 16 (832); got -16."),
-        (832, -16, "height must be a multiple of 16 (480); got -16."),
-        (840, 480, "width must be a multiple of 16 (832); got 840."),
-        (832, 472, "height must be a multiple of 16 (480); got 472."),
-        (8, 16, "width must be a multiple of 16 (832); got 8."),
-        (30, 30, "width must be a multiple of 16 (832); got 30."),
-    ],
-)
-def test_other_sizes_are_refused_by_the_name_of_the_side(width, height, wrong):
-    assert refusal(check_size, width, height) == wrong

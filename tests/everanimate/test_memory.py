@@ -13,8 +13,6 @@ from everanimate_core.everanimate.memory import (
     KEYFRAMES,
     ContextMemory,
     build_memory,
-    channel_drift,
-    channel_statistics,
     encode_singly,
     filled,
     load_memory,
@@ -23,6 +21,7 @@ from everanimate_core.everanimate.memory import (
     save_memory,
     select_keyframes,
 )
+from everanimate_core.latents import channel_statistics
 
 
 def same(one, other):
@@ -280,39 +279,7 @@ def test_memory_from_latents_refuses_more_references_than_anchors(latents, pictu
     assert "got 3" in refusal(memory_from_latents, latents(2), references=pictures(3))
 
 
-# --- statistics and files --------------------------------------------------------------------------------------------
-
-
-def test_channel_statistics_by_hand():
-    latents = torch.zeros(1, 16, 1, 1, 4)
-    latents[0, 0] = torch.tensor([1.0, 3.0, 1.0, 3.0])  # mean 2, deviation 1 (of the population)
-    latents[0, 5] = 7
-    statistics = channel_statistics(latents)
-    assert statistics.shape == (2, 16)
-    assert statistics[:, 0].tolist() == [2, 1]
-    assert statistics[:, 5].tolist() == [7, 0]
-    assert statistics[:, 1].tolist() == [0, 0]
-
-
-def test_channel_statistics_against_numpy(latents):
-    chunk = latents(5) * torch.arange(1, 17).view(1, -1, 1, 1, 1) + 3
-    values = chunk[0].double().numpy().reshape(16, -1)
-    expected = np.stack([values.mean(axis=1), values.std(axis=1)])
-    np.testing.assert_allclose(channel_statistics(chunk).numpy(), expected, rtol=1e-5)
-
-
-def test_channel_drift_by_hand():
-    # Each channel is -1 or 1 (mean 0) times its number (its spread).
-    signs = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 1, 1, 4)
-    spread = torch.arange(1.0, 17.0).view(1, -1, 1, 1, 1)
-    chunk = signs * spread
-    statistics = channel_statistics(chunk)
-    assert channel_drift(chunk, statistics) == 0
-    assert channel_drift(3 * chunk, statistics) == 0  # means alone count
-    assert channel_drift(chunk - 2 * spread, statistics) == pytest.approx(2)
-    # Root of the mean square: one channel of 16 that is 8 spreads off counts sqrt(64 / 16).
-    chunk[:, 4] += 8 * 5
-    assert channel_drift(chunk, statistics) == pytest.approx(2)
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_memory_before_its_first_chunk_comes_back_from_its_file(codec, pictures, tmp_path):

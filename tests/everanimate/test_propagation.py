@@ -9,16 +9,15 @@ from refusals import refusal
 from everanimate_core.everanimate.context import METHOD, ContextPolicy
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import draw_noise
-from everanimate_core.everanimate.memory import build_memory, channel_statistics, encode_singly, memory_from_latents
+from everanimate_core.everanimate.memory import build_memory, encode_singly, memory_from_latents
 from everanimate_core.everanimate.propagation import (
     animate,
     clip_frame,
-    each_chunk,
     hand_over,
-    make_chunk,
     request_chunk,
 )
 from everanimate_core.everanimate.settings import Settings
+from everanimate_core.latents import channel_statistics
 from everanimate_core.plan import ChunkPlan
 
 # Three chunks of 9 frames (3 latents) that share 4: frames 0..8, 9..13 and, cut to the total, 14..16.
@@ -266,7 +265,10 @@ def test_driving_videos_of_another_size_are_refused(memory, codec):
 
 def test_latents_of_another_length_are_refused(memory, codec, latents):
     message = refusal(hand_over, Drivers().chunk(PLAN, 0), memory, latents(7), codec)
-    assert message.endswith("must be [3, 2, 4] frames, height, width, anchors cut; got [7, 2, 4].")
+    assert message == (
+        "a chunk's latents must be of shape [1, 16, 3, 2, 4] (one video, channels, frames, height, width; what stands "
+        "in front of the chunk is cut); got [1, 16, 7, 2, 4] for chunk 0."
+    )
 
 
 def test_a_chunk_without_drivers(memory, codec):
@@ -372,29 +374,6 @@ def test_latent_context_decodes_the_motion_memory_in_front(run, memory, codec):
     assert torch.equal(results[1].frames, frames[8:])
     assert torch.equal(results[1].memory.last_frames, frames[12:])
     assert not torch.allclose(results[1].frames, codec.decode(results[1].latents)[4:], atol=1e-3)
-
-
-def test_chunks_that_were_made_before_are_not_made_again(run, memory, drivers, counting):
-    _, made = run()
-    asked, sampler = [], Sampler()
-
-    def find_or_make(chunk, before):
-        asked.append((chunk.index, before))
-        if chunk.index < 2:
-            return replace(made[chunk.index], frames=None)
-        return make_chunk(chunk, before, sampler, counting)
-
-    results = list(each_chunk(PLAN, memory, drivers, find_or_make))
-    assert [result.index for result in results] == [0, 1, 2]
-    assert [request.index for request in sampler.requests] == [2]
-    assert sampler.seeds == [84]
-    assert counting.work == [("encode", 9), ("decode", 3)]
-    assert [index for index, _ in asked] == [0, 1, 2]
-    for (_, seen), expected in zip(asked, [memory, made[0].memory, made[1].memory], strict=True):
-        assert_same_memory(seen, expected)
-    assert torch.equal(results[2].latents, made[2].latents)
-    assert torch.equal(results[2].frames, made[2].frames)
-    assert_same_memory(results[2].memory, made[2].memory)
 
 
 # --- policies for comparisons ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 from refusals import refusal
 
 from everanimate_core.everanimate.flow import draw_noise, interpolate, sigma_schedule, velocity
-from everanimate_core.everanimate.memory import ContextMemory, channel_statistics
+from everanimate_core.everanimate.memory import ContextMemory
 from everanimate_core.everanimate.restoration import (
     SCHEDULES,
     TARGETS,
@@ -31,6 +31,7 @@ from everanimate_core.everanimate.restoration import (
     training_pair,
 )
 from everanimate_core.everanimate.sampling import euler
+from everanimate_core.latents import channel_statistics
 
 ANCHORS, LATENTS = 2, 3
 

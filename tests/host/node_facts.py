@@ -10,7 +10,7 @@ from base_folder import PACK
 from node_inputs import HEIGHT, WIDTH, pitch
 from safetensors.torch import load_file
 
-from everanimate_core.runs.fingerprint import digest
+from everanimate_core.digests import digest
 
 # The run of Animate Long Video, made anew each time.
 RUN = "every_input"
@@ -83,7 +83,8 @@ def plan_facts(plan):
 
 def job_facts(job):
     """The job of a run: what is made, from what, and what it goes by when it goes on."""
-    chunks = [job.drivers.chunk(job.plan, index) for index in range(job.plan.chunk_count)]
+    memory = job.method.memory
+    chunks = [job.method.chunk(index) for index in range(job.plan.chunk_count)]
     drivers = {
         name: mark([getattr(chunk, name) for chunk in chunks]) for name in ("pose", "face", "background", "mask")
     }
@@ -91,10 +92,10 @@ def job_facts(job):
         **plan_facts(job.plan),
         **drivers,
         **{f"known_{name}": value for name, value in job.constants().items()},
-        "references": mark(job.memory.references),
-        "identity": mark(job.memory.identity),
-        "anchors": job.memory.anchors,
-        "carried": job.memory.motion_count,
+        "references": mark(memory.references),
+        "identity": mark(memory.identity),
+        "anchors": memory.anchors,
+        "carried": memory.motion_count,
         "prompts": job.prompts,
         "fps": job.output.fps,
         "sound": type(job.output.sound).__name__,

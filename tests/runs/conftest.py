@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from run_parts import POSE_VIDEO, Place, small_job
 
+from everanimate_core.digests import digest
 from everanimate_core.media.sound import FileSound
-from everanimate_core.runs.fingerprint import digest
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def once(place, places, tmp_path_factory):
 
 
 def _everything_in(job):
-    return job.constants(), job.plan.total_frames, list(job.prompts), job.settings.seed, job.drivers.pose.frames
+    return job.constants(), job.plan.total_frames, list(job.prompts), job.method.seed, job.method.drivers.pose.frames
 
 
 @pytest.fixture

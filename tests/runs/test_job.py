@@ -13,14 +13,15 @@ from exact_parts import ExactCodec, Frames, exact_pictures
 from run_parts import POSE_VIDEO, Counting, Place, assert_same_result, refused
 
 from everanimate_core.errors import InputError
+from everanimate_core.everanimate import method as methods
 from everanimate_core.everanimate.drivers import Drivers
+from everanimate_core.everanimate.method import FINGERPRINT, RESTORATION, ever_animate
 from everanimate_core.everanimate.settings import RELEASED, Settings
 from everanimate_core.media.frames import ResampledFrames, TensorFrames
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.sound import FileSound
 from everanimate_core.plan import ChunkPlan
-from everanimate_core.runs import job as jobs
-from everanimate_core.runs.job import FINGERPRINT, RESTORATION, make_job
+from everanimate_core.runs.job import make_job
 from everanimate_core.runs.settings import RunSettings
 
 DATA = Path(__file__).parents[1] / "data"
@@ -29,13 +30,21 @@ NETWORK = {"network": "tiny"}
 
 
 def made(references=None, drivers=None, codec=None, width=32, height=16, total=0, fps=0.0, fit="stretch", **settings):
-    """A job by make_job, of 24 frames of a pose video."""
-    return make_job(
+    """A job by ever_animate and make_job, of 24 frames of a pose video."""
+    run = RunSettings(width=width, height=height, total_frames=total, fps=fps, fit=fit)
+    method = ever_animate(
         exact_pictures(1) if references is None else references,
         codec or ExactCodec(),
         drivers or Drivers(pose=Frames(exact_pictures(24, seed=1))),
         Settings(**(SHORT | settings)),
-        RunSettings(width=width, height=height, total_frames=total, fps=fps, fit=fit),
+        run.width,
+        run.height,
+        run.fit,
+        run.total_frames,
+    )
+    return make_job(
+        method,
+        run,
         NETWORK,
         [""],
     )
@@ -107,7 +116,7 @@ def difference(one, other):
 def test_every_setting_is_known():
     """A new setting belongs into one of these lists: LATER, where runs of earlier versions are to go on."""
     names = [part.name for part in fields(Settings)]
-    assert sorted(names) == sorted([*FINGERPRINT, *RESTORATION, *jobs.LATER, *ELSEWHERE]) == sorted(OTHER)
+    assert sorted(names) == sorted([*FINGERPRINT, *RESTORATION, *methods.LATER, *ELSEWHERE]) == sorted(OTHER)
 
 
 @pytest.mark.parametrize("name", FINGERPRINT)
@@ -157,7 +166,7 @@ def test_a_later_setting_is_left_out_while_it_has_its_default(place, job, monkey
     place.start(job(14))
     before = job().constants()
     # As if a version to come had a setting of this name.
-    monkeypatch.setattr(jobs, "LATER", ("continuation",))
+    monkeypatch.setattr(methods, "LATER", ("continuation",))
     assert job().constants() == before
     assert job(continuation="loop").constants() == {**before, "continuation": "loop"}
     # The run that was begun without it goes on, but not with another value.
@@ -167,17 +176,18 @@ def test_a_later_setting_is_left_out_while_it_has_its_default(place, job, monkey
     assert place.store.read_manifest().settings == before
 
 
-# --- what make_job makes ---------------------------------------------------------------------------------------------
+# --- what ever_animate and make_job make -----------------------------------------------------------------------------
 
 
 def test_a_job_has_the_size_length_and_rate_that_were_asked_for():
     pose = TensorFrames(exact_pictures(50, 40, 40, seed=1), Fraction(30000, 1001))
     face = TensorFrames(exact_pictures(50, 30, 30, seed=2))
     job = made(exact_pictures(1, 40, 40), Drivers(pose, face))
-    assert (job.memory.width, job.memory.height, job.memory.anchors, job.memory.motion_count) == (32, 16, 4, 1)
+    memory = job.method.memory
+    assert (job.method.width, job.method.height, memory.anchors, memory.motion_count) == (32, 16, 4, 1)
     assert job.plan == ChunkPlan(50, 9, 4)
-    assert job.drivers.pose.read([0, 1]).shape == (2, 16, 32, 3)
-    assert job.drivers.face.read([0, 1]).shape == (2, 512, 512, 3)
+    assert job.method.drivers.pose.read([0, 1]).shape == (2, 16, 32, 3)
+    assert job.method.drivers.face.read([0, 1]).shape == (2, 512, 512, 3)
     assert (job.output.fps, job.output.sound, job.output.sound_start, job.output.metadata) == (
         Fraction(30000, 1001),
         None,
@@ -187,7 +197,7 @@ def test_a_job_has_the_size_length_and_rate_that_were_asked_for():
     job = made(drivers=Drivers(pose), total=12, fps=29.97, continuation="loop", identity_latents=2, motion_latents=2)
     assert job.plan == ChunkPlan(12, 9, 4, "loop")
     assert job.output.fps == Fraction(2997, 100)
-    assert (job.memory.anchors, job.memory.motion_count) == (2, 2)
+    assert (job.method.memory.anchors, job.method.memory.motion_count) == (2, 2)
     # Pictures without a rate, and no pose at all.
     assert made().output.fps == made(drivers=Drivers(), total=12).output.fps == 25
     assert made(drivers=Drivers(), total=12).plan == ChunkPlan(12, 9, 4)
@@ -286,11 +296,8 @@ def test_a_job_of_files_goes_on_after_it_was_pickled(tmp_path):
             mask=TensorFrames(exact_pictures(30, seed=3)),
         )
         job = make_job(
-            exact_pictures(1, 40, 40),
-            ExactCodec(),
-            drivers,
-            Settings(**SHORT),
-            RunSettings(width=32, height=16, total_frames=14),
+            ever_animate(exact_pictures(1, 40, 40), ExactCodec(), drivers, Settings(**SHORT), 32, 16, total_frames=14),
+            RunSettings(),
             NETWORK,
             ["a prompt"],
             opened(FileSound(POSE_VIDEO)),
@@ -303,8 +310,9 @@ def test_a_job_of_files_goes_on_after_it_was_pickled(tmp_path):
     # Its files are closed, and nothing of it is in use.
     again = pickle.loads(text)
     assert again.constants() == job.constants()
-    for name in ("plan", "settings", "network", "prompts", "earlier"):
+    for name in ("plan", "network", "prompts", "earlier"):
         assert getattr(again, name) == getattr(job, name)
+    assert again.method.settings == job.method.settings
     assert (again.output.fps, again.output.sound_start, again.output.metadata) == (12, 0.5, {"title": "dance"})
     second.start(again)
     assert second.made == [0, 1]
@@ -314,6 +322,7 @@ def test_a_job_of_files_goes_on_after_it_was_pickled(tmp_path):
     # Each goes on with what the other made.
     first.start(again)
     assert (first.made, first.kept) == ([], [0, 1])
-    for source in (again.drivers.pose.source, again.drivers.face.source, again.drivers.background.source.source):
+    drivers = again.method.drivers
+    for source in (drivers.pose.source, drivers.face.source, drivers.background.source.source):
         source.close()
     again.output.sound.close()

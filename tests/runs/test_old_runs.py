@@ -12,7 +12,7 @@ from exact_parts import ExactCodec, exact_sampler
 from run_parts import Place, Stop, Stopping, refused, small_job, video_of
 
 from everanimate_core.cli import main as cli
-from everanimate_core.runs.fingerprint import digest
+from everanimate_core.digests import digest
 from everanimate_core.runs.manifest import FIRST_FORMAT
 from everanimate_core.toy.network.vae import ToyCodec
 
@@ -147,14 +147,13 @@ def nan_from(index):
 
 @pytest.mark.parametrize("bad", [0, 2])
 def test_numbers_that_are_none_were_kept_and_are_made_again(core, tmp_path, monkeypatch, bad):
-    from everanimate_core.everanimate import propagation
     from everanimate_core.runs import run as runs
     from everanimate_core.runs import store as run_store
 
     with monkeypatch.context() as old:
         # What 0.1.0 looked at, and what it wrote where there was no value.
         old.setattr(runs, "check_latents", lambda *_: None)
-        old.setattr(propagation, "check_latents", lambda *_: None)
+        old.setattr(runs, "check_frames", lambda *_: None)
         old.setattr(torch.Tensor, "isfinite", lambda self: torch.ones_like(self, dtype=torch.bool))
         root = tmp_path / "bad"
         start(first_job(), root, nan_from(bad))

@@ -6,7 +6,7 @@ from exact_parts import ExactCodec
 from run_parts import CHUNKS, Place, Sampler, assert_same_result, refused, stop_at, video_of
 from safetensors.torch import save_file
 
-from everanimate_core.runs.fingerprint import digest
+from everanimate_core.digests import digest
 from everanimate_core.runs.progress import Progress
 from everanimate_core.runs.store import RunFailed
 
@@ -32,10 +32,13 @@ BAD_LATENTS = {
     "nan": (one(float("nan")), "must be finite numbers (sample with the model in bf16 or fp32"),
     "infinite": (one(float("-inf")), "got 1 of 384 values that are NaN or infinite in chunk 2."),
     "all nan": (lambda latents: latents * float("nan"), "got 384 of 384 values"),
-    "longer": (lambda latents: torch.cat([latents, latents[:, :, :1]], 2), "must be [3, 2, 4] frames, height, width"),
-    "shorter": (lambda latents: latents[:, :, 1:], "got [2, 2, 4]."),
-    "larger": (lambda latents: latents.repeat(1, 1, 1, 2, 2), "got [3, 4, 8]."),
-    "of two": (lambda latents: latents.repeat(2, 1, 1, 1, 1), "of one video ([1, 16, 3, 2, 4]); got [2, 16, 3, 2, 4]"),
+    "longer": (
+        lambda latents: torch.cat([latents, latents[:, :, :1]], 2),
+        "must be of shape [1, 16, 3, 2, 4] (one video, channels, frames",
+    ),
+    "shorter": (lambda latents: latents[:, :, 1:], "got [1, 16, 2, 2, 4] for chunk 2."),
+    "larger": (lambda latents: latents.repeat(1, 1, 1, 2, 2), "got [1, 16, 3, 4, 8] for chunk 2."),
+    "of two": (lambda latents: latents.repeat(2, 1, 1, 1, 1), "got [2, 16, 3, 2, 4] for chunk 2."),
     "channels": (lambda latents: latents[:, :4], "got [1, 4, 3, 2, 4] for chunk 2."),
     "a picture": (lambda latents: latents[:, :, 0], "got [1, 16, 2, 4] for chunk 2."),
     "half": (lambda latents: latents.half(), "must be a float32 tensor; got torch.float16 for chunk 2."),
@@ -104,11 +107,11 @@ def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, job, onc
     stop_at(place, job(), "sample", 2)
     # As 0.1.0 kept them before it looked.
     task, manifest = job(), place.store.read_manifest()
-    slices = {"pose": digest(task.drivers.pose.read(task.plan.source_indices(2, 60)))}
+    slices = {"pose": digest(task.method.drivers.pose.read(task.plan.source_indices(2, 60)))}
     key = digest(manifest.chunks[1].key, slices, "", 84)
     latents = BAD_LATENTS[name][0](once(job()).latents()[2]).contiguous()
     save_file({"latents": latents}, place.store.chunk_path(2), {"key": key, "latents": digest(latents)})
-    assert place.store.sampled_latents(2, key) is not None
+    assert place.store.read_sampled(2, key, ()) is not None
     place.start(job())
     assert place.made == [2, 3, 4, 5]
     assert_same_result(place.result(), once(job()).result())

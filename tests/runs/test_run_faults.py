@@ -58,7 +58,7 @@ def test_a_disk_too_full_for_the_joined_video(finished, job):
 
 def test_room_for_the_chunks_to_come(finished, job, monkeypatch):
     task = job(10**5)
-    chunks, video = needed_bytes(task.plan, task.memory, CHUNKS)
+    chunks, video = needed_bytes(task.method, CHUNKS)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(10**12, 0, chunks + video - 1))
     before = finished.contents()
     assert refused(finished.start, task, kind=RunFailed) == (
@@ -79,9 +79,9 @@ def test_the_size_of_what_is_to_come(job):
     # A chunk: 16 x 3 latents of 2 x 4, and a frame of 16 x 32; once: four anchors. Videos: a bit a pixel.
     floats = 4 * (16 * 3 * 2 * 4 + 16 * 32 * 3) + 16 * 4 * 2 * 4
     video = 24 * 16 * 32 // 8
-    assert needed_bytes(task.plan, task.memory, 0) == (4 * floats + video, video)
-    assert needed_bytes(task.plan, task.memory, 3) == ((4 * floats + video) // 4, video)
-    assert needed_bytes(task.plan, task.memory, 9) == (0, video)
+    assert needed_bytes(task.method, 0) == (4 * floats + video, video)
+    assert needed_bytes(task.method, 3) == ((4 * floats + video) // 4, video)
+    assert needed_bytes(task.method, 9) == (0, video)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_inputs_that_cannot_serve_are_refused_before_anything_is_written(place, 
     assert refusal(place.start, wrong) == "driving videos must be fitted to 32x16; got 32x24."
     wrong = job(drivers=Drivers(pose=Frames(torch.zeros(0, 16, 32, 3))))
     assert "pose_video must have at least 1 frame" in refusal(place.start, wrong)
-    wrong = job(memory=replace(job().memory, motion_count=3))
+    wrong = job(memory=replace(job().method.memory, motion_count=3))
     assert "motion_latents must be between 1 and 2" in refusal(place.start, wrong)
     wrong = job(drivers=Drivers(), keyframes="pose")
     assert refusal(place.start, wrong) == "pose_video must be given when keyframes is 'pose'; got none."

@@ -34,7 +34,7 @@ def test_a_finished_run_is_kept_whole(place, job):
     assert (place.made, place.kept) == ([], [0, 1, 2, 3, 4, 5])
     # The last chunk alone is decoded, for whoever wants its frames.
     assert counting.work == [("decode", 3)]
-    assert torch.equal(again.last.frames, first.last.frames)
+    assert torch.equal(again.frames, first.frames)
     after = place.everything()
     assert {name: content for name, (content, _) in after.items()} == {n: content for n, (content, _) in before.items()}
     assert {n for n in before if before[n] != after[n]} == {"dance.mp4"}

@@ -10,7 +10,7 @@ import torch
 from run_parts import refused
 from safetensors.torch import load, save_file
 
-from everanimate_core.runs.fingerprint import digest, file_digest
+from everanimate_core.digests import digest, file_digest
 from everanimate_core.runs.manifest import Manifest
 from everanimate_core.runs.run import begin
 from everanimate_core.runs.store import RunError, run_folder
@@ -88,15 +88,15 @@ def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
         contents.append(bytes(content[: chance.randrange(len(content))] if chance.random() < 0.2 else content))
     for content in contents:
         path.write_bytes(content)
-        found = store.sampled_latents(0, key)
-        assert found is None or torch.equal(found, tensors["latents"])
+        found = store.read_sampled(0, key, ())
+        assert found is None or torch.equal(found.latents, tensors["latents"])
         for taken in (record, replace(record, latents=file_digest(path))):
             try:
-                loaded = store.load_chunk(0, taken, task.memory)
+                loaded = store.load_chunk(0, taken, task.method)
             except RunError as error:
                 assert "chunk_0000.safetensors must be as it was written" in str(error)
             else:
-                assert loaded is None or loaded[0].shape == tensors["latents"].shape
+                assert loaded is None or loaded["latents"].shape == tensors["latents"].shape
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_chunk_that_holds_something_else_is_damaged(finished, job, change):
     change(tensors)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     assert "must be as it was written" in refused(
-        store.load_chunk, 0, replace(record, latents=file_digest(path)), job().memory
+        store.load_chunk, 0, replace(record, latents=file_digest(path)), job().method
     )
 
 

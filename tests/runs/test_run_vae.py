@@ -34,8 +34,9 @@ def job(codec, sound):
 def test_a_run_is_the_loop_and_its_work(place, job, codec):
     counting, work, marks = Counting(codec), [], []
     task = job()
+    method = task.method
     loop = []
-    for result in animate(task.plan, task.memory, Sampler(), counting, task.drivers, task.settings):
+    for result in animate(method.plan, method.memory, Sampler(), counting, method.drivers, method.settings):
         loop.append(result)
         work.append(list(counting.work))
         counting.work.clear()
@@ -59,9 +60,8 @@ def test_a_run_is_the_loop_and_its_work(place, job, codec):
     # What later chunks inherit unchanged is not written again.
     assert torch.equal(chunks[0]["identity"], loop[0].memory.identity)
     assert [sorted(chunk) for chunk in chunks[1:]] == [["last_frames", "latents"]] * 5
-    assert outcome.last.index == 5
-    assert torch.equal(outcome.last.frames, loop[5].frames)
-    assert torch.equal(outcome.last.memory.identity, loop[5].memory.identity)
+    assert torch.equal(outcome.frames, loop[5].frames)
+    assert torch.equal(outcome.state["identity"], loop[5].memory.identity)
 
 
 @pytest.mark.parametrize("chunk", [0, 3])
@@ -90,12 +90,12 @@ def test_a_lost_segment_is_written_again_from_the_latents(finished, job, fresh):
 
 def test_latent_context_is_kept_up_when_frames_are_decoded_again(place, job, fresh):
     task = job(latent_context=True)
-    last = place.start(task).last
+    first = place.start(task)
     result = place.result()
     place.store.segment_path(2).unlink()
-    again = place.start(task).last
+    again = place.start(task)
     assert place.made == []
     # Of the last chunk, whose segment is there, the frames alone are decoded again.
-    assert torch.equal(again.frames, last.frames)
+    assert torch.equal(again.frames, first.frames)
     assert_same_result(place.result(), result)
     assert fresh(job())[3][1:] != result[3][1:]

@@ -3,17 +3,17 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from exact_parts import ExactCodec
 from run_parts import refused
+from safetensors.torch import save_file
 
 import everanimate_core
-from everanimate_core.everanimate.memory import build_memory
-from everanimate_core.runs.fingerprint import file_digest
+from everanimate_core.digests import digest, file_digest
+from everanimate_core.method import Sampled
 from everanimate_core.runs.manifest import ChunkRecord, Manifest
 from everanimate_core.runs.store import RunStore, run_folder
 
@@ -151,17 +151,38 @@ def test_a_manifest_that_is_no_text_is_refused(store):
 
 def test_what_was_sampled_is_found_under_its_key(store, latents):
     store.prepare()
-    assert store.sampled_latents(3, KEY) is None
-    chunk = latents(7)[:, :, 4:]
-    store.save_latents(3, KEY, chunk)
-    assert torch.equal(store.sampled_latents(3, KEY), chunk)
-    assert store.sampled_latents(3, KEY[::-1]) is None
-    assert store.sampled_latents(2, KEY) is None
+    assert store.read_sampled(3, KEY, ()) is None
+    chunk = latents(7)[:, :, 4:].contiguous()
+    store.save_sampled(3, KEY, Sampled(chunk))
+    found = store.read_sampled(3, KEY, ())
+    assert torch.equal(found.latents, chunk)
+    assert found.extras == {}
+    assert store.read_sampled(3, KEY[::-1], ()) is None
+    assert store.read_sampled(2, KEY, ()) is None
+
+
+def test_extras_are_kept_with_the_latents(store, latents):
+    store.prepare()
+    sampled = Sampled(latents(3), {"tails": latents(2, seed=5)})
+    store.save_sampled(0, KEY, sampled)
+    found = store.read_sampled(0, KEY, ("tails",))
+    assert torch.equal(found.latents, sampled.latents)
+    assert found.extras.keys() == {"tails"}
+    assert torch.equal(found.extras["tails"], sampled.extras["tails"])
+    # Those of a method without extras, or with others, are not taken for them.
+    assert store.read_sampled(0, KEY, ()) is None
+    assert store.read_sampled(0, KEY, ("heads",)) is None
+    save_file(
+        {"latents": sampled.latents, "tails": 2 * sampled.extras["tails"]},
+        store.chunk_path(0),
+        {"key": KEY, "latents": digest(*sampled.extras.values())},
+    )
+    assert store.read_sampled(0, KEY, ("tails",)) is None
 
 
 def test_no_altered_byte_gets_through(store, latents):
     store.folder.mkdir()
-    store.save_latents(0, KEY, latents(1))
+    store.save_sampled(0, KEY, Sampled(latents(1)))
     path = store.chunk_path(0)
     whole = path.read_bytes()
     for offset in range(len(whole)):
@@ -169,84 +190,77 @@ def test_no_altered_byte_gets_through(store, latents):
             content = bytearray(whole)
             content[offset] ^= bit
             path.write_bytes(content)
-            found = store.sampled_latents(0, KEY)
+            found = store.read_sampled(0, KEY, ())
             # Only blanks in the header can differ without changing what is read.
-            assert found is None or torch.equal(found, latents(1)), (offset, bit)
+            assert found is None or torch.equal(found.latents, latents(1)), (offset, bit)
     for length in (0, 4, 8, 100, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert store.sampled_latents(0, KEY) is None
+        assert store.read_sampled(0, KEY, ()) is None
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Of a method, what a store looks at."""
+
+    extras: tuple[str, ...] = ("tails",)
+
+    def shapes(self):
+        return {"latents": (1, 16, 3, 2, 4), "tails": (1, 16, 2, 2, 4), "last_frames": (None, 16, 32, 3)}
+
+
+KEEPER = Keeper()
 
 
 @pytest.fixture
-def memories(pictures, latents):
-    """The memory before the first chunk, after it, and after the second."""
-    before = build_memory(pictures(1), ExactCodec())
-    first, second = latents(3, seed=1), latents(3, seed=2)
-    after = replace(
-        before,
-        identity=latents(4, seed=3),
-        frozen=True,
-        statistics=torch.rand(2, 16),
-        last_frames=pictures(1, seed=4).transpose(1, 2).contiguous().transpose(1, 2),
-        motion=first[:, :, 2:].clone(),
-    )
-    return (
-        before,
-        first,
-        after,
-        second,
-        replace(after, motion=second[:, :, 2:].clone(), last_frames=pictures(1, seed=5)),
-    )
+def sampled(latents):
+    return Sampled(latents(3, seed=1), {"tails": latents(2, seed=2)})
 
 
-def same(one, other):
-    pairs = [(value, getattr(other, name)) for name, value in vars(one).items()]
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+@pytest.fixture
+def kept(pictures):
+    """What a chunk hands on; pictures that lie in memory otherwise than in a file."""
+    return {"last_frames": pictures(1, seed=4).transpose(1, 2).contiguous().transpose(1, 2)}
 
 
 def written(store, index):
     return record(latents=file_digest(store.chunk_path(index)))
 
 
-def test_a_chunk_comes_back_with_its_memory(store, memories):
+def test_a_chunk_comes_back_with_what_it_hands_on(store, sampled, kept):
     store.prepare()
-    before, first, after, second, last = memories
-    store.save_chunk(0, KEY, first, before, after)
-    store.save_chunk(1, KEY, second, after, last)
-    found, memory = store.load_chunk(0, written(store, 0), before)
-    assert torch.equal(found, first)
-    assert same(memory, after)
-    found, memory = store.load_chunk(1, written(store, 1), memory)
-    assert torch.equal(found, second)
-    assert same(memory, last)
+    store.save_chunk(0, KEY, sampled, kept)
+    found = store.load_chunk(0, written(store, 0), KEEPER)
+    assert found.keys() == {"latents", "tails", "last_frames"}
+    assert torch.equal(found["latents"], sampled.latents)
+    assert torch.equal(found["tails"], sampled.extras["tails"])
+    assert torch.equal(found["last_frames"], kept["last_frames"])
     # A finished chunk is one that was sampled, too.
-    assert torch.equal(store.sampled_latents(0, KEY), first)
+    assert torch.equal(store.read_sampled(0, KEY, KEEPER.extras).latents, sampled.latents)
 
 
-def test_what_was_read_does_not_change_with_the_file(store, memories):
+def test_what_was_read_does_not_change_with_the_file(store, sampled, kept):
     store.prepare()
-    before, first, after, *_ = memories
-    store.save_chunk(0, KEY, first, before, after)
-    found, memory = store.load_chunk(0, written(store, 0), before)
-    sampled = store.sampled_latents(0, KEY)
+    store.save_chunk(0, KEY, sampled, kept)
+    found, again = store.load_chunk(0, written(store, 0), KEEPER), store.read_sampled(0, KEY, KEEPER.extras)
     path = store.chunk_path(0)
     path.write_bytes(bytes(path.stat().st_size))
-    assert torch.equal(found, first)
-    assert torch.equal(sampled, first)
-    assert same(memory, after)
+    assert torch.equal(found["latents"], sampled.latents)
+    assert torch.equal(found["last_frames"], kept["last_frames"])
+    assert torch.equal(again.latents, sampled.latents)
+    assert torch.equal(again.extras["tails"], sampled.extras["tails"])
 
 
-@pytest.mark.parametrize(("damage", "got"), [("cut", "an altered"), ("gone", "no")])
-def test_a_damaged_chunk_is_refused(store, memories, damage, got):
+@pytest.mark.parametrize(("damage", "got"), [("cut", "an altered"), ("gone", "no"), ("without tails", "an altered")])
+def test_a_damaged_chunk_is_refused(store, sampled, kept, damage, got):
     store.prepare()
-    before, first, after, *_ = memories
-    store.save_chunk(12, KEY, first, before, after)
+    store.save_chunk(12, KEY, sampled if damage != "without tails" else Sampled(sampled.latents), kept)
     chunk = written(store, 12)
     path = store.chunk_path(12)
-    path.write_bytes(path.read_bytes()[:-1])
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
     if damage == "gone":
         path.unlink()
-    assert refused(store.load_chunk, 12, chunk, before) == (
+    assert refused(store.load_chunk, 12, chunk, KEEPER) == (
         "chunk_0012.safetensors must be as it was written (make it and all after it again with from_chunk or "
         f"--from-chunk 12; what is before is kept); got {got} file."
     )

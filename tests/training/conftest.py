@@ -5,8 +5,8 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from everanimate_core.cli.toy_training import ToyEntry, toy_parts
+from everanimate_core.digests import weights_digest
 from everanimate_core.everanimate.geometry import ChunkGeometry
-from everanimate_core.runs.fingerprint import weights_digest
 from everanimate_core.toy.network.state import MEMORY_WEIGHTS
 from everanimate_core.training.precompute import precompute
 from everanimate_core.training.records import SetSettings

@@ -62,6 +62,8 @@ LADDER = (
     _stage_2("memory", "motion_rfm", "gaussian", perturbed_motion=0.5, perturbation="light"),
     _stage_2("memory", "motion_exact", "exact", perturbed_motion=0.5, perturbation="light"),
     _stage_2("memory", "motion_shared", "exact", perturbed_motion=0.5, perturbation="light", shared=True),
+    _stage_2("memory", "longer_3000", "none", steps=3000),
+    _stage_2("memory", "exact_light_3000", "exact", steps=3000, perturbation="light"),
     _stage_2("baseline", "longer", "none"),
     _stage_2("baseline", "rfm_light", "gaussian", perturbation="light"),
     _stage_2("baseline", "exact_light", "exact", perturbation="light"),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from ...errors import InputError
-from ...everanimate.geometry import LATENT_CHANNELS, SPATIAL_FACTOR
+from ...everanimate.geometry import LATENT_CHANNELS
+from ...latents import SPATIAL_FACTOR
 from ...plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 
 WEIGHTS = Path(__file__).parent / "weights" / "vae.safetensors"

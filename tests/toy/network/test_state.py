@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from everanimate_core.cli import main as cli
 from everanimate_core.cli.train import Options
 from everanimate_core.cli.train_precompute import Options as PrecomputeOptions
+from everanimate_core.digests import weights_digest
 from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import check_coverage
-from everanimate_core.runs.fingerprint import weights_digest
 from everanimate_core.toy.network.dit import load_dit
 from everanimate_core.toy.network.state import (
     BASELINE_WEIGHTS,

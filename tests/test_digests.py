@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from everanimate_core.runs.fingerprint import SAMPLES_PER_WEIGHT, digest, file_digest, weights_digest
+from everanimate_core.digests import SAMPLES_PER_WEIGHT, digest, file_digest, weights_digest
 
 
 def noise(*shape, seed=0):

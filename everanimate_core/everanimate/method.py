@@ -1,0 +1,181 @@
+"""EverAnimate as a long run sees it: the paper's loop, with what of it is kept on disk (protocol: `method.Method`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from torch import Tensor
+
+from ..digests import digest
+from ..media.frames import fit_frames
+from ..method import Sampled, State
+from ..plan import ChunkPlan
+from ..ports import Codec
+from .drivers import ChunkFrames, Drivers
+from .flow import chunk_seed
+from .geometry import LATENT_CHANNELS, chunk_geometry
+from .memory import ContextMemory, build_memory, check_keyframes, motion_memory
+from .propagation import ChunkRequest, chunk_shape, decode_chunk, next_memory, request_chunk
+from .settings import RELEASED, Settings
+
+# Settings that a run is continued with or not at all. What is not here shows in something else: noise levels among the
+# network's facts, `continuation` in the frames that a chunk sees. The seed may change, with from_chunk.
+FINGERPRINT = (
+    "chunk_frames",
+    "overlap",
+    "identity_latents",
+    "motion_latents",
+    "seed_mode",
+    "keyframes",
+    "clip_source",
+    "latent_context",
+)
+# The same, left out while restoration is off: runs that were begun before there was restoration go on.
+RESTORATION = ("restore_strength", "restore_schedule", "restore_target")
+# Settings that came after 0.1.0, left out while they have their default, so that older runs go on.
+LATER: tuple[str, ...] = ()
+# Fields of the memory that a chunk changes. The motion memory is not kept: it is the end of the chunk's latents.
+HANDED_ON = ("identity", "motion", "statistics", "last_frames")
+KEPT = ("identity", "statistics", "last_frames")
+
+
+@dataclass(frozen=True)
+class EverAnimate:
+    """An animation of a person (arXiv 2605.15042) with all of its inputs; it can be pickled where these are files.
+
+    memory: before the first chunk. drivers: of its size.
+    """
+
+    plan: ChunkPlan
+    memory: ContextMemory
+    drivers: Drivers
+    settings: Settings
+
+    @property
+    def width(self) -> int:
+        """Of the animation, in pixels."""
+        return self.memory.width
+
+    @property
+    def height(self) -> int:
+        """Of the animation, in pixels."""
+        return self.memory.height
+
+    @property
+    def fps(self) -> Fraction | None:
+        """That of the pose video."""
+        return self.drivers.pose.fps if self.drivers.pose is not None else None
+
+    @property
+    def seed(self) -> int:
+        """Of noise and keyframes."""
+        return self.settings.seed
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """None: a host hands over latents alone."""
+        return ()
+
+    def check(self) -> None:
+        """Raise InputError for inputs that cannot serve."""
+        self.drivers.check(self.plan)
+        check_keyframes(self.settings.keyframes, self.drivers.pose)
+        chunk_geometry(self.plan, self.memory.anchors, self.memory.motion_count)
+
+    def constants(self) -> Mapping[str, Any]:
+        """What a run must share with an earlier part of it, as JSON values."""
+        memory, settings = self.memory, self.settings
+        names = [*FINGERPRINT, *(RESTORATION if settings.restore_strength else ())]
+        names += [name for name in LATER if getattr(settings, name) != getattr(RELEASED, name)]
+        return {
+            **{name: getattr(settings, name) for name in names},
+            "width": memory.width,
+            "height": memory.height,
+            "references": digest(memory.references, memory.identity),
+        }
+
+    def begun_with(self, seed: int) -> "EverAnimate":
+        """The same with keyframes by the seed that the run was begun with."""
+        return replace(self, settings=replace(self.settings, seed=seed))
+
+    def noise_seed(self, index: int) -> int:
+        """Seed of the noise of a chunk."""
+        return chunk_seed(self.settings.seed, index, self.settings.seed_mode)
+
+    def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Of all that is kept of a chunk."""
+        return {
+            "latents": chunk_shape(self.plan, self.memory),
+            "identity": tuple(self.memory.identity.shape),
+            "statistics": (2, LATENT_CHANNELS),
+            "last_frames": (None, self.height, self.width, 3),
+        }
+
+    def kept_numbers(self, chunks: int) -> int:
+        """How many float32 numbers a run of so many chunks keeps."""
+        latents = self.memory.identity[:, :, :1].numel() * chunk_geometry(self.plan, 1, 1).latents
+        return chunks * (latents + 3 * self.width * self.height) + self.memory.identity.numel()
+
+    def chunk(self, index: int) -> ChunkFrames:
+        """The driving frames of a chunk."""
+        return self.drivers.chunk(self.plan, index)
+
+    def start(self) -> State:
+        """What the first chunk is handed."""
+        return _state(self.memory)
+
+    def memory_of(self, state: State) -> ContextMemory:
+        """The memory that a state stands for."""
+        changed: dict[str, Any] = {**state}
+        # The first chunk completes the identity memory, and is the first to have statistics.
+        return replace(self.memory, **changed, frozen=self.memory.frozen or "statistics" in state)
+
+    def request(self, state: State, chunk: ChunkFrames, codec: Codec) -> ChunkRequest:
+        """All that the network is told of a chunk."""
+        return request_chunk(chunk, self.memory_of(state), codec, self.settings)
+
+    def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:
+        """The chunk's F frames [F, H, W, 3] in 0..1."""
+        return decode_chunk(latents, self.memory_of(state), codec, self.settings.latent_context)
+
+    def hand_over(self, state: State, chunk: ChunkFrames, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
+        """The memory of the next chunk."""
+        before = self.memory_of(state)
+        return _state(next_memory(chunk, before, sampled.latents, frames, codec, self.settings))
+
+    def keep(self, before: State, after: State) -> State:
+        """What the memory learned from a chunk."""
+        return {name: after[name] for name in KEPT if after[name] is not before.get(name)}
+
+    def recall(self, before: State, kept: State) -> State:
+        """The memory that a finished chunk left."""
+        learned = {name: kept[name] for name in KEPT if name in kept}
+        return {**before, **learned, "motion": motion_memory(kept["latents"], self.memory.motion_count)}
+
+
+def _state(memory: ContextMemory) -> State:
+    return {name: value for name in HANDED_ON if (value := getattr(memory, name)) is not None}
+
+
+def ever_animate(
+    references: Tensor,
+    codec: Codec,
+    drivers: Drivers,
+    settings: Settings,
+    width: int,
+    height: int,
+    fit: str = "stretch",
+    total_frames: int = 0,
+) -> EverAnimate:
+    """The animation that settings and inputs of any size describe, in pixels width x height.
+
+    references: [R, H, W, 3 or 4] in 0..1; a fourth channel, alpha, is left out. total_frames: 0 for the length of the
+    pose video. Raises InputError for inputs that cannot serve, before anything is encoded where that is known by then.
+    """
+    plan = settings.plan(total_frames or (0 if drivers.pose is None else drivers.pose.frame_count))
+    chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
+    drivers.check(plan)
+    fitted = fit_frames(references[..., :3].float().cpu(), width, height, fit)
+    memory = build_memory(fitted, codec, settings.identity_latents, settings.motion_latents)
+    return EverAnimate(plan, memory, drivers.fitted(width, height, fit), settings)
