@@ -12,6 +12,7 @@ from math import log10
 from pathlib import Path
 from random import Random
 from statistics import mean
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ NOISE = 0.05
 # Clips for the principal components, and for the latent statistics.
 COMPONENTS, STATISTICS = 200, 2000
 LOG_EVERY, SAVE_EVERY = 25, 250
+STATE = "state.safetensors"
 # Training takes worlds from here on, components and statistics the 2000 before; smaller seeds are unseen.
 FIRST_SEED = 1_000_000
 UNSEEN, UNSEEN_FRAMES = range(20), range(129)
@@ -122,6 +124,10 @@ class Training:
         vae.load_state_dict(self.learner.average)
         return vae.eval().requires_grad_(False)
 
+    def averaged_psnr(self, seed: int) -> float:
+        """PSNR in dB of that network on the world of that seed."""
+        return psnr(self.averaged(), seed)
+
 
 def export(run: Training, folder: Path, command: str) -> dict:
     """Write vae.safetensors (half precision) and vae.json into `folder`; what the JSON says."""
@@ -148,12 +154,28 @@ def export(run: Training, folder: Path, command: str) -> dict:
     return facts
 
 
-def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Training:
-    """Train in `folder`, going on from what is there, until `steps` are done or `minutes` have passed."""
+def prepared(folder: Path) -> Path:
+    """Make the folder of a training, without what a killed one left unfinished; where its state is, or will be."""
     folder.mkdir(parents=True, exist_ok=True)
     clear_parts(folder)
-    state = folder / "state.safetensors"
-    run = Training.resume(state, seed, steps) if state.exists() else Training.start(seed, steps)
+    return folder / STATE
+
+
+class VaeTraining(Protocol):
+    """A training of one of the toy's VAEs."""
+
+    learner: Learner
+
+    def advance(self) -> float:
+        """Take one step; its loss."""
+
+    def averaged_psnr(self, seed: int) -> float:
+        """PSNR in dB of the round trip of the world of that seed, with the moving average of the weights."""
+
+
+def train(run: VaeTraining, folder: Path, minutes: float | None) -> None:
+    """Train in `folder`, whose state `run` may have gone on from, until all steps are done or `minutes` have passed."""
+    state, steps = folder / STATE, run.learner.steps
     learner, log = run.learner, Journal(folder / "log.csv", COLUMNS, run.learner.step + 1)
     end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     losses = []
@@ -161,7 +183,7 @@ def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Trainin
         losses.append(run.advance())
         due = learner.step % SAVE_EVERY == 0 or learner.step == steps
         if due or learner.step % LOG_EVERY == 0:
-            unseen = f"{mean(psnr(run.averaged(), seed) for seed in UNSEEN[:4]):.3f}" if due else ""
+            unseen = f"{mean(run.averaged_psnr(seed) for seed in UNSEEN[:4]):.3f}" if due else ""
             row = learner.step, f"{mean(losses):.6f}", unseen
             log.write(*row)
             print(*row, flush=True)
@@ -171,7 +193,6 @@ def train(folder: Path, seed: int, steps: int, minutes: float | None) -> Trainin
             learner.save(state)
         if over:
             break
-    return run
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,7 +209,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--steps must be at least 1; got {chosen.steps}.")
     try:
         check_limits(chosen.seed, chosen.minutes)
-        run = train(chosen.out, chosen.seed, chosen.steps, chosen.minutes)
+        state = prepared(chosen.out)
+        if state.exists():
+            run = Training.resume(state, chosen.seed, chosen.steps)
+        else:
+            run = Training.start(chosen.seed, chosen.steps)
+        train(run, chosen.out, chosen.minutes)
     except ValueError as error:
         parser.error(str(error))
     except RunFailed as error:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .background import colour
-from .raster import PIXEL_X, PIXEL_Y, SIZE, blend, capsule, column, coverage, paint, smooth_step
+from .raster import PIXEL_X, PIXEL_Y, SIZE, blend, capsule, column, coverage, edge, paint, rim, smooth_step
 from .skeleton import JOINTS, Proportions
 
 # Radius of a thing in the hand, in pixels.
@@ -72,7 +72,27 @@ def paint_figure(
     points: [n, len(JOINTS), 3] in pixels. yaw: [n] in radians. held: the colour [3] of a thing in its right hand, and
     how far it is there [n], 0 to 1.
     """
-    drawing = _Drawing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, held)
+    return _in_order(_Drawing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, held))
+
+
+def trace_figure(
+    canvas: Tensor,
+    points: Tensor,
+    yaw: Tensor,
+    body: Proportions,
+    look: Look,
+    held: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Draw the figure's lines over those of canvas [n, 1, 64, 64] (1 = line), in place; see `paint_figure`.
+
+    Lines stand along the rim of every part, and wherever the colour of a part changes.
+    """
+    return _in_order(_Tracing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, held))
+
+
+def _in_order(drawing: "_Drawing") -> Tensor:
+    """Draw all parts, those that are behind others first; what they cover, [n, 64, 64]."""
+    points = drawing.points
     right, left = (points[:, JOINTS.index(f"knee {side}"), 2] for side in ("right", "left"))
     drawing.leg("right", right <= left)
     drawing.leg("left")
@@ -108,7 +128,12 @@ class _Drawing:
     def joint(self, name: str) -> Tensor:
         return self.points[:, JOINTS.index(name)]
 
+    def mix(self, one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """Colours of a part, mixed pixel by pixel; share [n, 64, 64]: of `other`."""
+        return blend(one, other, share)
+
     def lay(self, alpha: Tensor, shade: Tensor, pigment: Tensor) -> None:
+        """Put a part over what is there. alpha, shade: [n, 64, 64], what it covers and how bright it is."""
         if pigment.ndim == 1:
             pigment = pigment.view(1, 3, 1, 1)
         paint(self.canvas, alpha, pigment * shade[:, None])
@@ -123,7 +148,7 @@ class _Drawing:
         shade = (1 - squared * (0.35 / radius**2)).clamp_(min=0.6)
         pigment = colours[0]
         if colours[0] is not colours[1]:
-            pigment = blend(*colours, smooth_step(position - 0.75, 8.0))
+            pigment = self.mix(*colours, smooth_step(position - 0.75, 8.0))
         self.lay(alpha, shade, pigment)
 
     def arm(self, side: str, which: Tensor | None = None) -> None:
@@ -161,9 +186,9 @@ class _Drawing:
             (look.back_shape, look.back_mark, -front),
         ):
             inside = _mark(shape, across, (position - 0.4) * 0.9) * smooth_step(side, 4.0)
-            pigment = blend(pigment, mark, inside)
+            pigment = self.mix(pigment, mark, inside)
         belt = smooth_step(position - 0.95, 8.0)
-        pigment = blend(pigment, look.trousers, belt)
+        pigment = self.mix(pigment, look.trousers, belt)
         self.lay(coverage(squared, radius), (1 - squared * (0.25 / radius**2)).clamp_(min=0.6), pigment)
 
     def head(self) -> None:
@@ -173,16 +198,33 @@ class _Drawing:
         squared = x * x + y * y
         across, front = self.turned(x.clamp(-1, 1), y.clamp(-1, 1))
         face = smooth_step(front - 0.1, radius / 2) * smooth_step(y + 0.4, radius / 2)
-        pigment = blend(look.hair, look.skin, face)
+        pigment = self.mix(look.hair, look.skin, face)
         ahead = smooth_step(front - 0.2, radius / 2)
         for middle in (-0.36, 0.36):
             eye = smooth_step(0.17 - ((across - middle).square() + y.square()).sqrt(), radius)
-            pigment = blend(pigment, look.eyes, eye * ahead)
+            pigment = self.mix(pigment, look.eyes, eye * ahead)
         mouth = smooth_step(0.25 - across.abs(), radius / 2) * smooth_step(0.1 - (y - 0.5).abs(), radius)
-        pigment = blend(pigment, look.eyes, mouth * ahead * 0.7)
+        pigment = self.mix(pigment, look.eyes, mouth * ahead * 0.7)
         clip = smooth_step(0.45 - (across.square() + (y + 0.1).square()).sqrt(), radius / 2)
-        pigment = blend(pigment, look.hair_mark, clip * smooth_step(-front - 0.1, radius / 2))
+        pigment = self.mix(pigment, look.hair_mark, clip * smooth_step(-front - 0.1, radius / 2))
         self.lay(coverage(squared * radius**2, radius), (1 - 0.25 * squared).clamp_(min=0.6), pigment)
+
+
+class _Tracing(_Drawing):
+    """The same in lines: in the place of a colour stands how much of each pixel is a line, [n, 1, 64, 64]."""
+
+    def mix(self, one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """The lines of a part so far, if there are any, and one where its colour changes."""
+        line = edge(share)[:, None]
+        return line if one.ndim == 1 else torch.maximum(one, line)
+
+    def lay(self, alpha: Tensor, shade: Tensor, pigment: Tensor) -> None:
+        """Put a part with its lines over those that are there; a colour alone has none."""
+        lines = rim(alpha)[:, None]
+        if pigment.ndim > 1:
+            lines = torch.maximum(lines, pigment * alpha[:, None])
+        self.canvas.mul_(1 - alpha[:, None]).add_(lines).clamp_(max=1)
+        self.uncovered *= 1 - alpha
 
 
 def _mark(shape: str, across: Tensor, down: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ drawn in.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 SIZE = 64
 # Pixel centres: a row for x, a column for y, so that sums of both broadcast to the picture.
@@ -41,6 +42,16 @@ def coverage(squared: Tensor, radius: float | Tensor) -> Tensor:
 def smooth_step(value: Tensor, sharpness: float) -> Tensor:
     """0 where `value` is well below zero, 1 well above, a ramp of width 1 / sharpness between."""
     return (value * sharpness + 0.5).clamp_(0, 1)
+
+
+def edge(share: Tensor) -> Tensor:
+    """The line where a share [n, 64, 64] passes one half by a slope of pixels: 1 on it, 0 below 0.1 and above 0.9."""
+    return (2 - (5 * share - 2.5).abs()).clamp_(0, 1)
+
+
+def rim(alpha: Tensor) -> Tensor:
+    """The line around what alpha [n, 64, 64] covers, 0..1; a pixel wide around sharp borders, two around soft ones."""
+    return max_pool2d(alpha[:, None], 3, stride=1, padding=1)[:, 0] - alpha
 
 
 def paint(canvas: Tensor, alpha: Tensor, colour: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .background import Backdrop
-from .figure import draw_look, draw_prop, paint_figure
+from .figure import draw_look, draw_prop, paint_figure, trace_figure
 from .light import apply_light, light_at
 from .motion import Motion
 from .pose import draw_pose
@@ -62,6 +62,19 @@ class World:
             backdrop = Backdrop(Random(f"{self.seed}/other background"), False)
         return self._lit(self._figure([0], backdrop)[0], [FAR if self.scene.far_reference else 0])[0]
 
+    def lineart(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64, 3], the lines of the film, black on white: of the figure, and of what is behind it."""
+
+        def draw(block: Sequence[int]) -> Tensor:
+            lines = self._traced(block, self._backdrop)
+            return (1 - lines).movedim(1, -1).expand(-1, -1, -1, 3)
+
+        return self._draw(draw, indices, (3,))
+
+    def reference_lineart(self) -> Tensor:
+        """[64, 64, 3], the lines of the reference, black on white."""
+        return self.lineart([0])[0]
+
     def background(self, index: int = 0) -> Tensor:
         """[64, 64, 3], what is behind the figure in that frame, in even light."""
         return self._backdrop.seen([index])[0].movedim(0, -1).contiguous()
@@ -102,6 +115,12 @@ class World:
         held = None if self._prop is None else (self._prop, _held(indices))
         covered = paint_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look, held)
         return canvas.clamp_(0, 1).movedim(1, -1), covered
+
+    def _traced(self, indices: Sequence[int], backdrop: Backdrop) -> Tensor:
+        posture, canvas = self.motion.posture(indices), backdrop.lines_seen(indices)
+        held = None if self._prop is None else (self._prop, _held(indices))
+        trace_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look, held)
+        return canvas
 
     def _lit(self, frames: Tensor, moments: Sequence[int]) -> Tensor:
         if self.scene.light == "off":
