@@ -6,8 +6,8 @@ Run folders in tests/data were written with them, so that any machine can go on 
 import av
 import torch
 
-from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.latents import SPATIAL_FACTOR
+from everanimate_core.noise import draw_noise
 from everanimate_core.plan import TEMPORAL_FACTOR
 
 

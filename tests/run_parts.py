@@ -15,11 +15,11 @@ from exact_parts import ExactCodec, Frames, exact_pictures
 from safetensors.torch import load
 
 from everanimate_core.everanimate.drivers import Drivers
-from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.method import EverAnimate
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.media.reader import VideoFrames
+from everanimate_core.noise import draw_noise
 from everanimate_core.runs.job import Job, Output
 from everanimate_core.runs.run import run
 from everanimate_core.runs.store import RunError, RunStore

@@ -9,10 +9,10 @@ from torch.nn.functional import pad
 
 from ..errors import InputError
 from ..everanimate.context import Context
-from ..everanimate.flow import draw_noise
 from ..everanimate.propagation import ChunkRequest
 from ..everanimate.restoration import restored
 from ..everanimate.sampling import euler
+from ..noise import draw_noise
 from ..ports import Codec, StepCallback, Velocity
 from .wan_alignment import Driving, encode_driving, predict_velocity
 

@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .settings import RELEASED, SEED_MODES
-
-# The authors add 42 to the seed from one chunk to the next.
-RELEASED_SEED_STEP = 42
+from .settings import RELEASED
 
 
 def shifted(u: Tensor, shift: float) -> Tensor:
@@ -92,15 +89,3 @@ def clean_estimate(x: Tensor, v: Tensor, sigma: float | Tensor) -> Tensor:
 def velocity_from_clean(x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:
     """The velocity whose clean estimate at x is `clean`: (x - clean) / sigma, sigma > 0."""
     return (x - clean) / sigma
-
-
-def chunk_seed(seed: int, index: int, mode: str = "released") -> int:
-    """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index; below 2^64."""
-    if mode not in SEED_MODES:
-        raise InputError("seed_mode", f"must be one of {', '.join(SEED_MODES)}", "", repr(mode))
-    return (seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]) % 2**64
-
-
-def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Gaussian noise, float32 on the CPU from a generator of its own: the same on every machine and device."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

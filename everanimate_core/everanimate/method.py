@@ -10,10 +10,10 @@ from torch import Tensor
 from ..digests import digest
 from ..media.frames import fit_frames
 from ..method import Sampled, State
+from ..noise import chunk_seed
 from ..plan import ChunkPlan
 from ..ports import Codec
 from .drivers import ChunkFrames, Drivers
-from .flow import chunk_seed
 from .geometry import LATENT_CHANNELS, chunk_geometry
 from .memory import ContextMemory, build_memory, check_keyframes, motion_memory
 from .propagation import ChunkRequest, chunk_shape, decode_chunk, next_memory, request_chunk

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..errors import InputError, needed
 from ..latents import channel_statistics, check_frames, check_latents
+from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames, pixel_frames
 from ..ports import Codec, SampleChunk
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .drivers import FACE_SIZE, ChunkFrames, Drivers
-from .flow import chunk_seed
 from .geometry import LATENT_CHANNELS, chunk_geometry
 from .memory import ContextMemory, check_keyframes, motion_memory, retake_identity, select_keyframes
 from .restoration import Correction, Restoration, correction

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 from ..knobs import check_knobs, knob
+from ..noise import MAX_SEED, SEED_MODES
 from ..plan import CONTINUATIONS, ChunkPlan
 
 KEYFRAMES = ("random", "uniform", "first", "pose")
 CLIP_SOURCES = ("last_frame", "reference")
-SEED_MODES = ("released", "fixed", "increment")
 # Of explicit restoration; that there is none is said by a strength of 0.
 RESTORE_SCHEDULES = ("gaussian", "sigma_ramp", "fixed", "exact")
 RESTORE_TARGETS = ("statistics", "low_frequency")
-MAX_SEED = 2**64 - 1
 
 # Share of the training samples that are first chunks; of the others, of those whose anchors are all the reference.
 FIRST, REFERENCE_ONLY = 0.2, 0.05

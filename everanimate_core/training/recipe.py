@@ -9,8 +9,8 @@ from ..digests import digest
 from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
-from ..everanimate.settings import MAX_SEED
 from ..knobs import check_knobs, knob
+from ..noise import MAX_SEED
 
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05

@@ -26,12 +26,13 @@ from statistics import mean, stdev
 import torch
 
 from everanimate_core.everanimate.drivers import Drivers
-from everanimate_core.everanimate.flow import clean_estimate, draw_noise, interpolate, shifted
+from everanimate_core.everanimate.flow import clean_estimate, interpolate, shifted
 from everanimate_core.everanimate.memory import build_memory, motion_memory
 from everanimate_core.everanimate.perturbation import RECIPES, apply, draw
 from everanimate_core.everanimate.propagation import ChunkRequest, hand_over, request_chunk
 from everanimate_core.everanimate.restoration import restoration_weight
 from everanimate_core.everanimate.sampling import euler
+from everanimate_core.noise import draw_noise
 from everanimate_core.studies.rows import ROWS
 from everanimate_core.toy.learning.films import STRIDE
 from everanimate_core.toy.learning.scores import psnr

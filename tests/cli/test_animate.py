@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from everanimate_core.everanimate import propagation
 from everanimate_core.everanimate.drivers import Drivers
-from everanimate_core.everanimate.flow import draw_noise, sigma_schedule
+from everanimate_core.everanimate.flow import sigma_schedule
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.restoration import Restoration, correction, restored
 from everanimate_core.everanimate.sampling import euler
@@ -32,6 +32,7 @@ from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import FittedFrames, fit_frames
 from everanimate_core.media.reader import VideoFrames
+from everanimate_core.noise import draw_noise
 from everanimate_core.toy.network.engine import load_toy
 from everanimate_core.toy.network.state import MEMORY_LORA, TOYS
 

@@ -8,7 +8,6 @@ from refusals import refusal
 
 from everanimate_core.everanimate.context import METHOD, ContextPolicy
 from everanimate_core.everanimate.drivers import Drivers
-from everanimate_core.everanimate.flow import draw_noise
 from everanimate_core.everanimate.memory import build_memory, encode_singly, memory_from_latents
 from everanimate_core.everanimate.propagation import (
     animate,
@@ -18,6 +17,7 @@ from everanimate_core.everanimate.propagation import (
 )
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.latents import channel_statistics
+from everanimate_core.noise import draw_noise
 from everanimate_core.plan import ChunkPlan
 
 # Three chunks of 9 frames (3 latents) that share 4: frames 0..8, 9..13 and, cut to the total, 14..16.

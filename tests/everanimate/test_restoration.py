@@ -7,7 +7,7 @@ import pytest
 import torch
 from refusals import refusal
 
-from everanimate_core.everanimate.flow import draw_noise, interpolate, sigma_schedule, velocity
+from everanimate_core.everanimate.flow import interpolate, sigma_schedule, velocity
 from everanimate_core.everanimate.memory import ContextMemory
 from everanimate_core.everanimate.restoration import (
     SCHEDULES,
@@ -32,6 +32,7 @@ from everanimate_core.everanimate.restoration import (
 )
 from everanimate_core.everanimate.sampling import euler
 from everanimate_core.latents import channel_statistics
+from everanimate_core.noise import draw_noise
 
 ANCHORS, LATENTS = 2, 3
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from everanimate_core.everanimate.flow import draw_noise, interpolate, sigma_schedule, velocity, velocity_from_clean
+from everanimate_core.everanimate.flow import interpolate, sigma_schedule, velocity, velocity_from_clean
 from everanimate_core.everanimate.sampling import euler
+from everanimate_core.noise import draw_noise
 
 
 @pytest.fixture

@@ -1,0 +1,185 @@
+"""LongAnimation as a long run sees it: windows that share frames and colours (protocol: `method.Method`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..digests import digest
+from ..errors import InputError
+from ..latents import SPATIAL_FACTOR, channel_statistics, check_size
+from ..media.frames import FittedFrames, fit_frames
+from ..method import Sampled, State
+from ..noise import chunk_seed
+from ..plan import ChunkPlan, latent_frames
+from ..ports import FrameSource
+from .fusion import shared_latents
+from .settings import Settings
+from .windows import RawCodec, Window, WindowRequest, window_request
+
+LATENT_CHANNELS = 16
+# Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
+_ELSEWHERE = ("seed",)
+
+
+@dataclass(frozen=True)
+class LongAnimation:
+    """A line-art animation to be coloured (arXiv 2507.01945) with all of its inputs; it can be pickled where these are
+    files.
+
+    lineart: of the animation's size. reference, reference_lineart: [1, H, W, 3] in 0..1.
+    """
+
+    plan: ChunkPlan
+    lineart: FrameSource
+    reference: Tensor
+    reference_lineart: Tensor
+    settings: Settings
+
+    @property
+    def width(self) -> int:
+        """Of the animation, in pixels."""
+        return self.reference.shape[2]
+
+    @property
+    def height(self) -> int:
+        """Of the animation, in pixels."""
+        return self.reference.shape[1]
+
+    @property
+    def fps(self) -> Fraction | None:
+        """That of the line art."""
+        return self.lineart.fps
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+        return self.settings.seed
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The ends of the late steps, for the next window."""
+        return ("tails",) if self.settings.fuse else ()
+
+    def check(self) -> None:
+        """Raise InputError for inputs that cannot serve."""
+        self.plan.check_source("lineart", self.lineart.frame_count)
+        check_size(self.width, self.height)
+
+    def constants(self) -> Mapping[str, Any]:
+        """What a run must share with an earlier part of it, as JSON values."""
+        names = [part.name for part in fields(Settings) if part.name not in _ELSEWHERE]
+        return {
+            "method": "longanimation",
+            **{name: getattr(self.settings, name) for name in names},
+            "width": self.width,
+            "height": self.height,
+            "references": digest(self.reference, self.reference_lineart),
+        }
+
+    def begun_with(self, seed: int) -> "LongAnimation":
+        """The same: nothing but the noise is random."""
+        return self
+
+    def noise_seed(self, index: int) -> int:
+        """Seed of the noise of a window."""
+        return chunk_seed(self.settings.seed, index, self.settings.seed_mode)
+
+    def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Of all that is kept of a window."""
+        small = self.height // SPATIAL_FACTOR, self.width // SPATIAL_FACTOR
+        shared = shared_latents(self.plan.overlap)
+        return {
+            "latents": (1, LATENT_CHANNELS, latent_frames(self.plan.chunk_frames), *small),
+            "tails": (self.settings.fused_steps, LATENT_CHANNELS, shared, *small),
+            "statistics": (2, LATENT_CHANNELS),
+            "next_reference": (1, self.height, self.width, 3),
+        }
+
+    def kept_numbers(self, chunks: int) -> int:
+        """How many float32 numbers a run of so many windows keeps."""
+        cells = LATENT_CHANNELS * (self.height // SPATIAL_FACTOR) * (self.width // SPATIAL_FACTOR)
+        tails = self.settings.fused_steps * shared_latents(self.plan.overlap)
+        picture = 3 * self.width * self.height if self.settings.reference == "autoregressive" else 0
+        return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture)
+
+    def chunk(self, index: int) -> Window:
+        """The line art of a window."""
+        return Window(self.lineart, self.plan, index)
+
+    def start(self) -> State:
+        """Nothing: the first window is handed no tails."""
+        return {}
+
+    def request(self, state: State, chunk: Window, codec: RawCodec) -> WindowRequest:
+        """All that the network is told of a window."""
+        reference, lines = self.reference, self.reference_lineart
+        if "next_reference" in state:
+            reference, lines = state["next_reference"], chunk.frames[:1]
+        return window_request(
+            chunk.index,
+            chunk.frames,
+            reference,
+            lines,
+            codec,
+            state.get("tails"),
+            style=self.settings.lines,
+            threshold=self.settings.threshold,
+        )
+
+    def decode(self, state: State, latents: Tensor, codec: RawCodec) -> Tensor:
+        """The window's F frames [F, H, W, 3] in 0..1."""
+        return codec.decode(latents)
+
+    def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: RawCodec) -> State:
+        """The ends of the late steps; with an autoregressive reference, the frame at which the next window begins."""
+        after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
+        if self.settings.reference == "autoregressive":
+            begin = frames[self.plan.stride, None]
+            after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
+        return after
+
+    def keep(self, before: State, after: State) -> State:
+        """What is not among the extras, and changed."""
+        return {
+            name: value for name, value in after.items() if name not in self.extras and value is not before.get(name)
+        }
+
+    def recall(self, before: State, kept: State) -> State:
+        """What a finished window handed on."""
+        return {**before, **{name: value for name, value in kept.items() if name != "latents"}}
+
+
+def long_animation(
+    lineart: FrameSource,
+    reference: Tensor,
+    settings: Settings,
+    width: int,
+    height: int,
+    fit: str = "stretch",
+    total_frames: int = 0,
+    reference_lineart: Tensor | None = None,
+) -> LongAnimation:
+    """The colouring that settings and inputs of any size describe, in pixels width x height.
+
+    reference: one picture [1, H, W, 3 or 4] in 0..1. reference_lineart: its lines; None where the picture shows the
+    first frame, whose line art then serves. total_frames: 0 for the length of the line art. Raises InputError for
+    inputs that cannot serve.
+    """
+    check_size(width, height)
+    plan = settings.plan(total_frames or lineart.frame_count)
+    plan.check_source("lineart", lineart.frame_count)
+    fitted = FittedFrames(lineart, width, height, fit)
+    pictures = {"reference": reference, "reference_lineart": reference_lineart}
+    for name, picture in pictures.items():
+        if picture is not None and picture.shape[0] != 1:
+            raise InputError(name, "must be one picture", "", picture.shape[0])
+    picture = fit_frames(reference[..., :3].float().cpu(), width, height, fit)
+    if reference_lineart is None:
+        lines = fitted.read([0])
+    else:
+        lines = fit_frames(reference_lineart[..., :3].float().cpu(), width, height, fit)
+    return LongAnimation(plan, fitted, picture, lines, settings)

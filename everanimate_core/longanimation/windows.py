@@ -1,0 +1,104 @@
+"""What a window is conditioned on, and the windows of line art that it is read from."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..plan import ChunkPlan
+from ..ports import Codec, FrameSource
+from .fusion import Fusion, shared_latents
+from .lines import white_on_black
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Window:
+    """The line art that one window sees, read once, when first asked for."""
+
+    lineart: FrameSource
+    plan: ChunkPlan
+    index: int
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """[F, H, W, 3] in 0..1; behind the end of the animation its last frame goes on."""
+        return self.lineart.read(self.plan.source_indices(self.index, self.lineart.frame_count))
+
+    def all(self) -> dict[str, Tensor]:
+        """The same, by name."""
+        return {"lineart": self.frames}
+
+
+@dataclass(frozen=True)
+class WindowRequest:
+    """All that the network is told about one window. Slot 0 of T is the reference's, slots 1.. are the window's.
+
+    sketch: [1, 16, T, h, w], normalised latents of the lines, white on black: the reference's, then the window's.
+    reference: [1, 16, T, h, w], the reference's latents as the VAE makes them (not normalised: so the network was
+    trained), then zeros. tails: of the window before, see fusion.Fusion; None in the first, and without fusion.
+    memory: of the video so far, for networks that read one.
+    """
+
+    index: int
+    sketch: Tensor
+    reference: Tensor
+    tails: Tensor | None = None
+    memory: Tensor | None = None
+
+    @property
+    def latents_shape(self) -> tuple[int, ...]:
+        """[1, 16, T, h, w] of the state that is sampled."""
+        return tuple(self.sketch.shape)
+
+
+class RawCodec(Codec):
+    """A codec that says what its latents were multiplied by to normalise them."""
+
+    scale: float
+
+
+def window_request(
+    index: int,
+    lineart: Tensor,
+    reference: Tensor,
+    reference_lineart: Tensor,
+    codec: RawCodec,
+    tails: Tensor | None = None,
+    *,
+    style: str,
+    threshold: float,
+) -> WindowRequest:
+    """Encode what a window sees: lineart [F, H, W, 3], the reference [1, H, W, 3] and its line art, all of one size."""
+    for name, picture in (("reference", reference), ("reference_lineart", reference_lineart)):
+        if picture.shape != (1, *lineart.shape[1:]):
+            raise InputError(
+                name,
+                "must be one picture of the line art's size",
+                f"{lineart.shape[2]}x{lineart.shape[1]}",
+                f"{picture.shape[0]} of {picture.shape[2]}x{picture.shape[1]}",
+            )
+    lines = [white_on_black(frames, style, threshold) for frames in (reference_lineart, lineart)]
+    sketch = torch.cat([codec.encode(frames) for frames in lines], dim=2)
+    slots = torch.zeros_like(sketch)
+    slots[:, :, :1] = codec.encode(reference) / codec.scale
+    return WindowRequest(index, sketch, slots, tails)
+
+
+def window_fusion(request: WindowRequest, settings: Settings) -> Fusion | None:
+    """The fusion of a window, None where it is off; InputError for tails of a run with other steps or overlap."""
+    if not settings.fuse:
+        return None
+    _, channels, _, *cells = request.latents_shape
+    shared = shared_latents(settings.overlap)
+    expected = (settings.fused_steps, channels, shared, *cells)
+    if request.tails is not None and tuple(request.tails.shape) != expected:
+        raise InputError(
+            "the window before",
+            "must have been made with as many steps, fuse_from, overlap and size",
+            f"{list(expected)}: late steps, channels, latents, height, width",
+            list(request.tails.shape),
+        )
+    return Fusion(settings.fuse_from, shared, request.tails)

@@ -1,0 +1,58 @@
+"""CogVideoX, SketchDiT and their VAE with tiny random weights, in diffusers' classes."""
+
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+
+from everanimate_core.backends.cog_networks import SketchDiT
+
+TEXT_DIM, TEXT_TOKENS = 48, 7
+CONFIG = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 64,
+    "in_channels": 32,
+    "out_channels": 16,
+    "time_embed_dim": 32,
+    "ofs_embed_dim": 32,
+    "text_embed_dim": TEXT_DIM,
+    "num_layers": 4,
+    "sample_width": 170,
+    "sample_height": 96,
+    "sample_frames": 81,
+    "patch_size": 2,
+    "patch_size_t": 2,
+    "use_rotary_positional_embeddings": True,
+    "use_learned_positional_embeddings": False,
+    "patch_bias": False,
+    "max_text_seq_length": TEXT_TOKENS,
+}
+SKETCH_CONFIG = CONFIG | {"num_layers": 2, "sample_width": 300, "sample_height": 300}
+
+
+def drawn(network, seed, spread=0.05):
+    """The network with random weights, without gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.copy_(spread * torch.randn(value.shape, generator=generator))
+    return network.eval().requires_grad_(False)
+
+
+def base_network(seed=0):
+    return drawn(CogVideoXTransformer3DModel(**CONFIG), seed)
+
+
+def sketch_network(seed=1):
+    return drawn(SketchDiT(**SKETCH_CONFIG), seed)
+
+
+def vae(scale=0.7):
+    """Random, but of a size at which pictures come back as pictures."""
+    network = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=2,
+        scaling_factor=scale,
+        invert_scale_latents=True,
+    )
+    return drawn(network, 2, 0.2)

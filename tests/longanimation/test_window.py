@@ -1,0 +1,107 @@
+"""A whole window against the authors' pipeline."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from colour_authors import module, needs_authors, on_the_cpu
+from colour_parts import CONFIG, SKETCH_CONFIG, TEXT_DIM, TEXT_TOKENS, base_network, sketch_network, vae
+
+from everanimate_core.backends.cog_codec import CogCodec
+from everanimate_core.backends.diffusers_cog import DiffusersCog
+from everanimate_core.longanimation.settings import Settings
+from everanimate_core.longanimation.windows import WindowRequest
+
+H, W, FRAMES = 48, 64, 33
+SLOTS, CELLS = (FRAMES - 1) // 4 + 2, (H // 8, W // 8)
+
+
+def randn(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def relative(mine, theirs):
+    return ((mine - theirs).norm() / theirs.norm()).item()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    text, negative = randn(1, TEXT_TOKENS, TEXT_DIM, seed=3), randn(1, TEXT_TOKENS, TEXT_DIM, seed=4)
+    return DiffusersCog(base_network(), sketch_network(), CogCodec(vae()), text, negative)
+
+
+@pytest.fixture(scope="module")
+def inputs(engine):
+    """Latents of line art and reference, and the ends that a window before has kept at every step."""
+    picture = torch.rand(1, H, W, 3, generator=torch.Generator().manual_seed(5))
+    reference = torch.zeros(1, 16, SLOTS, *CELLS)
+    reference[:, :, :1] = engine.codec.encode(picture) / engine.codec.scale
+    return SimpleNamespace(
+        picture=picture,
+        reference=reference,
+        sketch=randn(1, 16, SLOTS, *CELLS, seed=6),
+        tails=randn(50, 16, 4, *CELLS, seed=7),
+    )
+
+
+@needs_authors
+@pytest.mark.parametrize("later", [False, True])
+def test_a_window_is_the_authors(engine, inputs, later, tmp_path, monkeypatch):
+    """50 steps, cfg 6, SketchDiT behind every second block; later: with the overlap blended from step 31 on."""
+    from diffusers import CogVideoXDPMScheduler
+    from transformers import T5Config, T5EncoderModel
+
+    networks, pipelines = module("cogvideox_transformer_3d_control"), module("pipeline_cogvideox_image2video")
+    base = networks.Controled_CogVideoXTransformer3DModel(**CONFIG).eval()
+    base.load_state_dict(engine.base.state_dict())
+    sketch = networks.Control3DModel(**SKETCH_CONFIG).eval()
+    sketch.load_state_dict(engine.sketch.state_dict())
+    scheduler = CogVideoXDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        set_alpha_to_one=True,
+        snr_shift_scale=1.0,
+        timestep_spacing="trailing",
+    )
+    encoder = T5EncoderModel(T5Config(vocab_size=32, d_model=TEXT_DIM, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
+    pipe = pipelines.Controled_Memory_CogVideoXImageToVideoPipeline(
+        tokenizer=None,
+        text_encoder=encoder,
+        vae=engine.codec.vae,
+        transformer=base,
+        transformer_control=sketch,
+        scheduler=scheduler,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    # They draw from the posterior; the mean is what both can have.
+    monkeypatch.setattr(pipelines, "retrieve_latents", lambda encoded, *_, **__: encoded.latent_dist.mode())
+    for index, ends in enumerate(inputs.tails):
+        torch.save(ends.transpose(0, 1)[None], tmp_path / f"{index}.pt")
+    with on_the_cpu(), torch.inference_mode():
+        theirs = pipe(
+            image=inputs.picture.movedim(-1, 1),
+            prompt_embeds=engine.text,
+            negative_prompt_embeds=engine.negative_text,
+            height=H,
+            width=W,
+            num_frames=FRAMES,
+            num_inference_steps=50,
+            guidance_scale=6.0,
+            generator=torch.Generator().manual_seed(11),
+            output_type="latent",
+            sketches=inputs.sketch[:, :, 1:].transpose(1, 2).clone(),
+            sketches_first_frame=inputs.sketch[:, :, :1].transpose(1, 2).clone(),
+            video_tensor_path=str(tmp_path),
+            clip_memory=later,
+            max_sequence_length=TEXT_TOKENS,
+        )
+        theirs = theirs[1] if isinstance(theirs, tuple) else theirs
+    ends = torch.stack([torch.load(tmp_path / f"{index}.pt")[0].transpose(0, 1) for index in range(31, 50)])
+    request = WindowRequest(0, inputs.sketch, inputs.reference, inputs.tails[31:] if later else None)
+    mine = engine.sample_window(request, 11, settings=Settings(window_frames=FRAMES))
+    assert relative(mine.latents, theirs.transpose(1, 2)[:, :, 1:]) < 1e-5
+    assert relative(mine.extras["tails"], ends) < 1e-5
