@@ -103,7 +103,7 @@ class LongAnimation:
         """How many float32 numbers a run of so many windows keeps."""
         cells = LATENT_CHANNELS * (self.height // SPATIAL_FACTOR) * (self.width // SPATIAL_FACTOR)
         tails = self.settings.fused_steps * shared_latents(self.plan.overlap)
-        picture = 3 * self.width * self.height if self.settings.reference == "autoregressive" else 0
+        picture = 3 * self.width * self.height if self.settings.reference_mode == "autoregressive" else 0
         return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture)
 
     def chunk(self, index: int) -> Window:
@@ -137,7 +137,7 @@ class LongAnimation:
     def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: RawCodec) -> State:
         """The ends of the late steps; with an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
-        if self.settings.reference == "autoregressive":
+        if self.settings.reference_mode == "autoregressive":
             begin = frames[self.plan.stride, None]
             after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
         return after

@@ -51,7 +51,7 @@ class Settings:
         unit="frames",
         rare=True,
     )
-    reference: str = knob(
+    reference_mode: str = knob(
         "global",
         "What every window takes its colours from: global = the reference picture (as released), autoregressive = the "
         "frame of the window before at which it begins, for comparison: errors add up.",

@@ -1,11 +1,14 @@
 """A whole window against the authors' pipeline."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from colour_authors import module, needs_authors, on_the_cpu
 from colour_parts import CONFIG, SKETCH_CONFIG, TEXT_DIM, TEXT_TOKENS, base_network, sketch_network, vae
+from safetensors.torch import load_file, save_file
 
 from everanimate_core.backends.cog_codec import CogCodec
 from everanimate_core.backends.diffusers_cog import DiffusersCog
@@ -44,10 +47,39 @@ def inputs(engine):
     )
 
 
-@needs_authors
+GOLDEN = Path(__file__).parents[1] / "data" / "longanimation" / "window.safetensors"
+
+
+def made(engine, inputs, later):
+    """A window of 50 steps, cfg 6, SketchDiT behind every second block; later: with its overlap blended."""
+    request = WindowRequest(0, inputs.sketch, inputs.reference, inputs.tails[31:] if later else None)
+    return engine.sample_window(request, 11, settings=Settings(window_frames=FRAMES))
+
+
 @pytest.mark.parametrize("later", [False, True])
-def test_a_window_is_the_authors(engine, inputs, later, tmp_path, monkeypatch):
-    """50 steps, cfg 6, SketchDiT behind every second block; later: with the overlap blended from step 31 on."""
+def test_a_window_has_the_golden_numbers(engine, inputs, later):
+    """They were made by the authors' pipeline: see the test below."""
+    golden, mine = load_file(GOLDEN), made(engine, inputs, later)
+    assert relative(mine.latents, golden[f"latents_{later}"]) < 1e-5
+    assert relative(mine.extras["tails"][[0, -1]], golden[f"tails_{later}"]) < 1e-5
+
+
+@needs_authors
+def test_a_window_is_the_authors(engine, inputs, tmp_path, monkeypatch):
+    found = {}
+    for later in (False, True):
+        latents, tails = authors_window(engine, inputs, later, tmp_path, monkeypatch)
+        mine = made(engine, inputs, later)
+        assert relative(mine.latents, latents) < 1e-5
+        assert relative(mine.extras["tails"], tails) < 1e-5
+        found |= {f"latents_{later}": latents.contiguous(), f"tails_{later}": tails[[0, -1]].contiguous()}
+    if os.environ.get("WRITE_GOLDEN"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        save_file(found, GOLDEN)
+
+
+def authors_window(engine, inputs, later, tmp_path, monkeypatch):
+    """Latents [1, 16, T, h, w] and ends [19, 16, 4, h, w] by the authors' pipeline with the same weights."""
     from diffusers import CogVideoXDPMScheduler
     from transformers import T5Config, T5EncoderModel
 
@@ -101,7 +133,4 @@ def test_a_window_is_the_authors(engine, inputs, later, tmp_path, monkeypatch):
         )
         theirs = theirs[1] if isinstance(theirs, tuple) else theirs
     ends = torch.stack([torch.load(tmp_path / f"{index}.pt")[0].transpose(0, 1) for index in range(31, 50)])
-    request = WindowRequest(0, inputs.sketch, inputs.reference, inputs.tails[31:] if later else None)
-    mine = engine.sample_window(request, 11, settings=Settings(window_frames=FRAMES))
-    assert relative(mine.latents, theirs.transpose(1, 2)[:, :, 1:]) < 1e-5
-    assert relative(mine.extras["tails"], ends) < 1e-5
+    return theirs.transpose(1, 2)[:, :, 1:], ends

@@ -1,0 +1,255 @@
+"""LongAnimation as a run sees it: windows, what they hand on, and runs that are stopped, changed and killed."""
+
+import random
+import signal
+
+import pytest
+import torch
+from colour_runs import TOTAL, WINDOWS, ExactRawCodec, colour_job, colour_method, exact_window
+from exact_parts import Frames, exact_pictures
+from refusals import refusal
+from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
+
+from everanimate_core.longanimation.lines import white_on_black
+from everanimate_core.longanimation.settings import Settings
+from everanimate_core.longanimation.windows import window_fusion
+from everanimate_core.method import Sampled
+from everanimate_core.plan import ChunkPlan
+from everanimate_core.runs.store import RunError, RunFailed
+
+CODEC = ExactRawCodec()
+
+
+class ColourPlace(Place):
+    """A run folder of a colouring."""
+
+    def __init__(self, root, name="dance"):
+        super().__init__(root, name, ExactRawCodec())
+
+    def start(self, job, sample=exact_window, **options):
+        return super().start(job, sample, **options)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return ColourPlace(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The result of a run that was never interrupted."""
+    place = ColourPlace(tmp_path_factory.mktemp("whole") / "out")
+    place.start(colour_job())
+    return place.result()
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlap", [16, 17])
+def test_every_frame_once_for_every_length(overlap):
+    for total in range(1, 2001):
+        plan = Settings(overlap=overlap).plan(total)
+        frames = [frame for index in range(plan.chunk_count) for frame in plan.output_range(index)]
+        assert frames == list(range(total))
+        # What is kept stands where the window read its line art.
+        for index in range(plan.chunk_count):
+            kept = plan.kept(index)
+            assert plan.source_indices(index, total)[kept] == list(plan.output_range(index))
+
+
+def test_the_tail_is_filled_with_the_last_line_art():
+    plan = Settings().plan(100)
+    assert plan == ChunkPlan(100, 81, 17, "hold")
+    assert plan.source_indices(1, 100) == [*range(64, 100), *[99] * 45]
+
+
+def test_what_a_window_is_told():
+    method = colour_method()
+    chunk = method.chunk(1)
+    assert torch.equal(chunk.all()["lineart"], exact_pictures(50, seed=3)[8:25])
+    tails = torch.randn(3, 16, 2, 2, 4)
+    request = method.request({"tails": tails, "statistics": torch.zeros(2, 16)}, chunk, CODEC)
+    assert request.latents_shape == (1, 16, 6, 2, 4)
+    # Slot 0: the lines of the reference, here those of the first frame; then the window's.
+    lines = white_on_black(exact_pictures(50, seed=3))
+    assert torch.equal(request.sketch[:, :, :1], CODEC.encode(lines[:1]))
+    assert torch.equal(request.sketch[:, :, 1:], CODEC.encode(lines[8:25]))
+    # The reference as the VAE makes it, not normalised; zeros behind it.
+    assert torch.equal(request.reference[:, :, :1], CODEC.encode(exact_pictures(1, seed=4)) / 2)
+    assert not request.reference[:, :, 1:].any()
+    assert torch.equal(request.tails, tails)
+    assert (request.index, request.memory) == (1, None)
+    own = colour_method(reference_lineart=exact_pictures(1, seed=8))
+    request = own.request({}, own.chunk(0), CODEC)
+    assert torch.equal(request.sketch[:, :, :1], CODEC.encode(white_on_black(exact_pictures(1, seed=8))))
+    assert request.tails is None
+
+
+def test_an_autoregressive_reference_is_the_frame_at_which_the_next_window_begins():
+    method = colour_method(reference_mode="autoregressive")
+    frames = exact_pictures(17, seed=5)
+    after = method.hand_over({}, method.chunk(0), Sampled(torch.zeros(1, 16, 5, 2, 4)), frames, CODEC)
+    assert torch.equal(after["next_reference"], frames[8:9])
+    request = method.request(after, method.chunk(1), CODEC)
+    assert torch.equal(request.reference[:, :, :1], CODEC.encode(frames[8:9]) / 2)
+    # Its lines are the window's own first ones.
+    assert torch.equal(request.sketch[:, :, 0], CODEC.encode(white_on_black(exact_pictures(50, seed=3)[8:9]))[:, :, 0])
+
+
+def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
+    for settings in ({}, {"reference_mode": "autoregressive"}, {"fuse": False}):
+        method = colour_method(**settings)
+        sampled = exact_window(method.request({}, method.chunk(0), CODEC), 0, method.settings)
+        frames = method.decode({}, sampled.latents, CODEC)
+        after = method.hand_over({}, method.chunk(0), sampled, frames, CODEC)
+        kept = {"latents": sampled.latents, **sampled.extras, **method.keep({}, after)}
+        shapes = method.shapes()
+        assert all(tuple(value.shape) == shapes[name] for name, value in kept.items())
+        assert method.kept_numbers(7) == 7 * (sum(value.numel() for value in kept.values()) - 32)
+        recalled = method.recall({}, kept)
+        assert recalled.keys() == after.keys()
+        assert all(torch.equal(recalled[name], after[name]) for name in after)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window_frames": 80}, "window_frames must be 8n + 1 (81, 49, 33); got 80."),
+        ({"window_frames": 85}, "window_frames must be 8n + 1 (81, 49, 33); got 85."),
+        ({"overlap": 15}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 15."),
+        ({"overlap": 1}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 1."),
+        ({"steps": 31}, "fuse_from must be below steps (31), or fuse must be off (31 of 50); got 31."),
+        ({"blocks": "some"}, "blocks must be skip-layer, full, former half, latter half, or a list of numbers"),
+        ({"cfg": float("nan")}, "cfg must be a number, not NaN or infinity (6.0); got nan."),
+        ({"lines": "grey"}, "lines must be one of dark on light, light on dark (dark on light); got grey."),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, message):
+    assert refusal(Settings, **changes).startswith(message)
+
+
+def test_without_fusion_any_overlap_serves():
+    assert Settings(overlap=15, fuse=False).plan(200).stride == 66
+
+
+def test_pictures_that_do_not_fit_are_refused():
+    assert refusal(colour_method, reference=exact_pictures(2)) == "reference must be one picture; got 2."
+    message = "reference_lineart must be one picture; got 3."
+    assert refusal(colour_method, reference_lineart=exact_pictures(3)) == message
+    assert refusal(colour_method, lineart=Frames(exact_pictures(0))) == "lineart must have at least 1 frame; got 0."
+
+
+def test_tails_of_another_run_are_refused():
+    method = colour_method()
+    request = method.request({"tails": torch.zeros(4, 16, 2, 2, 4)}, method.chunk(1), CODEC)
+    assert refusal(window_fusion, request, method.settings) == (
+        "the window before must have been made with as many steps, fuse_from, overlap and size ([3, 16, 2, 2, 4]: late "
+        "steps, channels, latents, height, width); got [4, 16, 2, 2, 4]."
+    )
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_every_frame(place, whole):
+    outcome = place.start(colour_job())
+    assert place.made == list(range(WINDOWS))
+    # All windows share their noise.
+    assert place.seeds == [0] * WINDOWS
+    assert len(video_of(place.path)[0]) == TOTAL
+    assert_same_result(place.result(), whole)
+    assert outcome.report["frames"] == TOTAL
+    place.start(colour_job())
+    assert (place.made, place.kept) == ([], list(range(WINDOWS)))
+
+
+def test_a_longer_animation_keeps_the_windows(place, whole):
+    place.start(colour_job(17))
+    place.start(colour_job())
+    assert (place.kept, place.made) == ([0], [1, 2, 3])
+    assert_same_result(place.result(), whole)
+
+
+def test_from_a_window_on_with_another_seed(place):
+    place.start(colour_job())
+    before = place.files(0, 1)
+    place.start(colour_job(seed=5), from_chunk=2)
+    assert (place.kept, place.made, place.seeds) == ([0, 1], [2, 3], [5, 5])
+    assert place.files(0, 1) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"blocks": "full"}, "blocks full (was skip-layer)"),
+        ({"reference": exact_pictures(1, seed=9)}, "references"),
+        ({"steps": 7}, "steps 7 (was 6)"),
+        ({"fuse": False}, "fuse False (was True)"),
+    ],
+)
+def test_a_run_is_continued_with_what_it_was_begun_with(place, changes, named):
+    place.start(colour_job(17))
+    message = refused(place.start, colour_job(17, **changes), kind=RunError)
+    assert message.startswith("this run was started with other settings")
+    assert named in message
+
+
+def test_changed_line_art_makes_the_windows_again_that_see_it(place):
+    place.start(colour_job())
+    frames = exact_pictures(50, seed=3)
+    frames[30] = 0.5
+    place.start(colour_job(lineart=Frames(frames)))
+    # Window 2 sees frames 16..32, window 3 frames 24..40.
+    assert (place.kept, place.made) == ([0, 1], [2, 3])
+
+
+def test_a_run_of_the_other_method_is_refused(place):
+    from run_parts import small_job
+
+    other = Place(place.root, "dance")
+    other.start(small_job(14))
+    message = refused(place.start, colour_job(), kind=RunError)
+    assert "method longanimation (was None)" in message
+
+
+@pytest.mark.parametrize("spoil", [lambda tails: tails * float("nan"), lambda tails: tails[:2]])
+def test_tails_that_can_be_of_no_use_are_refused_before_they_are_kept(place, spoil):
+    def sample(request, seed):
+        made = exact_window(request, seed)
+        return Sampled(made.latents, {"tails": spoil(made.extras["tails"])}) if request.index else made
+
+    message = refused(place.start, colour_job(), sample, kind=RunFailed)
+    assert "Nothing of it was kept. 1 finished chunks are kept" in message
+    assert not place.store.chunk_path(1).exists()
+
+
+@posix_only
+def test_killed_at_ten_moments_a_run_ends_as_if_nothing_had_happened(tmp_path, whole):
+    """SIGKILL before the n-th file is given its name, at ten moments of a run of four windows."""
+    moments = random.Random(0).sample(range(4 * WINDOWS + 3), 10)
+    killed = 0
+    for number, moment in enumerate(moments):
+        place = ColourPlace(tmp_path / f"{number}")
+        killed += killed_before_rename(moment, place.root, lambda place=place: place.start(colour_job()))
+        place.start(colour_job())
+        assert_same_result(place.result(), whole)
+    assert killed >= 8
+
+
+@posix_only
+def test_killed_while_a_window_is_sampled(place, whole):
+    import os
+
+    def sample(request, seed):
+        if request.index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return exact_window(request, seed)
+
+    assert in_child(lambda: place.start(colour_job(), sample)) == signal.SIGKILL
+    place.start(colour_job())
+    assert (place.kept, place.made) == ([0, 1], [2, 3])
+    assert_same_result(place.result(), whole)
