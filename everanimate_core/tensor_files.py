@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import InputError, one_line
+from .errors import InputError, one_line, shown
 from .files import write_whole
-from .json_files import Refuse
+from .json_files import Refuse, check_fields, read_json
 
 # Types whose numbers are the weights themselves; whole numbers and packed types need a scale that is elsewhere.
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -85,6 +85,44 @@ def read_tensors(path: str | PathLike, refuse: Refuse) -> tuple[dict[str, Tensor
     """All tensors of a file, in memory of their own, and its metadata; refuses as open_tensors does."""
     with open_tensors(path, refuse) as file:
         return {name: file.read(name).clone() for name in file.names}, file.metadata
+
+
+def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
+    """The safetensors files `stem` of a folder, one, or those that its index names; ValueError where one is missing.
+
+    An index may name files of the folder itself only.
+    """
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.is_file():
+        shards = [f"{stem}.safetensors"]
+    else:
+
+        def refuse(got: str) -> InputError:
+            return InputError(
+                name,
+                f"must name the weight files of its folder in {index.name}",
+                "model-00001-of-00002.safetensors",
+                f"{got} in {one_line(folder)}",
+            )
+
+        found = check_fields(read_json(index, refuse), {"weight_map": dict}, refuse, others=True)["weight_map"]
+        for shard in found.values():
+            # A drive or another separator leads out of the folder on Windows.
+            if not isinstance(shard, str) or not shard.endswith(".safetensors") or set(shard) & set("/\\:"):
+                raise refuse(shown(shard))
+        shards = sorted(set(found.values()))
+        if not shards:
+            raise refuse("no file")
+    # os.path: names that are too long for a file are missing ones too.
+    missing = [shard for shard in shards if not os.path.isfile(folder / shard)]
+    if missing:
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
+        got = f"no {one_line(missing[0], 120)} in {one_line(folder)}"
+        if pickles:
+            got += f", but {one_line(pickles[0], 120)}: a pickle, which is not opened, as it can run code"
+        way = "download them as such, or convert the model"
+        raise InputError(name, "must have its weights in .safetensors files", way, got)
+    return [folder / shard for shard in shards]
 
 
 def all_finite(tensor: Tensor) -> bool:

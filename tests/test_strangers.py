@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from everanimate_core.backends.model_folders import check_model, weight_files
+from everanimate_core.backends.model_folders import check_model
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.memory import ContextMemory, load_memory, save_memory
 from everanimate_core.latents import channel_statistics
 from everanimate_core.lora.files import lora_from_tensors, read_lora
 from everanimate_core.lora.names import LoraError
 from everanimate_core.runs.prompts import read_prompts
+from everanimate_core.tensor_files import weight_files
 from everanimate_core.toy.network.state import read_state
 
 ROUNDS = 60

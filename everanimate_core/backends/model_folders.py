@@ -3,13 +3,12 @@
 Weights are safetensors files inside the folder. No pickle is opened, no code of the folder runs, no hub is asked.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line, shown
 from ..json_files import Refuse, check_fields, read_json
-from ..tensor_files import PICKLE_SUFFIXES, open_tensors
+from ..tensor_files import open_tensors, weight_files
 
 # For every loader of transformers. A config can name attention code on the hub too, see _check_own_code.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -27,44 +26,6 @@ def read_config(folder: Path, name: str, file: str = "config.json") -> dict[str,
         return InputError(name, f"must have a JSON object of settings as {file}", "", f"{got} in {one_line(folder)}")
 
     return check_fields(read_json(folder / file, refuse), {}, refuse, others=True)
-
-
-def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
-    """The safetensors files `stem` of a folder, one, or those that its index names; ValueError where one is missing.
-
-    An index may name files of the folder itself only.
-    """
-    index = folder / f"{stem}.safetensors.index.json"
-    if not index.is_file():
-        shards = [f"{stem}.safetensors"]
-    else:
-
-        def refuse(got: str) -> InputError:
-            return InputError(
-                name,
-                f"must name the weight files of its folder in {index.name}",
-                "model-00001-of-00002.safetensors",
-                f"{got} in {one_line(folder)}",
-            )
-
-        found = check_fields(read_json(index, refuse), {"weight_map": dict}, refuse, others=True)["weight_map"]
-        for shard in found.values():
-            # A drive or another separator leads out of the folder on Windows.
-            if not isinstance(shard, str) or not shard.endswith(".safetensors") or set(shard) & set("/\\:"):
-                raise refuse(shown(shard))
-        shards = sorted(set(found.values()))
-        if not shards:
-            raise refuse("no file")
-    # os.path: names that are too long for a file are missing ones too.
-    missing = [shard for shard in shards if not os.path.isfile(folder / shard)]
-    if missing:
-        pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
-        got = f"no {one_line(missing[0], 120)} in {one_line(folder)}"
-        if pickles:
-            got += f", but {one_line(pickles[0], 120)}: a pickle, which is not opened, as it can run code"
-        way = "download them as such, or convert the model"
-        raise InputError(name, "must have its weights in .safetensors files", way, got)
-    return [folder / shard for shard in shards]
 
 
 def check_counts(config: dict[str, Any], tensors: int, refuse: Refuse) -> None:

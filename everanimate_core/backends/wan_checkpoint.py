@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
-from ..tensor_files import FLOATS, TensorFile, open_tensors
-from .model_folders import check_counts, read_config, weight_files
+from ..tensor_files import FLOATS, TensorFile, open_tensors, weight_files
+from .model_folders import check_counts, read_config
 
 try:
     from accelerate import init_empty_weights
