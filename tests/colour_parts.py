@@ -6,6 +6,8 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from everanimate_core.backends.cog_networks import SketchDiT
 
 TEXT_DIM, TEXT_TOKENS = 48, 7
+# Of CogVideoX1.5.
+SCALE = 0.7
 CONFIG = {
     "num_attention_heads": 2,
     "attention_head_dim": 64,
@@ -45,14 +47,14 @@ def sketch_network(seed=1):
     return drawn(SketchDiT(**SKETCH_CONFIG), seed)
 
 
-def vae(scale=0.7):
+def vae():
     """Random, but of a size at which pictures come back as pictures."""
     network = AutoencoderKLCogVideoX(
         block_out_channels=(8, 8, 8, 8),
         layers_per_block=1,
         latent_channels=16,
         norm_num_groups=2,
-        scaling_factor=scale,
+        scaling_factor=SCALE,
         invert_scale_latents=True,
     )
     return drawn(network, 2, 0.2)

@@ -1,7 +1,7 @@
 """A colouring run with exact arithmetic: it can be killed, and goes on bit for bit."""
 
 import torch
-from exact_parts import ExactCodec, Frames, exact_pictures
+from exact_parts import Frames, exact_pictures
 
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.longanimation.settings import Settings
@@ -13,12 +13,6 @@ from everanimate_core.runs.settings import RunSettings
 # Windows of 17 frames (5 latents) that share 9; 4 windows make 41 frames.
 TOTAL, WINDOWS = 41, 4
 SHORT = {"window_frames": 17, "overlap": 9, "steps": 6, "fuse_from": 3}
-
-
-class ExactRawCodec(ExactCodec):
-    """ExactCodec with a scale that is a power of two."""
-
-    scale = 2.0
 
 
 def colour_method(total=TOTAL, lineart=None, reference=None, reference_lineart=None, **settings):

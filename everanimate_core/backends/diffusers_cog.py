@@ -9,9 +9,9 @@ from ..errors import InputError
 from ..longanimation.control import chosen_blocks, controlled
 from ..longanimation.dpm import alpha_bars, clean_estimate, sample, timesteps
 from ..longanimation.settings import Settings
-from ..longanimation.windows import RawCodec, WindowRequest, window_fusion
+from ..longanimation.windows import WindowRequest, window_fusion
 from ..method import Sampled
-from ..ports import StepCallback
+from ..ports import Codec, StepCallback
 from .cog_networks import predict, rotary_embedding
 
 
@@ -19,14 +19,15 @@ from .cog_networks import predict, rotary_embedding
 class DiffusersCog:
     """A loaded CogVideoX I2V with its SketchDiT; its bound method `sample_window` is what a run asks for.
 
-    base, sketch: on one device and in one dtype, which is where and how they run. codec: `CogCodec`. text: prompt
-    states [P, L, C]; window k reads row k, the last row serves all later ones. negative_text: [1, L, C], needed where
-    cfg is not 1.
+    base, sketch: on one device and in one dtype, which is where and how they run. codec: `CogCodec`. scale: what the
+    network reads latents times, of the VAE's config. text: prompt states [P, L, C]; window k reads row k, the last row
+    serves all later ones. negative_text: [1, L, C], needed where cfg is not 1.
     """
 
     base: nn.Module
     sketch: nn.Module
-    codec: RawCodec
+    codec: Codec
+    scale: float
     text: Tensor
     negative_text: Tensor | None = None
 
@@ -34,7 +35,7 @@ class DiffusersCog:
     def sample_window(
         self, request: WindowRequest, noise_seed: int, *, settings: Settings, on_step: StepCallback | None = None
     ) -> Sampled:
-        """Denoise one window from noise of that seed; its latents [1, 16, T - 1, h, w], normalised, float32, CPU.
+        """Denoise one window from noise of that seed; its latents [1, 16, T - 1, h, w] for the VAE, float32, CPU.
 
         With fusion the extras hold `tails` for the next window. on_step(step, steps, clean): after each step. Raises
         InputError, before the first step, where blocks, tails or text do not fit.
@@ -57,7 +58,7 @@ class DiffusersCog:
         text = self._to_network(torch.cat(texts))
         sketch, reference = (
             self._to_network(latents.transpose(1, 2)).expand(len(text), -1, -1, -1, -1)
-            for latents in (request.sketch, request.reference)
+            for latents in (self.scale * request.sketch, request.reference)
         )
         rotary = rotary_embedding(self.base, sketch)
         schedule, steps = alpha_bars(settings.steps), timesteps(settings.steps)
@@ -79,7 +80,7 @@ class DiffusersCog:
             return state
 
         latents = sample(clean, draw(), schedule, draw, after_step)[:, :, 1:].float().cpu()
-        return Sampled(latents, {} if fusion is None else {"tails": fusion.kept})
+        return Sampled(latents / self.scale, {} if fusion is None else {"tails": fusion.kept})
 
     def _to_network(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.base.device, self.base.dtype)

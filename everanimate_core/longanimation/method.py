@@ -15,10 +15,10 @@ from ..media.frames import FittedFrames, fit_frames
 from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
-from ..ports import FrameSource
+from ..ports import Codec, FrameSource
 from .fusion import shared_latents
 from .settings import Settings
-from .windows import RawCodec, Window, WindowRequest, window_request
+from .windows import Window, WindowRequest, window_request
 
 LATENT_CHANNELS = 16
 # Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
@@ -114,7 +114,7 @@ class LongAnimation:
         """Nothing: the first window is handed no tails."""
         return {}
 
-    def request(self, state: State, chunk: Window, codec: RawCodec) -> WindowRequest:
+    def request(self, state: State, chunk: Window, codec: Codec) -> WindowRequest:
         """All that the network is told of a window."""
         reference, lines = self.reference, self.reference_lineart
         if "next_reference" in state:
@@ -130,11 +130,11 @@ class LongAnimation:
             threshold=self.settings.threshold,
         )
 
-    def decode(self, state: State, latents: Tensor, codec: RawCodec) -> Tensor:
+    def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:
         """The window's F frames [F, H, W, 3] in 0..1."""
         return codec.decode(latents)
 
-    def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: RawCodec) -> State:
+    def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
         """The ends of the late steps; with an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
         if self.settings.reference_mode == "autoregressive":

@@ -36,10 +36,10 @@ class Window:
 class WindowRequest:
     """All that the network is told about one window. Slot 0 of T is the reference's, slots 1.. are the window's.
 
-    sketch: [1, 16, T, h, w], normalised latents of the lines, white on black: the reference's, then the window's.
-    reference: [1, 16, T, h, w], the reference's latents as the VAE makes them (not normalised: so the network was
-    trained), then zeros. tails: of the window before, see fusion.Fusion; None in the first, and without fusion.
-    memory: of the video so far, for networks that read one.
+    Latents are as the VAE makes them. sketch: [1, 16, T, h, w], of the lines, white on black: the reference's, then
+    the window's; the network reads them times the VAE's scale. reference: [1, 16, T, h, w], the reference's, then
+    zeros; the network reads them as they are (so it was trained). tails: of the window before, see fusion.Fusion;
+    None in the first, and without fusion. memory: of the video so far, for networks that read one.
     """
 
     index: int
@@ -54,18 +54,12 @@ class WindowRequest:
         return tuple(self.sketch.shape)
 
 
-class RawCodec(Codec):
-    """A codec that says what its latents were multiplied by to normalise them."""
-
-    scale: float
-
-
 def window_request(
     index: int,
     lineart: Tensor,
     reference: Tensor,
     reference_lineart: Tensor,
-    codec: RawCodec,
+    codec: Codec,
     tails: Tensor | None = None,
     *,
     style: str,
@@ -83,7 +77,7 @@ def window_request(
     lines = [white_on_black(frames, style, threshold) for frames in (reference_lineart, lineart)]
     sketch = torch.cat([codec.encode(frames) for frames in lines], dim=2)
     slots = torch.zeros_like(sketch)
-    slots[:, :, :1] = codec.encode(reference) / codec.scale
+    slots[:, :, :1] = codec.encode(reference)
     return WindowRequest(index, sketch, slots, tails)
 
 

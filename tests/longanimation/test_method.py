@@ -5,8 +5,8 @@ import signal
 
 import pytest
 import torch
-from colour_runs import TOTAL, WINDOWS, ExactRawCodec, colour_job, colour_method, exact_window
-from exact_parts import Frames, exact_pictures
+from colour_runs import TOTAL, WINDOWS, colour_job, colour_method, exact_window
+from exact_parts import ExactCodec, Frames, exact_pictures
 from refusals import refusal
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
 
@@ -17,14 +17,14 @@ from everanimate_core.method import Sampled
 from everanimate_core.plan import ChunkPlan
 from everanimate_core.runs.store import RunError, RunFailed
 
-CODEC = ExactRawCodec()
+CODEC = ExactCodec()
 
 
 class ColourPlace(Place):
     """A run folder of a colouring."""
 
     def __init__(self, root, name="dance"):
-        super().__init__(root, name, ExactRawCodec())
+        super().__init__(root, name, ExactCodec())
 
     def start(self, job, sample=exact_window, **options):
         return super().start(job, sample, **options)
@@ -75,8 +75,7 @@ def test_what_a_window_is_told():
     lines = white_on_black(exact_pictures(50, seed=3))
     assert torch.equal(request.sketch[:, :, :1], CODEC.encode(lines[:1]))
     assert torch.equal(request.sketch[:, :, 1:], CODEC.encode(lines[8:25]))
-    # The reference as the VAE makes it, not normalised; zeros behind it.
-    assert torch.equal(request.reference[:, :, :1], CODEC.encode(exact_pictures(1, seed=4)) / 2)
+    assert torch.equal(request.reference[:, :, :1], CODEC.encode(exact_pictures(1, seed=4)))
     assert not request.reference[:, :, 1:].any()
     assert torch.equal(request.tails, tails)
     assert (request.index, request.memory) == (1, None)
@@ -92,7 +91,7 @@ def test_an_autoregressive_reference_is_the_frame_at_which_the_next_window_begin
     after = method.hand_over({}, method.chunk(0), Sampled(torch.zeros(1, 16, 5, 2, 4)), frames, CODEC)
     assert torch.equal(after["next_reference"], frames[8:9])
     request = method.request(after, method.chunk(1), CODEC)
-    assert torch.equal(request.reference[:, :, :1], CODEC.encode(frames[8:9]) / 2)
+    assert torch.equal(request.reference[:, :, :1], CODEC.encode(frames[8:9]))
     # Its lines are the window's own first ones.
     assert torch.equal(request.sketch[:, :, 0], CODEC.encode(white_on_black(exact_pictures(50, seed=3)[8:9]))[:, :, 0])
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from colour_authors import module, needs_authors, on_the_cpu
-from colour_parts import CONFIG, SKETCH_CONFIG, TEXT_DIM, TEXT_TOKENS, base_network, sketch_network, vae
+from colour_parts import CONFIG, SCALE, SKETCH_CONFIG, TEXT_DIM, TEXT_TOKENS, base_network, sketch_network, vae
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.backends.cog_codec import CogCodec
@@ -30,7 +30,7 @@ def relative(mine, theirs):
 @pytest.fixture(scope="module")
 def engine():
     text, negative = randn(1, TEXT_TOKENS, TEXT_DIM, seed=3), randn(1, TEXT_TOKENS, TEXT_DIM, seed=4)
-    return DiffusersCog(base_network(), sketch_network(), CogCodec(vae()), text, negative)
+    return DiffusersCog(base_network(), sketch_network(), CogCodec(vae()), SCALE, text, negative)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def inputs(engine):
     """Latents of line art and reference, and the ends that a window before has kept at every step."""
     picture = torch.rand(1, H, W, 3, generator=torch.Generator().manual_seed(5))
     reference = torch.zeros(1, 16, SLOTS, *CELLS)
-    reference[:, :, :1] = engine.codec.encode(picture) / engine.codec.scale
+    reference[:, :, :1] = engine.codec.encode(picture)
     return SimpleNamespace(
         picture=picture,
         reference=reference,
-        sketch=randn(1, 16, SLOTS, *CELLS, seed=6),
+        sketch=randn(1, 16, SLOTS, *CELLS, seed=6) / SCALE,
         tails=randn(50, 16, 4, *CELLS, seed=7),
     )
 
@@ -60,7 +60,7 @@ def made(engine, inputs, later):
 def test_a_window_has_the_golden_numbers(engine, inputs, later):
     """They were made by the authors' pipeline: see the test below."""
     golden, mine = load_file(GOLDEN), made(engine, inputs, later)
-    assert relative(mine.latents, golden[f"latents_{later}"]) < 1e-5
+    assert relative(SCALE * mine.latents, golden[f"latents_{later}"]) < 1e-5
     assert relative(mine.extras["tails"][[0, -1]], golden[f"tails_{later}"]) < 1e-5
 
 
@@ -70,7 +70,7 @@ def test_a_window_is_the_authors(engine, inputs, tmp_path, monkeypatch):
     for later in (False, True):
         latents, tails = authors_window(engine, inputs, later, tmp_path, monkeypatch)
         mine = made(engine, inputs, later)
-        assert relative(mine.latents, latents) < 1e-5
+        assert relative(SCALE * mine.latents, latents) < 1e-5
         assert relative(mine.extras["tails"], tails) < 1e-5
         found |= {f"latents_{later}": latents.contiguous(), f"tails_{later}": tails[[0, -1]].contiguous()}
     if os.environ.get("WRITE_GOLDEN"):
@@ -125,8 +125,8 @@ def authors_window(engine, inputs, later, tmp_path, monkeypatch):
             guidance_scale=6.0,
             generator=torch.Generator().manual_seed(11),
             output_type="latent",
-            sketches=inputs.sketch[:, :, 1:].transpose(1, 2).clone(),
-            sketches_first_frame=inputs.sketch[:, :, :1].transpose(1, 2).clone(),
+            sketches=SCALE * inputs.sketch[:, :, 1:].transpose(1, 2).clone(),
+            sketches_first_frame=SCALE * inputs.sketch[:, :, :1].transpose(1, 2).clone(),
             video_tensor_path=str(tmp_path),
             clip_memory=later,
             max_sequence_length=TEXT_TOKENS,
