@@ -16,22 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from ...files import write_whole
+from ...latents import SPATIAL_FACTOR
 from ...longanimation.lines import white_on_black
 from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
 from ..network.colour_vae import SCALE, load_vae, new_vae
+from ..world.raster import SIZE
 from ..world.world import World
 from .learner import Learner, check_limits
 from .train_vae import CLIP, FILM, FIRST_SEED, UNSEEN, prepared, train
 
-STEPS, BATCH, RATE, WARMUP, AVERAGE = 4000, 2, 3e-3, 100, 0.995
+STEPS, RATE, WARMUP, AVERAGE = 12_000, 3e-3, 100, 0.998
+# Up to this step it learns from small parts of pictures, of which there can be four times as many; then from whole ones.
+WHOLE_FROM = 10_500
+PART, PARTS, WHOLES = 32, 4, 2
 # Share of the clips that are line art, and how much their error counts: their latents have to tell lines apart, nobody
 # looks at what they decode to.
 LINES, LINES_COUNT = 0.3, 0.1
 # Noise on the latents, in units of their spread, since the decoder will be shown latents that a network made; weight of
 # the wish that every channel has mean 0 and, times SCALE, spread 1.
 NOISE, EVEN = 0.05, 0.01
-POOL, FRESH = 48, 1
+POOL, FRESH = 96, 1
 UNSEEN_FRAMES = range(81)
 
 
@@ -54,24 +59,34 @@ class Clips:
         return shown.movedim(-1, 0) * 2 - 1
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Clips [2, 3, 17, 64, 64] drawn from those of this step, which move on by one number a step, and how much the
-        error of each counts [2]."""
-        first = FRESH * step
+        """Clips drawn from those of this step, which move on by one number a step, and how much the error of each
+        counts: parts of them, [4, 3, 9 or 17, 32, 32] and [4], later whole ones, [2, 3, 17, 64, 64] and [2]."""
+        first, count = FRESH * step, PARTS if step < WHOLE_FROM else WHOLES
         self._kept = {number: clip for number, clip in self._kept.items() if number >= first}
-        numbers = (first + torch.randperm(POOL, generator=generator)[:BATCH]).tolist()
+        numbers = (first + torch.randperm(POOL, generator=generator)[:count]).tolist()
         for number in numbers:
             if number not in self._kept:
                 self._kept[number] = self.render(number)
         counts = torch.tensor([LINES_COUNT if self.has_lines(number) else 1.0 for number in numbers])
-        return torch.stack([self._kept[number] for number in numbers]), counts
+        clips = torch.stack([self._kept[number] for number in numbers])
+        if count == WHOLES:
+            return clips, counts
+        corners = SPATIAL_FACTOR * torch.randint((SIZE - PART) // SPATIAL_FACTOR + 1, (count, 2), generator=generator)
+        frames = CLIP if step % 2 else CLIP // 2 + 1
+        parts = [
+            clip[:, :frames, top : top + PART, left : left + PART]
+            for clip, (top, left) in zip(clips, corners.tolist(), strict=True)
+        ]
+        return torch.stack(parts), counts
 
 
-def loss_of(vae: nn.Module, video: Tensor, noise: Tensor, counts: Tensor) -> Tensor:
+def loss_of(vae: nn.Module, video: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of the round trip of video [B, 3, F, H, W] in -1..1, with noise on the latents, and how uneven
     these are. counts: how much the error of each clip counts [B]."""
     latents = vae.encode(video).latent_dist.mode()
     spread, middle = torch.std_mean(latents, dim=(0, 2, 3, 4), correction=0)
     uneven = (SCALE * middle).square().mean() + (SCALE * spread - 1).square().mean()
+    noise = torch.randn(latents.shape, generator=generator)
     noisy = latents + noise * (NOISE * spread.detach().view(1, -1, 1, 1, 1))
     errors = (vae.decode(noisy).sample - video).square().flatten(1).mean(dim=1)
     return (counts * errors).mean() + EVEN * uneven
@@ -99,8 +114,7 @@ class Training:
         """Take one step; its loss."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.learner.step)
         video, counts = self.clips.batch(self.learner.step, generator)
-        noise = torch.randn(BATCH, 16, (CLIP + 3) // 4, 8, 8, generator=generator)
-        return self.learner.update(loss_of(self.vae, video, noise, counts))
+        return self.learner.update(loss_of(self.vae, video, counts, generator))
 
     def averaged(self) -> nn.Module:
         """A network with the moving average of the weights."""

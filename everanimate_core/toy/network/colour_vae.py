@@ -13,8 +13,8 @@ from ...errors import InputError, needed, one_line
 from ...tensor_files import read_tensors
 
 WEIGHTS = Path(__file__).parent / "weights" / "colour_vae.safetensors"
-# What hosts multiply raw latents of a small CogVideoX by.
-SCALE = 1.15258426
+# What CogVideoX1.5 reads latents times.
+SCALE = 0.7
 CHANNELS, LAYERS, GROUPS, LATENT_CHANNELS = (8, 16, 32, 32), 1, 2, 16
 
 
