@@ -4,7 +4,7 @@ A run owns the plan's progress, the folder, seeds, prompts, videos and the repor
 knows none by name: whoever starts a run hands one in, with the host's way of sampling what the method requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol, Self
@@ -105,3 +105,29 @@ class Method(Protocol):
 
     def recall(self, before: State, kept: State) -> State:
         """`after` again, from what is on disk: kept has the latents, the extras, and what `keep` said."""
+
+
+# How a host samples what a method requests, from noise of the given seed; latents alone where there are no extras.
+Sample = Callable[[Any, int], Tensor | Sampled]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A chunk that was made just now. frames: all F of it [F, H, W, 3]. after: what it hands on."""
+
+    index: int
+    sampled: Sampled
+    frames: Tensor
+    after: State
+
+
+def each_made(method: Method, sample: Sample, codec: Codec) -> Iterator[Made]:
+    """All chunks of a method, one after another, none of them kept anywhere."""
+    state = method.start()
+    for index in range(method.plan.chunk_count):
+        chunk = method.chunk(index)
+        made = sample(method.request(state, chunk, codec), method.noise_seed(index))
+        sampled = made if isinstance(made, Sampled) else Sampled(made)
+        frames = method.decode(state, sampled.latents, codec)
+        state = method.hand_over(state, chunk, sampled, frames, codec)
+        yield Made(index, sampled, frames, state)

@@ -1,4 +1,4 @@
-"""CogVideoX I2V, SketchDiT and their VAE as diffusers' models, from files."""
+"""CogVideoX I2V and SketchDiT as diffusers' models, from files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, one_line
-from ..longanimation.files import HEAD_DIM, IN_CHANNELS, LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
+from ..longanimation.files import (
+    HEAD_DIM,
+    IN_CHANNELS,
+    LATENT_CHANNELS,
+    CogSizes,
+    check_fit,
+    network_file,
+    read_base,
+    read_sketch,
+)
 from ..longanimation.names import diffusers_name
-from ..tensor_files import weight_files
 from .cog_networks import CogVideoXTransformer3DModel, SketchDiT
-
-WEIGHTS = "diffusion_pytorch_model"
 
 
 def load_networks(
@@ -23,12 +28,8 @@ def load_networks(
     base: a diffusers folder (with `transformer/` in it, or that one itself), a file or an index, see `read_base`.
     sketch: a file. Raises InputError for other networks, and for two that do not fit each other.
     """
-    if base.is_dir():
-        folder = base / "transformer" if (base / "transformer").is_dir() else base
-        files = weight_files(folder, WEIGHTS, "model")
-        base = files[0] if len(files) == 1 else folder / f"{WEIGHTS}.safetensors.index.json"
     control, control_sizes = read_sketch(sketch)
-    state, sizes = read_base(base)
+    state, sizes = read_base(network_file(base))
     check_fit(control_sizes, sizes)
     return (
         network_from_state(CogVideoXTransformer3DModel, state, sizes, device=device, dtype=dtype),
@@ -69,17 +70,3 @@ def config_of(sizes: CogSizes) -> dict:
         "use_rotary_positional_embeddings": True,
         "use_learned_positional_embeddings": False,
     }
-
-
-def load_vae(path: Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """diffusers' AutoencoderKLCogVideoX from a diffusers folder (with `vae/` in it, or that one itself)."""
-    from diffusers import AutoencoderKLCogVideoX
-
-    from .model_folders import SAFE
-
-    folder = path / "vae" if (path / "vae").is_dir() else path
-    if not folder.is_dir():
-        raise InputError("vae", "must be a diffusers folder of CogVideoX", "CogVideoX1.5-5B-I2V/vae", one_line(path))
-    weight_files(folder, WEIGHTS, "vae")
-    vae = AutoencoderKLCogVideoX.from_pretrained(folder, torch_dtype=dtype, **SAFE)
-    return vae.to(device).eval().requires_grad_(False)

@@ -28,6 +28,7 @@ COMMANDS = {
     "ablate": "the paper's ablation on the toy world",
     "lora inspect": "what is in a LoRA, as JSON",
     "lora convert": "write a LoRA under other layer names",
+    "longanimation convert": "published files of LongAnimation as ComfyUI has them",
     "train precompute": "make a training set from films",
     "train": "train a LoRA: the memory (stage 1), then restoration (stage 2)",
     "train-toy": "train the embedded toy from nothing",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError, one_line
@@ -19,6 +20,8 @@ from .names import native_name
 
 BASE, SKETCH = "CogVideoX1.5 I2V", "SketchDiT"
 INDEX_SUFFIX = ".safetensors.index.json"
+# What diffusers calls the weights of a folder.
+FOLDER_STEM = "diffusion_pytorch_model"
 # Every head is as wide in all CogVideoX; a patch is 2 x 2 x 2 latents of 16 channels, state and reference.
 HEAD_DIM, PATCH_VALUES, LATENT_CHANNELS = 64, 8, 16
 IN_CHANNELS = 2 * LATENT_CHANNELS
@@ -106,6 +109,45 @@ def check_fit(sketch: CogSizes, base: CogSizes) -> None:
 def write_native(path: str | PathLike, state: Mapping[str, Tensor], sizes: CogSizes) -> None:
     """Write a network that `read_base` or `read_sketch` read as one file with native names."""
     write_tensors(path, state, {METADATA: json.dumps(asdict(sizes))})
+
+
+def convert(source: Path, destination: Path, dtype: torch.dtype | None = None) -> str:
+    """Write a base or a SketchDiT as one file with native names; which of both it is.
+
+    source: a file or an index, see `read_base`, or a diffusers folder (with `transformer/` in it, or that one itself).
+    dtype: of the weights, None for what they are. Raises InputError for anything else.
+    """
+    if destination.suffix != ".safetensors" or destination.is_dir():
+        raise InputError("destination", "must be a .safetensors file", "cogvideox1.5_i2v.safetensors", destination)
+    source = network_file(source)
+    if source.resolve() == destination.resolve():
+        raise InputError("destination", "must be another file than the source, which it would replace", "", destination)
+    kind = SKETCH if _has_zero_conv(source) else BASE
+    state, sizes = _read(source, kind, "source")
+    write_native(
+        destination, state if dtype is None else {name: value.to(dtype) for name, value in state.items()}, sizes
+    )
+    return kind
+
+
+def network_file(path: Path) -> Path:
+    """The file, or the index, of a base's weights: `path` itself, or what lies in a diffusers folder."""
+    if not path.is_dir():
+        return path
+    folder = path / "transformer" if (path / "transformer").is_dir() else path
+    files = weight_files(folder, FOLDER_STEM, "model")
+    return files[0] if len(files) == 1 else folder / f"{FOLDER_STEM}{INDEX_SUFFIX}"
+
+
+def _has_zero_conv(path: Path) -> bool:
+    def refuse(wrong: str) -> InputError:
+        return InputError("source", f"must be {BASE} or {SKETCH}", "", f"{one_line(path)}, {wrong}")
+
+    for file in _files(path, "source"):
+        with open_tensors(file, refuse) as opened:
+            if "zero_conv.weight" in map(native_name, opened.names):
+                return True
+    return False
 
 
 def _read(path: str | PathLike, kind: str, field: str) -> tuple[dict[str, Tensor], CogSizes]:

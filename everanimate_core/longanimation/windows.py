@@ -13,6 +13,9 @@ from .fusion import Fusion, shared_latents
 from .lines import white_on_black
 from .settings import Settings
 
+# In front of the window's own latents stands the reference's.
+SLOT_OF_REFERENCE = 0
+
 
 @dataclass(frozen=True)
 class Window:

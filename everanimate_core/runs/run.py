@@ -20,7 +20,7 @@ from ..files import probe
 from ..latents import channel_drift, check_frames, check_latents
 from ..media.reader import VideoError
 from ..media.writer import VideoWriter, concat_segments
-from ..method import Chunk, Sampled, State
+from ..method import Chunk, Sample, Sampled, State
 from ..ports import Codec
 from .job import Job
 from .manifest import ChunkRecord, Manifest
@@ -28,9 +28,6 @@ from .ownership import OwnershipLost
 from .preflight import check_places, check_space
 from .progress import Progress
 from .store import ANEW, ANOTHER_NAME, DamagedChunk, RunError, RunFailed, RunStore
-
-# How a host samples what a method requests, from noise of the given seed; latents alone where there are no extras.
-Sample = Callable[[Any, int], Tensor | Sampled]
 
 
 @dataclass(frozen=True)

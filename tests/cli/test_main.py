@@ -70,6 +70,7 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("train-toy", ["--out"]),
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
+        ("longanimation convert", ["SOURCE", "DESTINATION"]),
     ],
 )
 def test_what_is_missing_is_named(command, name, missing):
@@ -150,6 +151,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(ending):
         ("train-toy --out o", "train_toy.train_toy", "what was saved is kept", []),
         ("ablate", "ablate.ablate", "finished roll-outs are kept", []),
         ("lora convert a b", "lora_convert.convert", "nothing was written", []),
+        ("longanimation convert a b", "longanimation_convert.convert", "nothing was written", []),
     ],
 )
 def test_what_is_kept_and_what_goes_on(command, monkeypatch, arguments, stops_in, kept, in_addition):

@@ -162,6 +162,10 @@ OPTIONS = {
             "--dtype": None,
         },
     ),
+    "longanimation convert": (
+        "a.safetensors b.safetensors",
+        {"SOURCE": Path("a.safetensors"), "DESTINATION": Path("b.safetensors"), "--dtype": None},
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from everanimate_core.backends.cog_checkpoint import load_networks
-from everanimate_core.longanimation.files import CogSizes, check_fit, read_base, read_sketch, write_native
+from everanimate_core.longanimation.files import CogSizes, check_fit, convert, read_base, read_sketch, write_native
 from everanimate_core.longanimation.names import native_name
 
 SIZES = CogSizes(width=128, blocks=4, time=32, ofs=32, text=48)
@@ -169,3 +169,38 @@ def test_a_sketch_of_another_base_is_refused(part):
     wanted = getattr(SIZES, part)
     assert refusal(check_fit, other, SIZES) == f"sketch_file must be of the model's {part}, {wanted}; got 64."
     check_fit(CogSizes(width=128, blocks=6, time=32, ofs=32, text=48), SIZES)
+
+
+# --- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_convert_writes_native_files(base, sketch, tmp_path):
+    for state, kind, read in ((base, "CogVideoX1.5 I2V", read_base), (sketch, "SketchDiT", read_sketch)):
+        out = tmp_path / "native.safetensors"
+        assert convert(written(tmp_path, state), out) == kind
+        with safe_open(out, framework="pt") as file:
+            assert set(file.keys()) == {native_name(name) for name in state}
+        assert_same(read(out)[0], state)
+
+
+def test_convert_of_a_diffusers_folder_and_of_another_type(base, tmp_path):
+    folder = tmp_path / "CogVideoX" / "transformer"
+    folder.mkdir(parents=True)
+    written(folder, base, "diffusion_pytorch_model.safetensors")
+    for source in (folder, folder.parent):
+        convert(source, tmp_path / "native.safetensors", torch.bfloat16)
+        state, _ = read_base(tmp_path / "native.safetensors")
+        assert {value.dtype for value in state.values()} == {torch.bfloat16}
+        assert torch.equal(state["blocks.1.q.weight"], base["transformer_blocks.1.attn1.to_q.weight"].bfloat16())
+
+
+def test_convert_replaces_no_source_and_writes_no_other_kind_of_file(base, tmp_path):
+    path = written(tmp_path, base)
+    message = f"destination must be another file than the source, which it would replace; got {path}."
+    assert refusal(convert, path, path) == message
+    message = f"destination must be a .safetensors file (cogvideox1.5_i2v.safetensors); got {tmp_path / 'out.pth'}."
+    assert refusal(convert, path, tmp_path / "out.pth") == message
+    bad = written(tmp_path, {"conv.weight": torch.ones(2)}, "bad.safetensors")
+    out = tmp_path / "out.safetensors"
+    assert "which is another network" in refusal(convert, bad, out)
+    assert not out.exists()

@@ -14,7 +14,7 @@ from everanimate_core.studies.rows import EVEN, MAIN, ROWS, SIDE, chosen_rows, l
 from everanimate_core.toy.learning.material import WAN_ANIMATE
 from everanimate_core.toy.learning.tasks import TASKS
 from everanimate_core.toy.network.engine import load_toy
-from everanimate_core.toy.network.state import FOLDER, FULL_LORA, MEMORY_LORA, SETTINGS, TOYS, write_state
+from everanimate_core.toy.network.state import FOLDER, FULL_LORA, MEMORY_LORA, SETTINGS, TOYS, write_packed
 
 TASK = {task.name: task for task in TASKS}
 # What a row may change about what its network was trained for.
@@ -63,7 +63,7 @@ def test_rows_are_chosen_by_name():
 def test_weights_of_ones_own_come_first(tmp_path):
     mine = row("mine", "baseline")
     assert mine.files(None) == (TOYS["toy-baseline"], None) == mine.files(tmp_path)
-    write_state(tmp_path / "baseline.safetensors", {"head.head.bias": torch.ones(64)})
+    write_packed(tmp_path / "baseline.safetensors", {"head.head.bias": torch.ones(64)})
     assert mine.files(tmp_path) == (tmp_path / "baseline.safetensors", None)
     named = row("named", "baseline", lora="full_lora")
     assert named.files(None) == (TOYS["toy-baseline"], FULL_LORA) == (FOLDER / "baseline.safetensors", FULL_LORA)

@@ -7,6 +7,7 @@ light, or in light that wanders, with what light makes possible: a reference tha
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ PERTURBATIONS = ("released", "light")
 # Worlds of the films; those of the VAE end far below, those below 998 000 are unseen by both.
 FIRST_SEED = 2_000_000
 SHARD = 128
+
+AnyCodec = TypeVar("AnyCodec")
 
 
 def make_film(number: int, codec: ToyCodec) -> dict[str, Tensor]:
@@ -112,9 +115,7 @@ def grey_behind(frames: Tensor) -> Tensor:
     return torch.cat([frames, grey])
 
 
-def write_shard(
-    folder: Path, shard: int, codec: ToyCodec, make: Callable[[int, ToyCodec], dict[str, Tensor]] = make_film
-) -> None:
+def write_shard(folder: Path, shard: int, codec: AnyCodec, make: Callable[[int, AnyCodec], dict[str, Tensor]]) -> None:
     """Write the SHARD films of that shard into `folder`, in half precision, unless they are there."""
     path = folder / f"films-{shard:04}.safetensors"
     if path.exists():

@@ -28,7 +28,7 @@ from ...files import clear_parts, write_whole
 from ...runs.journal import Journal
 from ..network.dit import load_dit, new_network, original_name
 from ..network.engine import engine
-from ..network.state import FOLDER, GEOMETRY, read_state, write_state
+from ..network.state import FOLDER, GEOMETRY, read_state, write_packed
 from ..network.vae import ToyCodec, load_vae
 from ..world.world import World
 from .films import SHARD, grey_behind, make_film, make_lit_film, read_shards, write_shard
@@ -199,7 +199,7 @@ class Training:
     def export(self, command: str) -> dict:
         """Write the weights in half precision, with a JSON about them; what the JSON says."""
         path = self.folder / f"{self.task.name}.safetensors"
-        write_state(path, {original_name(name): value for name, value in self.learner.average.items()})
+        write_packed(path, {original_name(name): value for name, value in self.learner.average.items()})
         # What the file holds is measured, not what was rounded to it.
         values = self.unseen(load_dit(path), UNSEEN)
         facts = {

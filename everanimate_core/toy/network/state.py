@@ -50,10 +50,15 @@ def read_state(path: str | PathLike = MEMORY_WEIGHTS) -> dict[str, Tensor]:
 
     Raises ValueError for a file that is no such thing, and for weights that are no finite numbers.
     """
+    return complete(read_packed(path, "the toy's transformer", "memory.safetensors"))
+
+
+def read_packed(path: str | PathLike, what: str, example: str) -> dict[str, Tensor]:
+    """The weights that `write_packed` wrote, float32; InputError for a file of something else than `what`."""
 
     def refuse(wrong: str) -> InputError:
-        rule = "must be a .safetensors file of the toy's transformer"
-        return InputError("the toy's weights", rule, "memory.safetensors", f"{one_line(path)}, {wrong}")
+        rule = f"must be a .safetensors file of {what}"
+        return InputError("the toy's weights", rule, example, f"{one_line(path)}, {wrong}")
 
     stored, _ = read_tensors(path, refuse)
     state = {}
@@ -65,12 +70,12 @@ def read_state(path: str | PathLike = MEMORY_WEIGHTS) -> dict[str, Tensor]:
             raise refuse(f"where {shown(name)} holds no finite numbers")
         if not name.endswith(_SCALE):
             state[name] = value.float()
-    return complete(state)
+    return state
 
 
-def write_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights under their original names: matrices in 8 bits with a scale for each row, half the size of half
-    precision, the rest in that."""
+def write_packed(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write weights by name: matrices in 8 bits with a scale for each row, half the size of half precision, the rest in
+    that."""
     stored = {}
     for name, value in state.items():
         if value.ndim < 2:

@@ -98,14 +98,14 @@ def test_a_lit_film_is_a_film_in_the_light_of_its_moment(number, codec):
 
 def test_shards(tmp_path, codec, monkeypatch):
     monkeypatch.setattr(films, "SHARD", 2)
-    write_shard(tmp_path, 0, codec)
-    write_shard(tmp_path, 1, codec)
+    write_shard(tmp_path, 0, codec, make_film)
+    write_shard(tmp_path, 1, codec, make_film)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["films-0000.safetensors", "films-0001.safetensors"]
     stored = load_file(tmp_path / "films-0001.safetensors")
     assert stored["chunks"].dtype == torch.float16
     assert torch.equal(stored["chunks"][1], make_film(3, codec)["chunks"].half())
     before = (tmp_path / "films-0000.safetensors").stat().st_mtime_ns
-    write_shard(tmp_path, 0, codec)
+    write_shard(tmp_path, 0, codec, make_film)
     assert (tmp_path / "films-0000.safetensors").stat().st_mtime_ns == before
     assert torch.equal(read_shards(tmp_path, [1])["chunks"], stored["chunks"])
     whole = read_shards(tmp_path, range(2))

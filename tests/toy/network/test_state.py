@@ -23,7 +23,7 @@ from everanimate_core.toy.network.state import (
     TOYS,
     complete,
     read_state,
-    write_state,
+    write_packed,
 )
 from everanimate_core.training.recipe import Recipe
 
@@ -39,7 +39,7 @@ def test_files_hold_half_precision_and_no_zeros(path):
 def test_matrices_are_stored_in_8_bits_with_a_scale_for_each_row(tmp_path):
     path, state = tmp_path / "w.safetensors", {name: value.float() for name, value in load_file(MEMORY_WEIGHTS).items()}
     state["blocks.1.ffn.0.weight"][3] = 0
-    write_state(path, state)
+    write_packed(path, state)
     stored, read = load_file(path), read_state(path)
     assert stored["blocks.1.ffn.0.weight"].dtype == torch.int8
     assert path.stat().st_size < 0.55 * MEMORY_WEIGHTS.stat().st_size
@@ -54,7 +54,7 @@ def test_matrices_are_stored_in_8_bits_with_a_scale_for_each_row(tmp_path):
             assert (off <= rows.abs().amax(dim=1) * (0.5 / 127) * 1.001 + 1e-12).all(), name
     assert not read["blocks.1.ffn.0.weight"][3].any()
     # What was read is written again as it is.
-    write_state(tmp_path / "again.safetensors", read)
+    write_packed(tmp_path / "again.safetensors", read)
     assert all(torch.equal(value, read[name]) for name, value in read_state(tmp_path / "again.safetensors").items())
 
 
@@ -69,7 +69,7 @@ def test_matrices_are_stored_in_8_bits_with_a_scale_for_each_row(tmp_path):
 )
 def test_scales_that_are_none_are_refused(tmp_path, change, wrong):
     path = tmp_path / "w.safetensors"
-    write_state(path, read_state(MEMORY_WEIGHTS))
+    write_packed(path, read_state(MEMORY_WEIGHTS))
     tensors = {name: value for name, value in (load_file(path) | change).items() if value is not None}
     save_file(tensors, path)
     with pytest.raises(ValueError, match=wrong):

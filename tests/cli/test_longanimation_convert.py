@@ -1,0 +1,24 @@
+"""`everanimate longanimation convert`, as a person calls it."""
+
+from colour_parts import sketch_network
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from everanimate_core.cli.main import main
+
+
+def test_a_published_file_becomes_a_native_one(tmp_path, capsys):
+    source, out = tmp_path / "control_module.safetensors", tmp_path / "sketch.safetensors"
+    save_file({name: value.contiguous() for name, value in sketch_network().state_dict().items()}, source)
+    assert main(["longanimation", "convert", str(source), str(out), "--dtype", "bfloat16"]) == 0
+    assert capsys.readouterr().out == f"Wrote SketchDiT to {out}\n"
+    with safe_open(out, framework="pt") as file:
+        assert "blocks.1.attn_out.weight" in file.keys()  # noqa: SIM118
+        assert "BF16" in str(file.get_slice("zero_conv.weight").get_dtype())
+
+
+def test_what_is_wrong_is_said_by_its_option(tmp_path, capsys):
+    out = tmp_path / "out.safetensors"
+    assert main(["longanimation", "convert", str(tmp_path / "none.safetensors"), str(out)]) == 2
+    assert capsys.readouterr().err.startswith("SOURCE: must be CogVideoX1.5 I2V or SketchDiT; got ")
+    assert not out.exists()
