@@ -44,13 +44,13 @@ def test_help_of_lora_is_that_of_its_commands(command):
 @pytest.mark.parametrize(
     ("arguments", "offered", "got"),
     [
-        ([], 9, "(animate); got none."),
-        (["dance"], 9, "(animate); got dance."),
-        (["dance", "--help"], 9, "(animate); got dance --help."),
-        (["--bogus"], 9, "(animate); got --bogus."),
-        (["\x1b[2J"], 9, r"(animate); got \x1b[2J."),
+        ([], 10, "(animate); got none."),
+        (["dance"], 10, "(animate); got dance."),
+        (["dance", "--help"], 10, "(animate); got dance --help."),
+        (["--bogus"], 10, "(animate); got --bogus."),
+        (["\x1b[2J"], 10, r"(animate); got \x1b[2J."),
         (["lora"], 2, "(lora inspect); got lora."),
-        (["lora", "dance"], 9, "(animate); got lora dance."),
+        (["lora", "dance"], 10, "(animate); got lora dance."),
     ],
 )
 def test_what_is_no_command(command, arguments, offered, got):
