@@ -3,7 +3,7 @@
 Hosts before 0.21 have no CogVideoX: nothing of it is imported before it is asked for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib import import_module
@@ -225,11 +225,12 @@ def base_sizes(network) -> CogSizes:
 class DpmSampler(comfy.samplers.Sampler):
     """LongAnimation's sampler, for CogVideoX: stock samplers scale the noise, which this network does not know.
 
-    fusion: what happens to the state after each step; None for nothing.
+    fusion: makes, at the start of a sampling, what happens to the state after each step; None for nothing. steps: that
+    it was made for.
     """
 
-    def __init__(self, fusion: Fusion | None = None):
-        self.fusion = fusion
+    def __init__(self, fusion: Callable[[], Fusion | None], steps: int):
+        self.fusion, self.steps = fusion, steps
 
     def sample(
         self,
@@ -243,7 +244,11 @@ class DpmSampler(comfy.samplers.Sampler):
         disable_pbar=False,
     ):
         """The host's own interface of a SAMPLER; model_wrap is its guider. The state [B, 16, T, h, w] at the end."""
-        levels = sigmas.double()
+        if len(sigmas) - 1 != self.steps:
+            raise SamplingError(
+                "LongAnimation Sampler", "steps", "must be those of the scheduler", len(sigmas) - 1, self.steps
+            )
+        fusion, levels = self.fusion(), sigmas.double()
         schedule = [0.0 if level > _PURE_NOISE else float(1 / (1 + level.square())) for level in levels]
         steps = len(schedule) - 1
         generator = torch.Generator().manual_seed(extra_args.get("seed") or 0)
@@ -266,7 +271,7 @@ class DpmSampler(comfy.samplers.Sampler):
             return -(x / root - estimate) * root / levels[index]
 
         def after_step(index: int, x: Tensor, estimate: Tensor) -> Tensor:
-            x = x if self.fusion is None else self.fusion(index, x, estimate)
+            x = x if fusion is None else fusion(index, x, estimate)
             if callback is not None:
                 # Slot 0 is the reference's: a preview begins behind it.
                 callback(index, estimate[:, :, 1:], x[:, :, 1:], steps)

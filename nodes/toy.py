@@ -131,9 +131,17 @@ def toy_model(network: str = TOY):
 
 def toy_vae() -> comfy.sd.VAE:
     """The toy's VAE as the host's own VAE object, in float32, with the compression of Wan 2.1's."""
+    return host_vae(load_vae())
+
+
+def host_vae(network: torch.nn.Module) -> comfy.sd.VAE:
+    """A small video VAE as the host's own VAE object, in float32: 16 channels, 4 frames and 8 x 8 pixels in a latent.
+
+    network: answers `encode` (video [B, 3, F, H, W] in -1..1) and `decode`.
+    """
     # The host's constructor only takes what it knows. It sets all that it will ask for on one of its tiny ones.
     vae = comfy.sd.VAE(sd=TAESD(latent_channels=LATENT_CHANNELS).state_dict())
-    vae.first_stage_model = load_vae()
+    vae.first_stage_model = network
     vae.vae_dtype = torch.float32
     vae.working_dtypes = [torch.float32]
     vae.latent_channels, vae.latent_dim = LATENT_CHANNELS, 3

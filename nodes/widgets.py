@@ -1,5 +1,6 @@
 """Inputs that several nodes share, and the widgets of all settings, drawn from where the settings are declared."""
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
@@ -18,9 +19,9 @@ _KNOBS = knobs(Settings) | knobs(RunSettings)
 _HIDES = "advanced" in signature(io.Int.Input.__init__).parameters
 
 
-def of(*names: str, optional: bool = False) -> list[io.Input]:
-    """The widgets of these settings, in this order."""
-    return [widget(name, optional=optional) for name in names]
+def of(*names: str, optional: bool = False, among: Mapping[str, Knob] = _KNOBS) -> list[io.Input]:
+    """The widgets of these settings, in this order. among: the settings of another method."""
+    return [widget(name, optional=optional, among=among) for name in names]
 
 
 def newer_than(listed: list[io.Input]) -> list[io.Input]:
@@ -32,9 +33,11 @@ def newer_than(listed: list[io.Input]) -> list[io.Input]:
     return of(*(name for name in _KNOBS if name not in there), optional=True)
 
 
-def widget(name: str, called: str = "", optional: bool = False, **other: Any) -> io.Input:
+def widget(
+    name: str, called: str = "", optional: bool = False, among: Mapping[str, Knob] = _KNOBS, **other: Any
+) -> io.Input:
     """The widget of one setting. called, other: its name, default or tooltip at a node where it has another one."""
-    knob = _KNOBS[name]
+    knob = among[name]
     shown = {"id": called or name, "optional": optional, "default": knob.default, "tooltip": knob.help} | other
     if _HIDES and knob.rare:
         shown["advanced"] = True

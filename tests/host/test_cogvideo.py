@@ -134,7 +134,7 @@ def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later)
         steered,
         noise,
         6.0,
-        cog.DpmSampler(fusion),
+        cog.DpmSampler(lambda: fusion, STEPS),
         sigmas,
         [[text, dict(slots)]],
         [[negative, dict(slots)]],

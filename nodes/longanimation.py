@@ -1,0 +1,516 @@
+"""LongAnimation: a long line-art animation is coloured like a reference picture, window by window."""
+
+import json
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import folder_paths
+import node_helpers
+import torch
+from comfy_api.latest import InputImpl, io, ui
+from torch import Tensor
+
+from ..everanimate_core.errors import InputError, check_finite
+from ..everanimate_core.knobs import knobs
+from ..everanimate_core.latents import check_latents
+from ..everanimate_core.longanimation.dpm import timesteps
+from ..everanimate_core.longanimation.files import INDEX_SUFFIX
+from ..everanimate_core.longanimation.fusion import Fusion
+from ..everanimate_core.longanimation.method import long_animation
+from ..everanimate_core.longanimation.settings import Settings
+from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
+from ..everanimate_core.media.blank import WarnOfBlank
+from ..everanimate_core.media.rates import file_rate
+from ..everanimate_core.method import Sampled
+from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.runs.job import make_job
+from ..everanimate_core.runs.run import run
+from ..everanimate_core.runs.settings import RunSettings
+from ..everanimate_core.runs.store import RunStore, run_folder
+from . import widgets
+from .checks import check_images
+from .cogvideo import CogHostCodec, DpmSampler, SketchControl, cog, load_base, load_sketch, steered_model
+from .fingerprint import conditioning_digest, network_digest, patches_digest
+from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
+from .node import in_its_name
+
+CATEGORY = f"{widgets.CATEGORY}/LongAnimation"
+Control, Plan = io.Custom("LA_CONTROL"), io.Custom("LA_PLAN")
+WindowType, Recording, State = io.Custom("LA_WINDOW"), io.Custom("LA_RECORDING"), io.Custom("LA_STATE")
+
+_KNOBS = knobs(Settings)
+of = partial(widgets.of, among=_KNOBS)
+widget = partial(widgets.widget, among=_KNOBS)
+# Number types of weights, by what the loader's widget calls them.
+DTYPES = {"default": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8_e4m3fn": torch.float8_e4m3fn}
+# Where SketchDiT lies.
+SKETCH_FOLDER, BASE_FOLDER = "controlnet", "diffusion_models"
+
+
+def base_files() -> list[str]:
+    """What Load CogVideoX I2V offers: files of weights, and indexes of sharded ones."""
+    found = set(folder_paths.get_filename_list(BASE_FOLDER))
+    for folder in folder_paths.get_folder_paths(BASE_FOLDER):
+        found |= {str(path.relative_to(folder)) for path in Path(folder).rglob(f"*{INDEX_SUFFIX}")}
+    return sorted(found)
+
+
+def lineart_input(optional: bool = False) -> io.MultiType.Input:
+    """The animation to be coloured."""
+    return io.MultiType.Input(
+        "lineart",
+        [io.Image, io.Video],
+        optional=optional,
+        tooltip="The whole line-art animation. A VIDEO is streamed.",
+    )
+
+
+def reference_inputs() -> list[io.Input]:
+    """The picture that says the colours, and its lines."""
+    return [
+        io.Image.Input("reference", tooltip="One coloured picture: every window takes its colours from it."),
+        io.Image.Input(
+            "reference_lineart",
+            optional=True,
+            tooltip="The line art of the reference. Not connected: the reference is taken to show the first frame.",
+        ),
+    ]
+
+
+class LongAnimationLoadBase(io.ComfyNode):
+    """The base network under whatever names it was published."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationLoadBase",
+            display_name="Load CogVideoX I2V",
+            category=CATEGORY,
+            description="Load CogVideoX1.5-5B-I2V as it is published: a file, or the index of a sharded one, with the "
+            "names of diffusers or of ComfyUI. A converted file also loads with ComfyUI's own Load Diffusion Model.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=base_files(),
+                    tooltip="A .safetensors file or a .safetensors.index.json in models/diffusion_models.",
+                ),
+                io.Combo.Input("weight_dtype", options=list(DTYPES), tooltip="Number type of the weights."),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="CogVideoX1.5 I2V, for Apply SketchDiT.")],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, file, weight_dtype) -> io.NodeOutput:
+        path = next(
+            (
+                found
+                for folder in folder_paths.get_folder_paths(BASE_FOLDER)
+                if (found := Path(folder) / file).is_file()
+            ),
+            None,
+        )
+        if path is None:
+            raise InputError("file", f"must be in models/{BASE_FOLDER}", "", file)
+        return io.NodeOutput(load_base(str(path), DTYPES[weight_dtype]))
+
+
+class LongAnimationLoad(io.ComfyNode):
+    """The network that looks at line art."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationLoad",
+            display_name="Load LongAnimation",
+            category=CATEGORY,
+            description="Load SketchDiT, the part of LongAnimation that looks at line art and steers CogVideoX.",
+            inputs=[
+                io.Combo.Input(
+                    "sketch_file",
+                    options=folder_paths.get_filename_list(SKETCH_FOLDER),
+                    tooltip="control_module.safetensors of LongAnimation, in models/controlnet.",
+                ),
+            ],
+            outputs=[Control.Output(display_name="control", tooltip="SketchDiT, for Apply SketchDiT.")],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, sketch_file) -> io.NodeOutput:
+        return io.NodeOutput(load_sketch(folder_paths.get_full_path_or_raise(SKETCH_FOLDER, sketch_file)))
+
+
+class LongAnimationPlan(io.ComfyNode):
+    """The windows of a long animation."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationPlan",
+            display_name="Plan Windows",
+            category=CATEGORY,
+            description="Divide a line-art animation into windows that share frames. Every frame is made once.",
+            inputs=[
+                *widgets.of("total_frames"),
+                *of("window_frames", "overlap"),
+                lineart_input(optional=True),
+            ],
+            outputs=[
+                Plan.Output(display_name="plan", tooltip="For Condition Window and Finish Window."),
+                io.Int.Output(display_name="window_count", tooltip="How many windows there are."),
+                io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
+            ],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, total_frames, window_frames, overlap, lineart=None) -> io.NodeOutput:
+        if total_frames == 0:
+            if lineart is None:
+                raise InputError("total_frames or lineart", "must say how long the animation is", "", "neither")
+            with frame_source("lineart", lineart) as source:
+                total_frames = source.frame_count
+        plan = Settings(window_frames=window_frames, overlap=overlap).plan(total_frames)
+        return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
+
+
+class LongAnimationCondition(io.ComfyNode):
+    """Everything that the sampler is told about one window."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationCondition",
+            display_name="Condition Window",
+            category=CATEGORY,
+            description="Condition one window on its line art and on the reference.",
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The prompt: what is to be seen."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
+                Plan.Input("plan", tooltip="The plan of all windows."),
+                io.Int.Input("window_index", default=0, min=0, max=99999, tooltip="Which window this is, from 0."),
+                lineart_input(),
+                *reference_inputs(),
+                widgets.widget("width", default=1024),
+                widgets.widget("height", default=576),
+                *widgets.of("fit"),
+                *of("lines", "threshold"),
+                State.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="What the Finish Window before gave. Not connected for window 0.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="For the sampler."),
+                io.Latent.Output(display_name="latent", tooltip="Empty latents of the right size, reference included."),
+                WindowType.Output(display_name="window", tooltip="For Apply SketchDiT and LongAnimation Sampler."),
+            ],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(
+        cls,
+        positive,
+        negative,
+        vae,
+        plan,
+        window_index,
+        lineart,
+        reference,
+        width,
+        height,
+        fit,
+        lines,
+        threshold,
+        reference_lineart=None,
+        previous=None,
+    ) -> io.NodeOutput:
+        check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
+        plan.check_index(window_index)
+        if window_index and previous is None:
+            raise InputError("previous", f"must be connected for window_index {window_index}", "Finish Window", "none")
+        settings = Settings(lines=lines, threshold=threshold, fuse=False, overlap=plan.overlap)
+        with frame_source("lineart", lineart) as source:
+            method = long_animation(
+                source, reference, settings, width, height, fit, plan.total_frames, reference_lineart
+            )
+            window = Window(method.lineart, plan, window_index)
+            state = {} if previous is None else previous
+            request = method.request(state, window, CogHostCodec(vae))
+        positive, negative = condition(positive, negative, request)
+        return io.NodeOutput(positive, negative, empty_latent(request), request)
+
+
+class LongAnimationApply(io.ComfyNode):
+    """The line art of one window on the model."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationApply",
+            display_name="Apply SketchDiT",
+            category=CATEGORY,
+            description="Let the line art of one window steer the model. Use one for each window, each on the model as "
+            "it was loaded; a second one replaces the first.",
+            inputs=[
+                io.Model.Input("model", tooltip="CogVideoX1.5 I2V, from any loader."),
+                Control.Input("control", tooltip="SketchDiT, from Load LongAnimation."),
+                WindowType.Input("window", tooltip="The window, from Condition Window."),
+                *of("strength", "blocks"),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for the sampler of this window.")],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, model, control, window, strength, blocks) -> io.NodeOutput:
+        return io.NodeOutput(steered_model(model, control, window, strength, blocks))
+
+
+@dataclass
+class Ends:
+    """What a sampling leaves for the next window; empty before it has run."""
+
+    fusion: Fusion | None = None
+
+
+class LongAnimationSampler(io.ComfyNode):
+    """The sampler that LongAnimation was released with, with the blend of overlaps in it."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationSampler",
+            display_name="LongAnimation Sampler",
+            category=CATEGORY,
+            description="The sampler of CogVideoX and LongAnimation, for SamplerCustom or SamplerCustomAdvanced with "
+            "the scheduler `simple`. ComfyUI's own samplers do not fit this network.",
+            inputs=[
+                WindowType.Input("window", tooltip="The window that is sampled, from Condition Window."),
+                Plan.Input("plan", tooltip="The plan of all windows."),
+                *of("steps", "fuse", "fuse_from"),
+            ],
+            outputs=[
+                io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustom or SamplerCustomAdvanced."),
+                Recording.Output(display_name="ends", tooltip="What it leaves for the next window, for Finish Window."),
+            ],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, window, plan, steps, fuse, fuse_from) -> io.NodeOutput:
+        settings = Settings(steps=steps, fuse=fuse, fuse_from=fuse_from, overlap=plan.overlap)
+        window_fusion(window, settings)
+        ends = Ends()
+
+        def fresh() -> Fusion | None:
+            ends.fusion = window_fusion(window, settings)
+            return ends.fusion
+
+        return io.NodeOutput(DpmSampler(fresh, steps), ends)
+
+
+class LongAnimationFinish(io.ComfyNode):
+    """Decode a sampled window and hand its ends to the next."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationFinish",
+            display_name="Finish Window",
+            category=CATEGORY,
+            description="Take a sampled window: decode it, keep its new frames, and hand its ends to the next window.",
+            inputs=[
+                Recording.Input("ends", tooltip="From the LongAnimation Sampler that sampled this window."),
+                Plan.Input("plan", tooltip="The plan of all windows."),
+                io.Int.Input("window_index", default=0, min=0, max=99999, tooltip="Which window this is, from 0."),
+                io.Latent.Input("samples", tooltip="What the sampler made of Condition Window's latent."),
+                io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
+                *widgets.of("tiled"),
+            ],
+            outputs=[
+                State.Output(display_name="state", tooltip="For the Condition Window of the next window."),
+                io.Image.Output(display_name="images", tooltip="The frames that this window adds to the animation."),
+                io.Latent.Output(display_name="latent", tooltip="The window's latents without the reference's."),
+            ],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(cls, ends, plan, window_index, samples, vae, tiled) -> io.NodeOutput:
+        plan.check_index(window_index)
+        check_finite("samples", samples["samples"])
+        latents = own_latents(samples["samples"])
+        check_latents(latents, window_shape(plan, latents), window_index)
+        frames = CogHostCodec(vae, tiled).decode(latents)
+        state = {}
+        if ends.fusion is not None:
+            state["tails"] = ends.fusion.kept
+        return io.NodeOutput(state, frames[plan.kept(window_index)], {"samples": latents})
+
+
+class LongAnimationAnimate(io.ComfyNode):
+    """A long line-art animation in colour."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationAnimate",
+            display_name="Colour Long Animation",
+            category=CATEGORY,
+            description="Colour a line-art animation of any length like a reference picture. Frames are written to the "
+            "output folder as they are made, so memory does not grow with the length.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="CogVideoX1.5 I2V, from any loader."),
+                Control.Input("control", tooltip="SketchDiT, from Load LongAnimation."),
+                io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
+                io.Conditioning.Input("positive", tooltip="The prompt: what is to be seen."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                lineart_input(),
+                *reference_inputs(),
+                widgets.widget("width", default=1024),
+                widgets.widget("height", default=576),
+                *widgets.of("total_frames"),
+                *of("steps", "cfg", "seed"),
+                io.String.Input(
+                    "run_name",
+                    default="longanimation",
+                    tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
+                    "there, it is continued.",
+                ),
+                *of("seed_mode", "window_frames", "overlap", "reference_mode", "strength", "blocks"),
+                *of("fuse", "fuse_from", "lines", "threshold"),
+                *widgets.of("fit", "tiled", "resume", "from_chunk", "fps"),
+                io.Conditioning.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="A prompt for each window: entry k serves window k, the last one all that follow. Replaces "
+                    "positive.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
+                io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
+                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(
+        cls,
+        model,
+        control,
+        vae,
+        positive,
+        negative,
+        lineart,
+        reference,
+        run_name,
+        reference_lineart=None,
+        prompts=None,
+        **values,
+    ) -> io.NodeOutput:
+        settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
+        folder = run_folder(folder_paths.get_output_directory(), run_name)
+        codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
+        check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
+        prompts_name = "positive" if prompts is None else "prompts"
+        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        rate = file_rate(video.fps) if video.fps else None
+        with frame_source("lineart", lineart, rate) as source, sound_of(lineart) as sound:
+            size = video.width, video.height, video.fit
+            method = long_animation(source, reference, settings, *size, video.total_frames, reference_lineart)
+            job = make_job(
+                method,
+                video,
+                network={
+                    "network": network_digest(model),
+                    "lora": patches_digest(model),
+                    "sketch": network_digest(control.patcher),
+                    "negative": conditioning_digest(negative, "negative") if settings.cfg != 1 else None,
+                    "tiled": video.tiled,
+                },
+                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
+                sound=sound,
+                sound_start=trim_window(lineart)[0],
+                metadata=graph_metadata(cls.hidden),
+            )
+            progress = RunProgress(model, job.plan.chunk_count, settings.steps)
+
+            def sample_window(request: WindowRequest, noise_seed: int) -> Sampled:
+                check_cancel()
+                prompt = prompts[min(request.index, len(prompts) - 1)]
+                on_step = progress.on_step(request.index, 0)
+                return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
+
+            path = folder.with_name(f"{run_name}.mp4")
+            outcome = run(
+                job, RunStore(folder), sample_window, codec, path, video.resume, video.from_chunk, progress.on_chunk
+            )
+        saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)),
+            outcome.frames,
+            json.dumps(outcome.report),
+            ui=ui.PreviewVideo([saved]),
+        )
+
+
+def condition(positive, negative, request: WindowRequest):
+    """The two CONDITIONINGs of one window: the host multiplies the reference's latents by its scale, the network was
+    trained to read them as they are."""
+    values = {"concat_latent_image": request.reference / cog().scale}
+    return tuple(node_helpers.conditioning_set_values(prompt, values) for prompt in (positive, negative))
+
+
+def empty_latent(request: WindowRequest) -> dict:
+    """The LATENT that a sampler starts from: zeros of the window's shape, the reference's slot included."""
+    return {"samples": torch.zeros(request.latents_shape, device=comfy.model_management.intermediate_device())}
+
+
+def own_latents(samples: Tensor) -> Tensor:
+    """The window's own latents [1, 16, T, h, w] of sampled ones, the reference's slot cut."""
+    return samples[:, :, SLOT_OF_REFERENCE + 1 :].float().cpu().contiguous()
+
+
+def window_shape(plan: ChunkPlan, latents: Tensor) -> tuple[int, ...]:
+    """The shape of a window's own latents, of whatever size they are."""
+    return (1, 16, (plan.chunk_frames - 1) // 4 + 1, *latents.shape[3:])
+
+
+def sampled(
+    model, control: SketchControl, positive, negative, request: WindowRequest, settings: Settings, seed: int, on_step
+) -> Sampled:
+    """Sample a window as SamplerCustom does, with the noise of the authors' script."""
+    steered = steered_model(model, control, request, settings.strength, settings.blocks)
+    fusion = window_fusion(request, settings)
+    batch, channels, frames, *cells = request.latents_shape
+    noise = torch.randn(batch, frames, channels, *cells, generator=torch.Generator().manual_seed(seed))
+    levels = model.get_model_object("model_sampling").sigmas
+    sigmas = torch.stack([*(levels[timestep] for timestep in timesteps(settings.steps)), levels.new_zeros(())])
+    samples = comfy.sample.sample_custom(
+        steered,
+        noise.transpose(1, 2),
+        settings.cfg,
+        DpmSampler(lambda: fusion, settings.steps),
+        sigmas.cpu(),
+        *condition(positive, negative, request),
+        empty_latent(request)["samples"],
+        callback=lambda step, clean, x, steps: on_step(step, steps, clean),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return Sampled(own_latents(samples), {} if fusion is None else {"tails": fusion.kept})

@@ -1,0 +1,171 @@
+"""The nodes of LongAnimation at tiny size: blocks and the one node give the same, and what is wrong is refused."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from base_folder import PACK
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
+WIDTH, HEIGHT, FRAMES, OVERLAP = 64, 48, 17, 9
+STEPS, FIRST, TOTAL = 6, 3, 30
+SHORT = {"steps": STEPS, "fuse_from": FIRST, "fuse": True}
+
+
+@pytest.fixture(scope="module")
+def nodes(comfy):
+    pytest.importorskip("comfy.ldm.cogvideo", reason="this host has no CogVideoX")
+    return comfy.module(PACK, "nodes.longanimation")
+
+
+@pytest.fixture(scope="module")
+def parts(comfy, nodes, tmp_path_factory):
+    """Model, SketchDiT, VAE, prompts and pictures, with random weights."""
+    import colour_parts
+    from comfy.latent_formats import CogVideoX1_5
+    from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
+    from safetensors.torch import save_file
+
+    cog = comfy.module(PACK, "nodes.cogvideo")
+    folder = tmp_path_factory.mktemp("cog")
+    for name, network in (("base", colour_parts.base_network()), ("sketch", colour_parts.sketch_network())):
+        weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+        save_file(weights, folder / f"{name}.safetensors")
+    model = cog.load_base(str(folder / "base.safetensors"), torch.float32)
+    model.model.latent_format = CogVideoX1_5()
+    vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, groups=2).eval()
+    vae.load_state_dict(colour_parts.vae().state_dict())
+
+    def drawn(*shape, seed):
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+    return {
+        "model": model,
+        "control": cog.load_sketch(str(folder / "sketch.safetensors")),
+        "vae": comfy.module(PACK, "nodes.toy").host_vae(vae),
+        "positive": [[drawn(1, 7, 48, seed=1), {}]],
+        "negative": [[drawn(1, 7, 48, seed=2), {}]],
+        "lineart": (drawn(TOTAL, HEIGHT, WIDTH, 3, seed=3) > 0.2).float(),
+        "reference": drawn(1, HEIGHT, WIDTH, 3, seed=4),
+    }
+
+
+SIZE = {"width": WIDTH, "height": HEIGHT, "fit": "error"}
+LINES = {"lines": "dark on light", "threshold": 0.78}
+
+
+def values(output):
+    return output.result if hasattr(output, "result") else output
+
+
+def of(parts, *names):
+    return {name: parts[name] for name in names}
+
+
+def blocks(nodes, parts):
+    """The animation by Plan, Condition, Apply, Sampler and Finish, with the noise that the one node takes."""
+    from comfy.sample import sample_custom
+    from comfy.samplers import calculate_sigmas
+
+    plan, count, total = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))
+    assert (count, total) == (3, TOTAL)
+    sigmas = calculate_sigmas(parts["model"].get_model_object("model_sampling"), "simple", STEPS)
+    state, frames = None, []
+    for index in range(count):
+        positive, negative, latent, window = values(
+            nodes.LongAnimationCondition.execute(
+                **of(parts, "positive", "negative", "vae", "lineart", "reference"),
+                plan=plan,
+                window_index=index,
+                previous=state,
+                **SIZE,
+                **LINES,
+            )
+        )
+        (model,) = values(
+            nodes.LongAnimationApply.execute(
+                **of(parts, "model", "control"), window=window, strength=0.5, blocks="full"
+            )
+        )
+        sampler, ends = values(nodes.LongAnimationSampler.execute(window, plan, **SHORT))
+        shape = latent["samples"].shape
+        noise = torch.randn(1, shape[2], 16, *shape[3:], generator=torch.Generator().manual_seed(5)).transpose(1, 2)
+        samples = sample_custom(
+            model, noise, 2.0, sampler, sigmas, positive, negative, latent["samples"], disable_pbar=True, seed=5
+        )
+        state, images, own = values(
+            nodes.LongAnimationFinish.execute(ends, plan, index, {"samples": samples}, parts["vae"], False)
+        )
+        assert own["samples"].shape[2] == shape[2] - 1
+        frames.append(images)
+    return torch.cat(frames)
+
+
+def animate(nodes, parts, **changes):
+    inputs = {
+        **{name: value for name, value in parts.items()},
+        **SIZE,
+        **LINES,
+        **SHORT,
+        "total_frames": 0,
+        "cfg": 2.0,
+        "seed": 5,
+        "window_frames": FRAMES,
+        "overlap": OVERLAP,
+        "blocks": "full",
+        "run_name": "coloured",
+    }
+    return values(nodes.LongAnimationAnimate.execute(**(inputs | changes)))
+
+
+@pytest.fixture
+def hidden(nodes, monkeypatch):
+    """What the executor tells a node of its graph."""
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(nodes.LongAnimationAnimate, "hidden", SimpleNamespace(prompt=None, extra_pnginfo=None))
+
+
+def test_blocks_and_the_one_node_give_the_same(nodes, parts, hidden):
+    expected = blocks(nodes, parts)
+    assert len(expected) == TOTAL
+    video, last, _ = animate(nodes, parts)
+    plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
+    span = plan.output_range(2)
+    assert torch.equal(last, expected[span.start : span.stop])
+    components = video.get_components()
+    assert components.images.shape == expected.shape
+    # A second start makes nothing.
+    again = animate(nodes, parts)
+    assert torch.equal(again[1], last)
+
+
+def test_what_is_wrong_is_said_before_sampling(nodes, parts, hidden):
+    def refused(call, **inputs):
+        with pytest.raises(ValueError) as caught:
+            call(**inputs)
+        return str(caught.value)
+
+    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
+    assert message == "Colour Long Animation: the frames must be 64x48 (or fit stretch, crop or pad); got 32x48."
+    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", steps=3)
+    assert "fuse_from must be below steps (3)" in message
+    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", blocks="0-9")
+    assert "blocks must lie between 0 and 3 in this network (0-3:2); got 0-9." in message
+    condition = nodes.LongAnimationCondition.execute
+    plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
+    inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES
+    message = refused(condition, window_index=1, **inputs)
+    assert message == "Condition Window: previous must be connected for window_index 1 (Finish Window); got none."
+    window = values(condition(window_index=0, **inputs))[3]
+    other = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 3))[0]
+    from comfy.sample import sample_custom
+
+    with pytest.raises(ValueError, match=r"^LongAnimation Sampler: steps must be those of the scheduler \(4\); got 6"):
+        sample_custom(
+            parts["model"], torch.zeros(window.latents_shape), 1.0, other, torch.linspace(9, 0, 5), parts["positive"],
+            parts["negative"], torch.zeros(window.latents_shape), disable_pbar=True, seed=0,
+        )  # fmt: skip
