@@ -11,7 +11,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
 WIDTH, HEIGHT, FRAMES, OVERLAP = 64, 48, 17, 9
-STEPS, FIRST, TOTAL = 6, 3, 30
+# Steps that divide 1000: the scheduler `simple` then takes the timesteps of the training.
+STEPS, FIRST, TOTAL = 5, 2, 30
 SHORT = {"steps": STEPS, "fuse_from": FIRST, "fuse": True}
 
 
@@ -151,8 +152,8 @@ def test_what_is_wrong_is_said_before_sampling(nodes, parts, hidden):
 
     message = refused(animate, nodes=nodes, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
     assert message == "Colour Long Animation: the frames must be 64x48 (or fit stretch, crop or pad); got 32x48."
-    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", steps=3)
-    assert "fuse_from must be below steps (3)" in message
+    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", steps=2)
+    assert "fuse_from must be below steps (2)" in message
     message = refused(animate, nodes=nodes, parts=parts, run_name="bad", blocks="0-9")
     assert "blocks must lie between 0 and 3 in this network (0-3:2); got 0-9." in message
     condition = nodes.LongAnimationCondition.execute
@@ -161,7 +162,7 @@ def test_what_is_wrong_is_said_before_sampling(nodes, parts, hidden):
     message = refused(condition, window_index=1, **inputs)
     assert message == "Condition Window: previous must be connected for window_index 1 (Finish Window); got none."
     window = values(condition(window_index=0, **inputs))[3]
-    other = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 3))[0]
+    other = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 2))[0]
     from comfy.sample import sample_custom
 
     with pytest.raises(ValueError, match=r"^LongAnimation Sampler: steps must be those of the scheduler \(4\); got 6"):
