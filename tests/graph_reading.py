@@ -1,9 +1,18 @@
-"""Reading graphs as the canvas keeps them."""
+"""Reading graphs as the canvas keeps them, and which nodes the pack has."""
 
+import re
+from pathlib import Path
+
+INIT = Path(__file__).resolve().parents[1] / "nodes" / "__init__.py"
 MUTED = 2
 NOTES = {"MarkdownNote", "Note"}
 CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 SEEDS = ("seed", "noise_seed")
+
+
+def registered():
+    """The ids of the nodes that the pack gives to ComfyUI; a node's class is called as its id."""
+    return set(re.findall(r"^ {12}(\w+),$", INIT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def widget_values(node):
