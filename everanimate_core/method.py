@@ -44,6 +44,10 @@ class Method(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """What runs call it in their folders."""
+
+    @property
     def plan(self) -> ChunkPlan:
         """Its chunks."""
 

@@ -53,6 +53,11 @@ class EverAnimate:
     settings: Settings
 
     @property
+    def name(self) -> str:
+        """In run folders."""
+        return "everanimate"
+
+    @property
     def width(self) -> int:
         """Of the animation, in pixels."""
         return self.memory.width

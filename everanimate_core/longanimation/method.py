@@ -40,6 +40,11 @@ class LongAnimation:
     settings: Settings
 
     @property
+    def name(self) -> str:
+        """In run folders."""
+        return "longanimation"
+
+    @property
     def width(self) -> int:
         """Of the animation, in pixels."""
         return self.reference.shape[2]
@@ -73,7 +78,6 @@ class LongAnimation:
         """What a run must share with an earlier part of it, as JSON values."""
         names = [part.name for part in fields(Settings) if part.name not in _ELSEWHERE]
         return {
-            "method": "longanimation",
             **{name: getattr(self.settings, name) for name in names},
             "width": self.width,
             "height": self.height,

@@ -10,6 +10,7 @@ from ..media.sound import Sound
 from ..media.writer import check_writing
 from ..method import Method
 from ..plan import ChunkPlan
+from .manifest import FIRST_METHOD
 from .settings import RunSettings
 
 DEFAULT_FPS = Fraction(25)
@@ -60,7 +61,8 @@ class Job:
 
     def constants(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
-        return {**self.network, **self.method.constants(), "fps": str(self.output.fps)}
+        named = {} if self.method.name == FIRST_METHOD else {"method": self.method.name}
+        return {**named, **self.network, **self.method.constants(), "fps": str(self.output.fps)}
 
 
 def make_job(

@@ -17,6 +17,8 @@ from ..errors import shown
 FORMAT = "everanimate-run-2"
 FIRST_FORMAT = "everanimate-run-1"
 FORMATS = (FIRST_FORMAT, FORMAT)
+# A run that names no method is of the one that there was first.
+FIRST_METHOD = "everanimate"
 
 
 class ManifestError(ValueError):

@@ -23,7 +23,7 @@ from ..media.writer import VideoWriter, concat_segments
 from ..method import Chunk, Sample, Sampled, State
 from ..ports import Codec
 from .job import Job
-from .manifest import ChunkRecord, Manifest
+from .manifest import FIRST_METHOD, ChunkRecord, Manifest
 from .ownership import OwnershipLost
 from .preflight import check_places, check_space
 from .progress import Progress
@@ -260,6 +260,9 @@ def begin(job: Job, found: Manifest | None, from_chunk: int) -> tuple[Job, Manif
     other = [name for name in names if constants.get(name) != before.get(name)]
     if other and not found.chunks:
         return new
+    if "method" in other:
+        methods = (settings.get("method", FIRST_METHOD) for settings in (constants, before))
+        raise RunError("this run", "is one of another method", ANOTHER_NAME, "{} (was {})".format(*methods))
     if other:
         differences = ", ".join(f"{name} {constants.get(name)} (was {before.get(name)})" for name in other)
         raise RunError(

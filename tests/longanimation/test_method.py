@@ -211,8 +211,12 @@ def test_a_run_of_the_other_method_is_refused(place):
 
     other = Place(place.root, "dance")
     other.start(small_job(14))
-    message = refused(place.start, colour_job(), kind=RunError)
-    assert "method longanimation (was None)" in message
+    rule = "this run is one of another method (choose another run name or --out)"
+    assert refused(place.start, colour_job(), kind=RunError) == f"{rule}; got longanimation (was everanimate)."
+    coloured = ColourPlace(place.root, "coloured")
+    coloured.start(colour_job(17))
+    back = Place(place.root, "coloured")
+    assert refused(back.start, small_job(14), kind=RunError) == f"{rule}; got everanimate (was longanimation)."
 
 
 @pytest.mark.parametrize("spoil", [lambda tails: tails * float("nan"), lambda tails: tails[:2]])
