@@ -58,3 +58,19 @@ def vae():
         invert_scale_latents=True,
     )
     return drawn(network, 2, 0.2)
+
+
+def save_cog(folder):
+    """Write a diffusers folder of CogVideoX I2V with all of its parts at tiny size, and SketchDiT beside them."""
+    from safetensors.torch import save_file
+    from transformers import T5Config, T5EncoderModel
+    from wan_folder import save_tokenizer
+
+    base_network().save_pretrained(folder / "transformer")
+    vae().save_pretrained(folder / "vae")
+    torch.manual_seed(0)
+    text = T5Config(vocab_size=5, d_model=TEXT_DIM, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    T5EncoderModel(text).save_pretrained(folder / "text_encoder")
+    save_tokenizer(folder / "tokenizer")
+    weights = {name: value.contiguous() for name, value in sketch_network().state_dict().items()}
+    save_file(weights, folder / "control_module.safetensors")

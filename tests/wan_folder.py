@@ -37,8 +37,13 @@ def save_wan(folder):
     CLIPVisionModel(CLIPVisionConfig(image_size=224, patch_size=14, **vision)).save_pretrained(folder / "image_encoder")
     text = UMT5Config(vocab_size=5, d_model=TEXT, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     UMT5EncoderModel(text).save_pretrained(folder / "text_encoder")
+    save_tokenizer(folder / "tokenizer")
+
+
+def save_tokenizer(folder):
+    """One of the letters a and b, which pads with 0 and ends with 1."""
     tokenizer = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "<unk>": 4}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split("", behavior="isolated")
     tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
-    fast.save_pretrained(folder / "tokenizer")
+    fast.save_pretrained(folder)

@@ -1,11 +1,14 @@
-"""CogVideoX I2V and SketchDiT as diffusers' models, from files."""
+"""CogVideoX I2V, SketchDiT and their VAE as diffusers' models, from files."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor, nn
 
+from ..errors import InputError, one_line
 from ..longanimation.files import (
     HEAD_DIM,
     IN_CHANNELS,
@@ -18,6 +21,8 @@ from ..longanimation.files import (
 )
 from ..longanimation.names import diffusers_name
 from .cog_networks import CogVideoXTransformer3DModel, SketchDiT
+from .components import component, place_weights, read_files
+from .model_folders import check_counts
 
 
 def load_networks(
@@ -70,3 +75,26 @@ def config_of(sizes: CogSizes) -> dict:
         "use_rotary_positional_embeddings": True,
         "use_learned_positional_embeddings": False,
     }
+
+
+def load_vae(folder: Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """diffusers' AutoencoderKLCogVideoX from a diffusers folder (with `vae/` in it, or that one itself), frozen.
+
+    Raises InputError for another model, and for one whose weights are not all there.
+    """
+    config, files = component(folder, "vae", AutoencoderKLCogVideoX)
+    state = read_files(files, "vae")
+
+    def refuse(got: str) -> InputError:
+        return InputError(
+            "vae", "must have the sizes and weights of CogVideoX's VAE", "", f"{got} in {one_line(folder)}"
+        )
+
+    check_counts(config, len(state), refuse)
+    try:
+        with init_empty_weights():
+            model = AutoencoderKLCogVideoX.from_config(config)
+    except Exception as error:
+        # Its settings are a stranger's.
+        raise refuse(f"{type(error).__name__}: {one_line(error, 200)}") from error
+    return place_weights(model, state, folder, device=device, dtype=dtype)

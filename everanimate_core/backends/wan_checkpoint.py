@@ -3,7 +3,6 @@ the original key names (those of the Wan authors, which ComfyUI uses too)."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
-from ..tensor_files import FLOATS, TensorFile, open_tensors, weight_files
-from .model_folders import check_counts, read_config
+from .components import component, open_weights, place_weights, read_files
+from .model_folders import check_counts
 
 try:
     from accelerate import init_empty_weights
@@ -49,9 +48,9 @@ def load_transformer(path: str | Path, *, device: torch.device | str, dtype: tor
     """
     path = Path(path)
     if path.is_dir():
-        config, files = _component(path, "transformer", WanAnimateTransformer3DModel)
-        return _build(config, _read_files(files, "model"), path, device=device, dtype=dtype)
-    return transformer_from_state(_read_files([path], "model"), path, device=device, dtype=dtype)
+        config, files = component(path, "transformer", WanAnimateTransformer3DModel)
+        return _build(config, read_files(files, "model"), path, device=device, dtype=dtype)
+    return transformer_from_state(read_files([path], "model"), path, device=device, dtype=dtype)
 
 
 def transformer_from_state(
@@ -87,10 +86,10 @@ def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype
     """
     path = Path(path)
     if path.is_dir():
-        config, files = _component(path, "vae", AutoencoderKLWan)
-        state = _read_files(files, "vae")
+        config, files = component(path, "vae", AutoencoderKLWan)
+        state = read_files(files, "vae")
     else:
-        original = _read_files([path], "vae")
+        original = read_files([path], "vae")
         _check_vae(original, path)
         config = _vae_config(original, path)
         state = _foreign(lambda: convert_wan_vae_to_diffusers(original), "vae", path)
@@ -110,9 +109,9 @@ def check_transformer(path: str | Path) -> None:
     """Raise ValueError, as `load_transformer` would, for what is seen without loading the weights."""
     path = Path(path)
     if path.is_dir():
-        _component(path, "transformer", WanAnimateTransformer3DModel)
+        component(path, "transformer", WanAnimateTransformer3DModel)
     else:
-        with _open(path, "model") as file:
+        with open_weights(path, "model") as file:
             _check_animate(_original_names(dict.fromkeys(file.names)), path)
 
 
@@ -120,9 +119,9 @@ def check_vae(path: str | Path) -> None:
     """Raise ValueError, as `load_vae` would, for what is seen without loading the weights."""
     path = Path(path)
     if path.is_dir():
-        _component(path, "vae", AutoencoderKLWan)
+        component(path, "vae", AutoencoderKLWan)
     else:
-        with _open(path, "vae") as file:
+        with open_weights(path, "vae") as file:
             _check_vae(file.names, path)
 
 
@@ -147,73 +146,6 @@ def drop_face_path(transformer: nn.Module, kept: Iterable[str] = ()) -> None:
 def has_face_path(transformer: nn.Module) -> bool:
     """Whether the transformer has all modules that a face video needs."""
     return not any(isinstance(getattr(transformer, name), nn.Identity) for name in FACE_PATH)
-
-
-def place_weights(
-    model: nn.Module, state: State, source: str | PathLike, *, device: torch.device | str, dtype: torch.dtype
-) -> nn.Module:
-    """Give `model`, which has none yet, all its weights; frozen, in eval mode, on `device`.
-
-    dtype: of all weights but those that the model's class keeps in float32. Raises ValueError, which names `source`,
-    for a partial fit.
-    """
-    where, shapes = one_line(source), {name: value.shape for name, value in model.state_dict().items()}
-    for name, value in state.items():
-        if value.dtype not in FLOATS:
-            got = f"{where}, where {one_line(name, 120)} is {str(value.dtype).removeprefix('torch.')}"
-            raise InputError("model", "must have floating-point weights", "bfloat16", got)
-        if value.shape != shapes.get(name, value.shape):
-            got = f"{where}, where {one_line(name, 120)} is {shown(list(value.shape))} instead of {list(shapes[name])}"
-            raise InputError("model", f"must have weights of the sizes of {type(model).__name__}", "", got)
-    float32 = set(model._keep_in_fp32_modules or ())
-    weights = {
-        key: value.to(device, torch.float32 if float32.intersection(key.split(".")) else dtype)
-        for key, value in state.items()
-    }
-    missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
-    if missing or unexpected:
-        raise InputError(
-            "model",
-            f"must have all weights of {type(model).__name__}, and no others",
-            "",
-            f"{where}, where {_examples(missing)} are missing and {_examples(unexpected)} are unknown",
-        )
-    return model.to(device).eval().requires_grad_(False)
-
-
-def _examples(keys: list[str]) -> str:
-    return f"{len(keys)} ({', '.join(one_line(key, 120) for key in keys[:3])})" if keys else "0"
-
-
-def _component(path: Path, component: str, model: type) -> tuple[dict, list[Path]]:
-    """Config and weight files of one component of a diffusers folder."""
-    folder = path if (path / "config.json").is_file() else path / component
-    if not (folder / "config.json").is_file():
-        raise InputError("model", f"must be a folder with {component}/config.json", "a diffusers model", one_line(path))
-    config = read_config(folder, component)
-    if config.get("_class_name") != model.__name__:
-        found = one_line(config.get("_class_name"), 80)
-        raise InputError(component, f"must be a {model.__name__}", "", f"a {found} in {one_line(folder)}")
-    return config, weight_files(folder, WEIGHTS, component)
-
-
-def _read_files(paths: list[Path], name: str) -> State:
-    """All tensors of these files; views of them."""
-    state: State = {}
-    for path in paths:
-        with _open(path, name) as file:
-            state.update({key: file.read(key) for key in file.names})
-    return state
-
-
-def _open(path: Path, name: str) -> AbstractContextManager[TensorFile]:
-    """A weights file of the model or the VAE, for reading; InputError for one that is none."""
-
-    def refuse(wrong: str) -> InputError:
-        rule = "must be a diffusers folder or a whole .safetensors file"
-        return InputError(name, rule, "", f"{one_line(path)}, {wrong}")
-
-    return open_tensors(path, refuse)
 
 
 def _unlike_wan(name: str, source: str | PathLike, wrong: str) -> InputError:

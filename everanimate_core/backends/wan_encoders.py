@@ -65,18 +65,22 @@ class WanFiles:
         check_vae(self.vae)
         check_model(self.text_encoder, TEXT_MODELS, "text_encoder")
         check_model(self.image_encoder, IMAGE_MODELS, "image_encoder")
-        _check_tokenizer(self.tokenizer)
+        check_tokenizer(self.tokenizer)
 
 
-def _check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path, kind: str = "umT5") -> None:
+    """Raise ValueError unless a folder says that it holds a tokenizer of T5's kind. kind: whose it is to be."""
     found = read_config(folder, "tokenizer", "tokenizer_config.json").get("tokenizer_class")
     if found not in TOKENIZERS:
-        raise InputError("tokenizer", "must be umT5's", ", ".join(TOKENIZERS), f"{shown(found)} in {one_line(folder)}")
+        raise InputError(
+            "tokenizer", f"must be {kind}'s", ", ".join(TOKENIZERS), f"{shown(found)} in {one_line(folder)}"
+        )
 
 
-def _load_tokenizer(folder: Path):
-    _check_tokenizer(folder)
-    rule, got = "must be a folder with umT5's tokenizer", one_line(folder)
+def load_tokenizer(folder: Path, kind: str = "umT5"):
+    """The tokenizer in a folder; ValueError where there is none, or one that does not pad."""
+    check_tokenizer(folder, kind)
+    rule, got = f"must be a folder with {kind}'s tokenizer", one_line(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:
@@ -98,7 +102,7 @@ def encode_prompts(
     after it. Raises ValueError for a prompt of more than 512 tokens, and for folders that are not umT5's.
     """
     check_model(files.text_encoder, TEXT_MODELS, "text_encoder")
-    tokenizer = _load_tokenizer(files.tokenizer)
+    tokenizer = load_tokenizer(files.tokenizer)
     encoder = load_model(UMT5EncoderModel, files.text_encoder, "text_encoder", dtype=dtype).to(device).eval()
     return torch.cat([_encode_prompt(tokenizer, encoder, " ".join(prompt.split())) for prompt in prompts])
 

@@ -37,12 +37,9 @@ from ..runs.store import RunStore
 from ..toy.network.engine import NO_TEXT, load_toy
 from ..toy.network.state import TOY, TOYS
 from .command import Command
-from .inputs import opened
+from .inputs import check_out, opened
 from .models import wan_files
 from .options import MODEL, Parts, chosen, option, settings_options, several
-
-# Containers that hold the segments' H.264 as it is.
-OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
@@ -85,7 +82,7 @@ def main(options: Options, command: Command) -> None:
     command.kept = "finished chunks are kept"
     settings = chosen(Settings, options.settings, options.model)
     video = chosen(RunSettings, options.video, options.model)
-    _check_out(options)
+    check_out(options.out, [*options.reference, options.pose, options.face, options.background, options.mask])
     if options.prompt and options.prompts is not None:
         raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
     with ExitStack() as files:
@@ -131,15 +128,6 @@ def main(options: Options, command: Command) -> None:
         sample = partial(model.sample_chunk, sigmas=sigmas)
         run(job, store, sample, codec, options.out, video.resume, video.from_chunk, on_chunk)
     command.say(f"Wrote {options.out}")
-
-
-def _check_out(options: Options) -> None:
-    out = options.out
-    if out.suffix.lower() not in OUT_SUFFIXES or out.is_dir():
-        raise InputError("out", f"must be a video file that ends in {', '.join(OUT_SUFFIXES)}", "dance.mp4", out)
-    inputs = [*options.reference, options.pose, options.face, options.background, options.mask]
-    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
-        raise InputError("out", "must be another file than the inputs, which it would replace", "dance.mp4", out)
 
 
 def _reference(path: Path, video: RunSettings, command: Command) -> Tensor:

@@ -1,12 +1,16 @@
-"""The videos and pictures that options name."""
+"""The videos and pictures that options name, and where a result may go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
+from ..errors import InputError
 from ..media.open import VideoError
 from ..media.reader import VideoFrames, telling_video
+
+# Containers that hold the segments' H.264 as it is.
+OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 def opened(
@@ -21,3 +25,11 @@ def opened(
     except VideoError as error:
         rule = error.rule if error.field == "the file" else f"{error.field} {error.rule}"
         raise VideoError(option, rule, error.example, error.got) from error
+
+
+def check_out(out: Path, inputs: Sequence[Path | None]) -> None:
+    """Raise InputError unless `out` can be the video of a run with these inputs, which it must not replace."""
+    if out.suffix.lower() not in OUT_SUFFIXES or out.is_dir():
+        raise InputError("out", f"must be a video file that ends in {', '.join(OUT_SUFFIXES)}", "dance.mp4", out)
+    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
+        raise InputError("out", "must be another file than the inputs, which it would replace", "dance.mp4", out)

@@ -125,13 +125,14 @@ MODEL = f"Diffusers folder, transformer file, or one that is embedded: {', '.joi
 Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
-def settings_options(settings: type, *only: str) -> type:
+def settings_options(settings: type, *only: str, toy: bool = True) -> type:
     """A dataclass of options, one for each knob of a class of settings, or for these only.
 
-    What the toy was trained at otherwise is None where it is not given; see `chosen`.
+    toy: of a command that knows the embedded toy: what that was trained at otherwise is None where it is not given; see
+    `chosen`.
     """
-    toy = _TOY_VALUES.get(settings, {})
-    declared = [_field(knob, toy.get(name)) for name, knob in knobs(settings).items() if not only or name in only]
+    values = _TOY_VALUES.get(settings, {}) if toy else {}
+    declared = [_field(knob, values.get(name)) for name, knob in knobs(settings).items() if not only or name in only]
     return make_dataclass(f"{settings.__name__}Options", declared, frozen=True)
 
 

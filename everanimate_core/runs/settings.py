@@ -15,15 +15,15 @@ class RunSettings:
     height: int = knob(480, "Height of the animation, a multiple of 16.", low=16, high=8192, step=16, unit="pixels")
     total_frames: int = knob(
         0,
-        "Frames of the whole animation. 0: as many as pose_video has.",
+        "Frames of the whole animation. 0: as many as the driving video has.",
         low=0,
         high=1_000_000,
         unit="frames",
     )
     fps: float = knob(
         0.0,
-        "Frames per second of the result. A pose VIDEO is shown at this rate and keeps its speed. 0: the rate of the "
-        "pose VIDEO, 25 for images.",
+        "Frames per second of the result. A driving VIDEO is shown at this rate and keeps its speed. 0: the rate of "
+        "the driving VIDEO, 25 for images.",
         low=0.0,
         high=240.0,
         step=0.01,

@@ -44,13 +44,13 @@ def test_help_of_lora_is_that_of_its_commands(command):
 @pytest.mark.parametrize(
     ("arguments", "offered", "got"),
     [
-        ([], 10, "(animate); got none."),
-        (["dance"], 10, "(animate); got dance."),
-        (["dance", "--help"], 10, "(animate); got dance --help."),
-        (["--bogus"], 10, "(animate); got --bogus."),
-        (["\x1b[2J"], 10, r"(animate); got \x1b[2J."),
+        ([], 11, "(animate); got none."),
+        (["dance"], 11, "(animate); got dance."),
+        (["dance", "--help"], 11, "(animate); got dance --help."),
+        (["--bogus"], 11, "(animate); got --bogus."),
+        (["\x1b[2J"], 11, r"(animate); got \x1b[2J."),
         (["lora"], 2, "(lora inspect); got lora."),
-        (["lora", "dance"], 10, "(animate); got lora dance."),
+        (["lora", "dance"], 11, "(animate); got lora dance."),
     ],
 )
 def test_what_is_no_command(command, arguments, offered, got):
@@ -70,6 +70,7 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("train-toy", ["--out"]),
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
+        ("colour", ["--reference", "--out", "--model", "--sketch"]),
         ("longanimation convert", ["SOURCE", "DESTINATION"]),
     ],
 )

@@ -162,6 +162,44 @@ OPTIONS = {
             "--dtype": None,
         },
     ),
+    "colour": (
+        "l.mp4 --reference r.png --out o.mp4 --model m --sketch s.safetensors",
+        {
+            "LINEART": Path("l.mp4"),
+            "--reference": Path("r.png"),
+            "--out": Path("o.mp4"),
+            "--model": Path("m"),
+            "--sketch": Path("s.safetensors"),
+            "--reference-lineart": None,
+            "--prompt": "",
+            "--prompts": None,
+            "--negative-prompt": "",
+            "--device": None,
+            "--dtype": None,
+            "--run": None,
+            "--steps": 50,
+            "--cfg": 6.0,
+            "--seed": 0,
+            "--seed-mode": "fixed",
+            "--window-frames": 81,
+            "--overlap": 17,
+            "--reference-mode": "global",
+            "--strength": 0.5,
+            "--blocks": "skip-layer",
+            "--fuse": True,
+            "--fuse-from": 31,
+            "--lines": "dark on light",
+            "--threshold": 0.78,
+            "--width": 832,
+            "--height": 480,
+            "--frames": 0,
+            "--fps": 0,
+            "--fit": "stretch",
+            "--tiled": False,
+            "--resume": True,
+            "--from-chunk": 0,
+        },
+    ),
     "longanimation convert": (
         "a.safetensors b.safetensors",
         {"SOURCE": Path("a.safetensors"), "DESTINATION": Path("b.safetensors"), "--dtype": None},
@@ -244,7 +282,7 @@ def test_every_option_of_a_setting_with_a_unit_says_it(name, help_of):
     for setting in declared:
         unit = setting.unit.upper().replace(" ", "-")
         assert said[own[setting.name]].split()[0] == unit, setting.name
-    assert bool(declared) == (name in ("animate", "train", "train precompute", "evaluate"))
+    assert bool(declared) == (name in ("animate", "colour", "train", "train precompute", "evaluate"))
 
 
 @pytest.mark.parametrize("model", ["Wan2.2-Animate-14B-Diffusers", "toy", "toy-baseline"])

@@ -1,0 +1,139 @@
+"""`everanimate colour`: line art and a reference picture in, a resumable run, a coloured video out."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from ..backends.cog_checkpoint import load_networks, load_vae
+from ..backends.cog_codec import CogCodec
+from ..backends.cog_encoders import encode_cog_prompts
+from ..backends.devices import choose_device
+from ..backends.diffusers_cog import DiffusersCog
+from ..digests import digest, weights_digest
+from ..errors import InputError, one_line
+from ..longanimation.control import chosen_blocks
+from ..longanimation.method import long_animation
+from ..longanimation.settings import Settings
+from ..media.blank import WarnOfBlank
+from ..media.rates import file_rate
+from ..media.sound import FileSound
+from ..runs.job import make_job
+from ..runs.progress import Progress, RemainingTime
+from ..runs.prompts import chunk_prompts, read_prompts
+from ..runs.run import run
+from ..runs.settings import RunSettings
+from ..runs.store import RunStore
+from .command import Command
+from .inputs import check_out, opened
+from .options import option, settings_options
+
+SettingsOptions = settings_options(Settings, toy=False)
+RunOptions = settings_options(RunSettings, toy=False)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Colour a line-art animation like a reference picture."""
+
+    lineart: tyro.conf.Positional[option(Path, "The line-art animation, a video.", "LINEART")]
+    reference: option(Path, "One coloured picture.", "IMAGE")
+    out: option(Path, "The result.", "VIDEO")
+    model: option(Path, "Diffusers folder of CogVideoX1.5-5B-I2V.", "DIR")
+    sketch: option(Path, "SketchDiT: control_module.safetensors of LongAnimation.", "FILE")
+    reference_lineart: option(
+        Path | None, "The line art of the reference.", "IMAGE", "that of the first frame, which the reference shows"
+    ) = None
+    prompt: option(str, "What is to be seen.", "TEXT", "none") = ""
+    prompts: option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none") = None
+    negative_prompt: option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none") = ""
+    device: option(str | None, "Where the networks run.", "DEVICE", "the accelerator, if there is one") = None
+    dtype: option(
+        Literal["bfloat16", "float32"] | None,
+        "Number type of the networks.",
+        "{bfloat16,float32}",
+        "float32 on a CPU, else bfloat16",
+    ) = None
+    run: option(Path | None, "Folder where finished windows are kept.", "DIR", "OUT without its suffix + .run") = None
+    settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
+    video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+
+
+def main(options: Options, command: Command) -> None:
+    """Colour; inputs are read and checked before the networks are loaded.
+
+    Raises InputError for what cannot serve, RunFailed when files cannot be written.
+    """
+    command.kept = "finished windows are kept"
+    settings, video = Settings(**vars(options.settings)), RunSettings(**vars(options.video))
+    check_out(options.out, [options.lineart, options.reference, options.reference_lineart])
+    if options.prompt and options.prompts is not None:
+        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
+    with ExitStack() as files:
+        rate = file_rate(video.fps) if video.fps else None
+        lineart = opened(files, "lineart", options.lineart, command.say, rate)
+        reference = opened(files, "reference", options.reference, command.say).read([0])
+        lines = options.reference_lineart
+        if lines is not None:
+            lines = opened(files, "reference_lineart", lines, command.say).read([0])
+        sound = files.enter_context(FileSound(options.lineart))
+        for note in sound.notes:
+            command.say(note)
+        size = video.width, video.height, video.fit
+        method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)
+        prompts = [options.prompt]
+        if options.prompts is not None:
+            prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
+        model = _load(options, settings, video, prompts)
+        job = make_job(
+            method,
+            video,
+            network={
+                "network": weights_digest(model.base.state_dict().items()),
+                "sketch": weights_digest(model.sketch.state_dict().items()),
+                "negative": options.negative_prompt if settings.cfg != 1 else None,
+                "dtype": str(model.base.dtype),
+                "tiled": video.tiled,
+            },
+            prompts=[digest(prompt) for prompt in prompts],
+            sound=sound,
+        )
+        remaining = RemainingTime()
+
+        def on_chunk(done: Progress) -> None:
+            command.to_go_on = () if video.resume else ("--resume",)
+            command.say(f"{done}{remaining.after(done)}")
+
+        store = RunStore(options.run or options.out.with_suffix(".run"))
+        sample = partial(model.sample_window, settings=settings)
+        codec = WarnOfBlank(model.codec, command.say)
+        run(job, store, sample, codec, options.out, video.resume, video.from_chunk, on_chunk)
+    command.say(f"Wrote {options.out}")
+
+
+def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:
+    """The networks that --model and --sketch name, with the prompts encoded."""
+    if not options.model.is_dir():
+        raise InputError(
+            "model", "must be a diffusers folder that is there", "CogVideoX1.5-5B-I2V", one_line(options.model)
+        )
+    device = choose_device(options.device)
+    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    # Most windows share a prompt: each is encoded once.
+    different = list(dict.fromkeys([*prompts, options.negative_prompt]))
+    vae = load_vae(options.model, device=device)
+    text = encode_cog_prompts(options.model, different, device=device)
+    base, sketch = load_networks(options.model, options.sketch, device=device, dtype=dtype)
+    chosen_blocks(settings.blocks, len(base.transformer_blocks))
+    return DiffusersCog(
+        base,
+        sketch,
+        CogCodec(vae, tiled=video.tiled),
+        vae.config.scaling_factor,
+        text[[different.index(prompt) for prompt in prompts]],
+        text[[different.index(options.negative_prompt)]],
+    )

@@ -1,0 +1,152 @@
+"""`everanimate colour`: CogVideoX and SketchDiT in diffusers' classes, at tiny size, as the core puts them together."""
+
+import shutil
+
+import pytest
+import torch
+from cli_parts import DATA
+from colour_parts import save_cog
+from run_parts import video_of
+from safetensors.torch import load, load_file, save_file
+
+from everanimate_core.backends.cog_checkpoint import load_networks, load_vae
+from everanimate_core.backends.cog_codec import CogCodec
+from everanimate_core.backends.cog_encoders import encode_cog_prompts
+from everanimate_core.backends.diffusers_cog import DiffusersCog
+from everanimate_core.longanimation.method import long_animation
+from everanimate_core.longanimation.settings import Settings
+from everanimate_core.media.reader import VideoFrames
+from everanimate_core.method import each_made
+
+WIDTH, HEIGHT, TOTAL = 32, 48, 30
+SETTINGS = Settings(window_frames=17, overlap=9, steps=4, fuse_from=2, cfg=2.0, blocks="full")
+OPTIONS = (
+    "--window-frames 17 --overlap 9 --steps 4 --fuse-from 2 --cfg 2 --blocks full --width 32 --height 48 --frames 30"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cog")
+    save_cog(folder)
+    return folder
+
+
+def colour(command, folder, out, *more):
+    return command(
+        [
+            "colour",
+            *(str(DATA / "pose.mp4"), "--reference", str(DATA / "reference.jpg"), "--out", str(out)),
+            *("--model", str(folder), "--sketch", str(folder / "control_module.safetensors"), "--device", "cpu"),
+            *OPTIONS.split(),
+            *more,
+        ]
+    )
+
+
+def windows(out):
+    return [load(path.read_bytes()) for path in sorted(out.with_suffix(".run").glob("chunk_*"))]
+
+
+def by_the_core(folder, prompts, negative):
+    base, sketch = load_networks(folder, folder / "control_module.safetensors", device="cpu", dtype=torch.float32)
+    texts = [encode_cog_prompts(folder, texts, device="cpu") for texts in (prompts, [negative])]
+    model = DiffusersCog(base, sketch, CogCodec(load_vae(folder, device="cpu")), 0.7, *texts)
+    with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as lineart:
+        method = long_animation(lineart, image.read([0]), SETTINGS, WIDTH, HEIGHT, total_frames=TOTAL)
+        sample = lambda request, seed: model.sample_window(request, seed, settings=SETTINGS)  # noqa: E731
+        return [(method.plan.kept(made.index), made) for made in each_made(method, sample, model.codec)]
+
+
+def test_a_run_is_what_the_core_makes(folder, tmp_path, command):
+    (tmp_path / "prompts.txt").write_text("0: ab\n17: b\n", encoding="utf-8")
+    out = tmp_path / "coloured.mp4"
+    more = ["--prompts", str(tmp_path / "prompts.txt"), "--negative-prompt", "ba"]
+    code, said, complaints = colour(command, folder, out, *more)
+    assert code == 0
+    assert said.splitlines()[-1] == f"Wrote {out}"
+    expected = by_the_core(folder, ["ab", "b", "b"], "ba")
+    found = windows(out)
+    assert len(found) == len(expected) == 3
+    for window, (_, made) in zip(found, expected, strict=True):
+        assert torch.equal(window["latents"], made.sampled.latents)
+        assert torch.equal(window["tails"], made.sampled.extras["tails"])
+    frames, _ = video_of(out)
+    assert len(frames) == TOTAL
+    # The same command is done at once; another setting is another run.
+    code, said, _ = colour(command, folder, out, *more)
+    assert code == 0 and said.count("kept") == 3
+    code, _, complaints = colour(command, folder, out, *more, "--strength", "0.4")
+    assert code == 2 and "strength 0.4 (was 0.5)" in complaints
+
+
+def test_lines_of_the_reference_and_an_autoregressive_reference_change_the_windows(folder, tmp_path, command):
+    plain, other = tmp_path / "plain.mp4", tmp_path / "other.mp4"
+    assert colour(command, folder, plain)[0] == 0
+    assert colour(command, folder, other, "--reference-lineart", str(DATA / "reference.jpg"))[0] == 0
+    first, second = windows(plain), windows(other)
+    assert not torch.equal(first[0]["latents"], second[0]["latents"])
+    other = tmp_path / "autoregressive.mp4"
+    assert colour(command, folder, other, "--reference-mode", "autoregressive")[0] == 0
+    second = windows(other)
+    assert torch.equal(first[0]["latents"], second[0]["latents"])
+    assert not torch.equal(first[1]["latents"], second[1]["latents"])
+    assert second[0]["next_reference"].shape == (1, HEIGHT, WIDTH, 3)
+
+
+def without(folder, tmp_path, *names):
+    """A copy of the model without these."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for name in names:
+        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (["vae"], "--model: must be a folder with vae/config.json"),
+        (["tokenizer"], "tokenizer must have a JSON object of settings as tokenizer_config.json"),
+        (["text_encoder"], "text_encoder must be a folder with config.json and weights in it"),
+        (["control_module.safetensors"], "which is not a file."),
+        (["transformer"], "must have its weights in .safetensors files"),
+    ],
+)
+def test_parts_that_are_missing_are_named(folder, tmp_path, command, missing, said):
+    code, _, complaints = colour(command, without(folder, tmp_path, *missing), tmp_path / "out.mp4")
+    assert code == 2
+    assert said in complaints
+    assert not (tmp_path / "out.mp4").exists()
+    assert not (tmp_path / "out.run").exists()
+
+
+def test_weights_that_are_missing_are_named(folder, tmp_path, command):
+    copy = without(folder, tmp_path)
+    path = copy / "control_module.safetensors"
+    weights = load_file(path)
+    del weights["zero_conv.weight"]
+    save_file(weights, path)
+    code, _, complaints = colour(command, copy, tmp_path / "out.mp4")
+    assert code == 2
+    assert "must be SketchDiT (control_module.safetensors); got" in complaints
+    assert complaints.strip().endswith("which has no zero_conv.weight.")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--steps", "2"], "--fuse-from: must be below steps (2), or fuse must be off (31 of 50); got 2."),
+        (["--overlap", "10"], "--overlap: must be 4n + 1 where overlaps are blended, or 16 as released (17); got 10."),
+        (["--blocks", "0-9"], "--blocks: must lie between 0 and 3 in this network (0-3:2); got 0-9."),
+        (["--width", "40"], "--width: must be a multiple of 16 (832); got 40."),
+        (["--prompt", "a" * 300], "--prompt: must have at most 226 tokens (about 150 words); got 301."),
+        (["--out", "x.gif"], "--out: must be a video file that ends in .mp4, .mov, .mkv (dance.mp4); got x.gif."),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(folder, tmp_path, command, more, said):
+    code, _, complaints = colour(command, folder, tmp_path / "out.mp4", *more)
+    assert code == 2
+    # transformers shows its progress.
+    assert complaints.strip().splitlines()[-1] == said
+    assert not (tmp_path / "out.mp4").exists()
