@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ..errors import InputError, check_number
 from ..evaluation.networks import load_networks
 from ..everanimate.settings import Settings
+from ..longanimation.settings import Settings as ColourSettings
 from ..studies.ablation import Plan, ablate
+from ..studies.colour import ablate_colour, chosen_colour_rows
 from ..studies.rows import chosen_rows, lora_row
 from ..toy.world.scene import Scene
 from .command import Command
@@ -37,6 +39,9 @@ def _values(option: str, texts: Sequence[str], declared: type, example: str) -> 
 class Options:
     """The paper's ablation on the toy world. The same command goes on where it was stopped."""
 
+    method: option(Literal["animate", "colour"], "EverAnimate, or the colouring of line art.", None, "animate") = (
+        "animate"
+    )
     out: option(Path, "Where results, table and plot go.", "DIR", "ablation") = Path("ablation")
     rows: option(several(str), "These rows alone, by name.", "NAME [NAME ...]", "the main ones") = ()
     seconds: option(float, "Length of each animation.", "SECONDS", 60.0) = 60.0
@@ -60,9 +65,26 @@ def main(options: Options, command: Command) -> None:
         if not 0 <= value <= 100_000:
             raise InputError(name, "must be between 0 and 100000", 8, value)
     torch.set_num_threads(1)
+    if options.method == "colour":
+        _colour(options, command)
+        return
     rows = [lora_row(path) for path in options.lora] or chosen_rows(options.rows)
+    plan = _plan(options, Settings)
+    ablate(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
+
+
+def _colour(options: Options, command: Command) -> None:
+    """The same of the colouring."""
+    if options.lora or options.planted:
+        given = "--lora" if options.lora else "--planted"
+        raise InputError("method", "must be animate where --lora or --planted is given", "", f"colour and {given}")
+    rows = chosen_colour_rows(options.rows)
+    plan = _plan(options, ColourSettings)
+    ablate_colour(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
+
+
+def _plan(options: Options, settings: type) -> Plan:
     worlds = range(options.first_world, options.first_world + options.worlds)
     scene = Scene(**_values("scene", options.scene, Scene, "light=wandering pan"))
-    changes = _values("set", options.set, Settings, "steps=20")
-    plan = Plan(options.seconds, tuple(worlds), tuple(range(options.noises)), scene, changes, options.planted)
-    ablate(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
+    changes = _values("set", options.set, settings, "steps=20")
+    return Plan(options.seconds, tuple(worlds), tuple(range(options.noises)), scene, changes, options.planted)

@@ -132,7 +132,7 @@ def _roll_outs(
     say: Callable[[str], None],
     planted: bool,
 ) -> Results:
-    """A row's result of every world and noise seed; those that are kept from an earlier start are not made again."""
+    """A row's result of every world and noise seed."""
     made_with: list[Any] = [
         weights_digest(model.transformer.state_dict().items()),
         asdict(row.settings),
@@ -142,7 +142,25 @@ def _roll_outs(
         planted,
         networks.sha256.get("lpips", ""),
     ]
-    name = f"{row.name}, planted" if planted else row.name
+
+    def one(world: World, noise: int) -> Measured:
+        return measure(model, row, world, noise, plan.frames, networks.lpips, planted)
+
+    return every_result(folder, plan, f"{row.name}, planted" if planted else row.name, made_with, one, say)
+
+
+def every_result(
+    folder: Path,
+    plan: Plan,
+    name: str,
+    made_with: Sequence[Any],
+    one: Callable[[World, int], Measured],
+    say: Callable[[str], None],
+) -> Results:
+    """The results of a row in every world from every noise seed; those of an earlier start are not made again.
+
+    made_with: what the result depends on beside world and noise, as JSON values. one: makes a result.
+    """
     results = {}
     for world in plan.worlds:
         for noise in plan.noises:
@@ -150,8 +168,7 @@ def _roll_outs(
             if path.is_file():
                 results[world, noise] = Measured(**json.loads(path.read_text(encoding="utf-8")))
                 continue
-            shown_world = World(world, scene=plan.scene)
-            found = measure(model, row, shown_world, noise, plan.frames, networks.lpips, planted)
+            found = one(World(world, scene=plan.scene), noise)
             path.parent.mkdir(exist_ok=True)
             with write_whole(path) as part:
                 part.write_text(json.dumps(asdict(found)), encoding="utf-8")

@@ -86,3 +86,11 @@ def test_an_option_without_its_values_is_refused(command, handed, option):
     assert code == 2
     assert f"{option}: must have 1 or more; got none." in complaints
     assert not handed
+
+
+def test_the_command_refuses_what_the_method_does_not_have(command):
+    for more, given in ((["--planted"], "--planted"), (["--lora", "a.safetensors"], "--lora")):
+        code, _, complaints = command(["ablate", "--method", "colour", *more])
+        assert code == 2
+        rule = "--method: must be animate where --lora or --planted is given"
+        assert complaints.strip() == f"{rule}; got colour and {given}."

@@ -73,6 +73,7 @@ OPTIONS = {
     "ablate": (
         "",
         {
+            "--method": "animate",
             "--out": Path("ablation"),
             "--rows": (),
             "--seconds": 60.0,

@@ -1,0 +1,130 @@
+"""The ablation of LongAnimation (supplement of arXiv 2507.01945) on the toy: `everanimate ablate --method colour`.
+
+Its Table 2: behind which blocks of the network the line art is added, each pattern with a SketchDiT that was trained
+for it. Its Figure 1: colours taken from one reference throughout, or from the window before; and joins with and without the
+late fusion of overlaps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..backends.diffusers_cog import DiffusersCog
+from ..digests import weights_digest
+from ..errors import InputError
+from ..evaluation.lpips import Lpips
+from ..evaluation.networks import Networks
+from ..evaluation.report import as_json
+from ..files import write_whole
+from ..longanimation.method import long_animation
+from ..longanimation.settings import Settings
+from ..method import each_made
+from ..toy.network.colour_dit import SETTINGS, SKETCH_WEIGHTS, load_colour
+from ..toy.network.engine import WorldFrames
+from ..toy.network.state import FOLDER
+from ..toy.world.raster import SIZE
+from ..toy.world.world import World
+from .ablation import Plan, as_tables, every_result, summary
+from .roll_outs import METRICS, Measured, against
+
+
+@dataclass(frozen=True)
+class ColourRow:
+    """A row of the table. sketch: the SketchDiT that steers the base, by the name of its task."""
+
+    name: str
+    sketch: str
+    settings: Settings
+
+    def file(self, weights: Path | None) -> Path:
+        """Its weights: those in the folder `weights`, where it has them, else those shipped."""
+        own = None if weights is None else weights / f"{self.sketch}.safetensors"
+        return own if own is not None and own.is_file() else FOLDER / f"{self.sketch}.safetensors"
+
+
+def _pattern(blocks: str) -> ColourRow:
+    name = f"colour_{blocks.replace('-', '_').replace(' ', '_')}"
+    return ColourRow(blocks, name, replace(SETTINGS, blocks=blocks))
+
+
+def _shipped(name: str, **changes: Any) -> ColourRow:
+    return ColourRow(name, SKETCH_WEIGHTS.stem, replace(SETTINGS, **changes))
+
+
+MAIN = (
+    _shipped("skip-layer"),
+    _shipped("autoregressive", reference_mode="autoregressive"),
+    _shipped("without fusion", fuse=False),
+)
+# The other patterns: of SketchDiTs that are not shipped.
+PATTERNS = tuple(_pattern(blocks) for blocks in ("full", "former half", "latter half"))
+ROWS = {row.name: row for row in (*MAIN, *PATTERNS)}
+
+
+def chosen_colour_rows(names: tuple[str, ...]) -> list[ColourRow]:
+    """The rows of those names, or the main ones; InputError for a name that is none."""
+    for name in names:
+        if name not in ROWS:
+            raise InputError("rows", f"must be of {'; '.join(ROWS)}", "skip-layer", name)
+    return [ROWS[name] for name in names] or list(MAIN)
+
+
+def ablate_colour(
+    folder: Path,
+    plan: Plan,
+    rows: Sequence[ColourRow],
+    weights: Path | None,
+    networks: Networks,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Colour every world with every row from every noise seed; ablation.json, written anew after each row, into
+    `folder`. What it holds is returned.
+
+    weights: a folder with SketchDiTs of one's own, by the names of their tasks. Raises ValueError for a file that is
+    not there or does not fit.
+    """
+    rows = [replace(row, settings=replace(row.settings, **plan.changes)) for row in rows]
+    models = [load_colour(row.file(weights)) for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {"settings": {**asdict(plan), "horizons": plan.horizons}, "rows": []}
+    for row, model in zip(rows, models, strict=True):
+        made_with = [
+            weights_digest(model.base.state_dict().items()),
+            weights_digest(model.sketch.state_dict().items()),
+            asdict(row.settings),
+            asdict(plan.scene),
+            plan.frames,
+            networks.sha256.get("lpips", ""),
+        ]
+        one = partial(measure_colour, model, row.settings, frames=plan.frames, lpips=networks.lpips)
+        found = every_result(folder, plan, row.name, made_with, one, say)
+        facts["rows"].append({"name": row.name, **summary(found, plan)})
+        with write_whole(folder / "ablation.json") as part:
+            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+    if networks.lpips is None:
+        say(f"lpips: {networks.missing['lpips']}")
+    say(as_tables(facts))
+    return facts
+
+
+@torch.no_grad()
+def measure_colour(
+    model: DiffusersCog, settings: Settings, world: World, noise: int, *, frames: int, lpips: Lpips | None
+) -> Measured:
+    """Colour so many frames of a world's line art like its reference; what is measured of every frame."""
+    settings = replace(settings, seed=noise)
+    lineart = WorldFrames(world.lineart, frames)
+    method = long_animation(lineart, world.reference()[None], settings, SIZE, SIZE)
+    curves: dict[str, list[float]] = {name: [] for name in METRICS if name != "lpips" or lpips is not None}
+    chunks: list[int] = []
+    for made in each_made(method, partial(model.sample_window, settings=settings), model.codec):
+        span = method.plan.output_range(made.index)
+        shown = made.frames[method.plan.kept(made.index)]
+        for name, values in against(shown, world.frames(span), lpips):
+            curves[name] += [round(value, 5) for value in values.tolist()]
+        chunks.append(len(shown))
+    return Measured(curves, chunks)
