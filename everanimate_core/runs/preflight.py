@@ -39,7 +39,10 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
         raise RunError("the finished video", "must not replace a file of its run", ANOTHER_NAME, path)
     if isinstance(source, str | os.PathLike) and path.resolve() == Path(source).resolve():
         raise RunError(
-            "the finished video", "must be another file than the pose video, which it would replace", ANOTHER_NAME, path
+            "the finished video",
+            "must be another file than the driving video, which it would replace",
+            ANOTHER_NAME,
+            path,
         )
 
 

@@ -123,7 +123,7 @@ class _Run:
         """Raise RunError when nothing of a finished run could be kept: that is another run."""
         if index == 0:
             raise RunError(
-                "the first chunk's pose, face, background and prompt",
+                "the driving videos and the prompt of the first chunk",
                 "must be the run's own",
                 f"{ANOTHER_NAME}, or {ANEW}",
                 f"others, and {len(self.manifest.chunks)} finished chunks in {self.store.folder}",

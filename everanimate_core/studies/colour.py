@@ -1,8 +1,8 @@
 """The ablation of LongAnimation (supplement of arXiv 2507.01945) on the toy: `everanimate ablate --method colour`.
 
 Its Table 2: behind which blocks of the network the line art is added, each pattern with a SketchDiT that was trained
-for it. Its Figure 1: colours taken from one reference throughout, or from the window before; and joins with and without the
-late fusion of overlaps.
+for it. Its Figure 1: colours taken from one reference throughout, or from the window before; and joins with and without
+the late fusion of overlaps.
 """
 
 from collections.abc import Callable, Sequence

@@ -68,7 +68,7 @@ def test_the_finished_video_replaces_no_input(place, job):
     for source in (place.path, str(place.root / "link.mp4")):
         with FileSound(source) as sound:
             assert refused(place.start, job(sound=sound)) == (
-                "the finished video must be another file than the pose video, which it would replace (choose another "
+                "the finished video must be another file than the driving video, which it would replace (choose another "
                 f"run name or --out); got {place.path}."
             )
     assert place.made == []

@@ -94,7 +94,7 @@ def test_every_driving_video_counts_where_it_is_seen(place, job):
 def test_a_run_whose_first_chunk_differs_is_another_run(finished, job, changes):
     before = finished.everything()
     assert refused(finished.start, job(**changes)) == (
-        "the first chunk's pose, face, background and prompt must be the run's own (choose another run name or --out, "
+        "the driving videos and the prompt of the first chunk must be the run's own (choose another run name or --out, "
         "or start anew with resume false or --no-resume); "
         f"got others, and 6 finished chunks in {finished.store.folder}."
     )

@@ -1,4 +1,4 @@
-"""The ablation of the colouring: rows that differ in one thing, results that are kept, the same in the loop and here."""
+"""The ablation of the colouring: rows that differ in one thing, results that are kept and are those of the loop."""
 
 import json
 from dataclasses import asdict, replace
