@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 import tyro
@@ -39,7 +38,19 @@ from ..toy.network.state import TOY, TOYS
 from .command import Command
 from .inputs import check_out, opened
 from .models import wan_files
-from .options import MODEL, Parts, chosen, option, settings_options, several
+from .options import (
+    MODEL,
+    Device,
+    Dtype,
+    NegativePrompt,
+    Parts,
+    Prompt,
+    Prompts,
+    chosen,
+    option,
+    settings_options,
+    several,
+)
 
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
@@ -59,16 +70,11 @@ class Options:
     parts: Parts = None
     lora: option(Path | None, "The EverAnimate LoRA.", "FILE", "none") = None
     lora_strength: option(float, "How much of the LoRA is added, 1 as trained.", "STRENGTH", 1.0) = 1.0
-    prompt: option(str, "What is to be seen.", "TEXT", "none") = ""
-    prompts: option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none") = None
-    negative_prompt: option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none") = ""
-    device: option(str | None, "Where the network runs.", "DEVICE", "the accelerator, if there is one") = None
-    dtype: option(
-        Literal["bfloat16", "float32"] | None,
-        "Number type of the network.",
-        "{bfloat16,float32}",
-        "float32 on a CPU, else bfloat16",
-    ) = None
+    prompt: Prompt = ""
+    prompts: Prompts = None
+    negative_prompt: NegativePrompt = ""
+    device: Device = None
+    dtype: Dtype = None
     run: option(Path | None, "Folder where finished chunks are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
     video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)

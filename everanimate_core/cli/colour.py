@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 import tyro
@@ -30,7 +29,7 @@ from ..runs.settings import RunSettings
 from ..runs.store import RunStore
 from .command import Command
 from .inputs import check_out, opened
-from .options import option, settings_options
+from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, option, settings_options
 
 SettingsOptions = settings_options(Settings, toy=False)
 RunOptions = settings_options(RunSettings, toy=False)
@@ -48,16 +47,11 @@ class Options:
     reference_lineart: option(
         Path | None, "The line art of the reference.", "IMAGE", "that of the first frame, which the reference shows"
     ) = None
-    prompt: option(str, "What is to be seen.", "TEXT", "none") = ""
-    prompts: option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none") = None
-    negative_prompt: option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none") = ""
-    device: option(str | None, "Where the networks run.", "DEVICE", "the accelerator, if there is one") = None
-    dtype: option(
-        Literal["bfloat16", "float32"] | None,
-        "Number type of the networks.",
-        "{bfloat16,float32}",
-        "float32 on a CPU, else bfloat16",
-    ) = None
+    prompt: Prompt = ""
+    prompts: Prompts = None
+    negative_prompt: NegativePrompt = ""
+    device: Device = None
+    dtype: Dtype = None
     run: option(Path | None, "Folder where finished windows are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
     video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)

@@ -122,6 +122,17 @@ def _fps(texts: list[str]) -> Fraction:
 # A frame rate, exact: 25, 23.976 or 30000/1001.
 Fps = Annotated[Fraction, _spec(_fps)]
 MODEL = f"Diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}."
+# Options that several commands have.
+Prompt = option(str, "What is to be seen.", "TEXT", "none")
+Prompts = option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none")
+NegativePrompt = option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none")
+Device = option(str | None, "Where the network runs.", "DEVICE", "the accelerator, if there is one")
+Dtype = option(
+    Literal["bfloat16", "float32"] | None,
+    "Number type of the network.",
+    "{bfloat16,float32}",
+    "float32 on a CPU, else bfloat16",
+)
 Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 

@@ -68,8 +68,8 @@ def test_the_finished_video_replaces_no_input(place, job):
     for source in (place.path, str(place.root / "link.mp4")):
         with FileSound(source) as sound:
             assert refused(place.start, job(sound=sound)) == (
-                "the finished video must be another file than the driving video, which it would replace (choose another "
-                f"run name or --out); got {place.path}."
+                "the finished video must be another file than the driving video, which it would replace (choose "
+                f"another run name or --out); got {place.path}."
             )
     assert place.made == []
     assert place.path.read_bytes() == POSE_VIDEO.read_bytes()
