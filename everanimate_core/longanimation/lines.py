@@ -4,7 +4,7 @@ from torch import Tensor
 
 # Brightness up to which a pixel of line art that is dark on light counts as a line (as released).
 THRESHOLD = 0.78
-STYLES = ("dark on light", "light on dark")
+STYLES = ("dark_on_light", "light_on_dark")
 _LUMA = (0.299, 0.587, 0.114)
 
 

@@ -189,7 +189,7 @@ OPTIONS = {
             "--blocks": "skip-layer",
             "--fuse": True,
             "--fuse-from": 31,
-            "--lines": "dark on light",
+            "--lines": "dark_on_light",
             "--threshold": 0.78,
             "--width": 832,
             "--height": 480,

@@ -23,6 +23,12 @@ def nodes(comfy):
 
 
 @pytest.fixture(scope="module")
+def long(comfy, nodes):
+    """The module of the one node."""
+    return comfy.module(PACK, "nodes.longanimation_animate")
+
+
+@pytest.fixture(scope="module")
 def parts(comfy, nodes, tmp_path_factory):
     """Model, SketchDiT, VAE, prompts and pictures, with random weights."""
     import colour_parts
@@ -55,7 +61,7 @@ def parts(comfy, nodes, tmp_path_factory):
 
 
 SIZE = {"width": WIDTH, "height": HEIGHT, "fit": "error"}
-LINES = {"lines": "dark on light", "threshold": 0.78}
+LINES = {"lines": "dark_on_light", "threshold": 0.78}
 
 
 def values(output):
@@ -105,7 +111,7 @@ def blocks(nodes, parts):
     return torch.cat(frames)
 
 
-def animate(nodes, parts, **changes):
+def animate(long, parts, **changes):
     inputs = {
         **{name: value for name, value in parts.items()},
         **SIZE,
@@ -119,42 +125,42 @@ def animate(nodes, parts, **changes):
         "blocks": "full",
         "run_name": "coloured",
     }
-    return values(nodes.LongAnimationAnimate.execute(**(inputs | changes)))
+    return values(long.LongAnimationAnimate.execute(**(inputs | changes)))
 
 
 @pytest.fixture
-def hidden(nodes, monkeypatch):
+def hidden(long, monkeypatch):
     """What the executor tells a node of its graph."""
     from types import SimpleNamespace
 
-    monkeypatch.setattr(nodes.LongAnimationAnimate, "hidden", SimpleNamespace(prompt=None, extra_pnginfo=None))
+    monkeypatch.setattr(long.LongAnimationAnimate, "hidden", SimpleNamespace(prompt=None, extra_pnginfo=None))
 
 
-def test_blocks_and_the_one_node_give_the_same(nodes, parts, hidden):
+def test_blocks_and_the_one_node_give_the_same(nodes, long, parts, hidden):
     expected = blocks(nodes, parts)
     assert len(expected) == TOTAL
-    video, last, _ = animate(nodes, parts)
+    video, last, _ = animate(long, parts)
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
     span = plan.output_range(2)
     assert torch.equal(last, expected[span.start : span.stop])
     components = video.get_components()
     assert components.images.shape == expected.shape
     # A second start makes nothing.
-    again = animate(nodes, parts)
+    again = animate(long, parts)
     assert torch.equal(again[1], last)
 
 
-def test_what_is_wrong_is_said_before_sampling(nodes, parts, hidden):
+def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
     def refused(call, **inputs):
         with pytest.raises(ValueError) as caught:
             call(**inputs)
         return str(caught.value)
 
-    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
+    message = refused(animate, long=long, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
     assert message == "Colour Long Animation: the frames must be 64x48 (or fit stretch, crop or pad); got 32x48."
-    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", steps=2)
+    message = refused(animate, long=long, parts=parts, run_name="bad", steps=2)
     assert "fuse_from must be below steps (2)" in message
-    message = refused(animate, nodes=nodes, parts=parts, run_name="bad", blocks="0-9")
+    message = refused(animate, long=long, parts=parts, run_name="bad", blocks="0-9")
     assert "blocks must lie between 0 and 3 in this network (0-3:2); got 0-9." in message
     condition = nodes.LongAnimationCondition.execute
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]

@@ -16,8 +16,8 @@ def test_dark_lines_become_white_on_black():
 
 def test_light_lines_on_dark_are_the_same_turned_round():
     frames = picture(0.0, 0.2, 0.3, 1.0)
-    assert torch.equal(white_on_black(frames, "light on dark"), white_on_black(1 - frames))
-    assert white_on_black(frames, "light on dark")[0, 0, :, 0].tolist() == [0, 0, 1, 1]
+    assert torch.equal(white_on_black(frames, "light_on_dark"), white_on_black(1 - frames))
+    assert white_on_black(frames, "light_on_dark")[0, 0, :, 0].tolist() == [0, 0, 1, 1]
 
 
 def test_threshold_and_colour():

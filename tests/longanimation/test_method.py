@@ -124,7 +124,7 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
         ({"steps": 31}, "fuse_from must be below steps (31), or fuse must be off (31 of 50); got 31."),
         ({"blocks": "some"}, "blocks must be skip-layer, full, former half, latter half, or a list of numbers"),
         ({"cfg": float("nan")}, "cfg must be a number, not NaN or infinity (6.0); got nan."),
-        ({"lines": "grey"}, "lines must be one of dark on light, light on dark (dark on light); got grey."),
+        ({"lines": "grey"}, "lines must be one of dark_on_light, light_on_dark (dark_on_light); got grey."),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):

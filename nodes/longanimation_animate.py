@@ -1,0 +1,164 @@
+"""A whole line-art animation in one node, coloured window by window."""
+
+import json
+import logging
+
+import comfy.sample
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import InputImpl, io, ui
+
+from ..everanimate_core.longanimation.dpm import timesteps
+from ..everanimate_core.longanimation.method import long_animation
+from ..everanimate_core.longanimation.settings import Settings
+from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
+from ..everanimate_core.media.blank import WarnOfBlank
+from ..everanimate_core.media.rates import file_rate
+from ..everanimate_core.method import Sampled
+from ..everanimate_core.runs.job import make_job
+from ..everanimate_core.runs.run import run
+from ..everanimate_core.runs.settings import RunSettings
+from ..everanimate_core.runs.store import RunStore, run_folder
+from . import widgets
+from .checks import check_images
+from .cogvideo import CogHostCodec, DpmSampler, SketchControl, steered_model
+from .fingerprint import conditioning_digest, network_digest, patches_digest
+from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
+from .longanimation import CATEGORY, Control, condition, empty_latent, lineart_input, of, own_latents, reference_inputs
+from .node import in_its_name
+
+
+class LongAnimationAnimate(io.ComfyNode):
+    """A long line-art animation in colour."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LongAnimationAnimate",
+            display_name="Colour Long Animation",
+            category=CATEGORY,
+            description="Colour a line-art animation of any length like a reference picture. Frames are written to the "
+            "output folder as they are made, so memory does not grow with the length.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="CogVideoX1.5 I2V, from any loader."),
+                Control.Input("control", tooltip="SketchDiT, from Load LongAnimation."),
+                io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
+                io.Conditioning.Input("positive", tooltip="The prompt: what is to be seen."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                lineart_input(),
+                *reference_inputs(),
+                widgets.widget("width", default=1024),
+                widgets.widget("height", default=576),
+                *widgets.of("total_frames"),
+                *of("steps", "cfg", "seed"),
+                io.String.Input(
+                    "run_name",
+                    default="longanimation",
+                    tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
+                    "there, it is continued.",
+                ),
+                *of("seed_mode", "window_frames", "overlap", "reference_mode", "strength", "blocks"),
+                *of("fuse", "fuse_from", "lines", "threshold"),
+                *widgets.of("fit", "tiled", "resume", "from_chunk", "fps"),
+                io.Conditioning.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="A prompt for each window: entry k serves window k, the last one all that follow. Replaces "
+                    "positive.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
+                io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
+                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    @in_its_name
+    def execute(
+        cls,
+        model,
+        control,
+        vae,
+        positive,
+        negative,
+        lineart,
+        reference,
+        run_name,
+        reference_lineart=None,
+        prompts=None,
+        **values,
+    ) -> io.NodeOutput:
+        settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
+        folder = run_folder(folder_paths.get_output_directory(), run_name)
+        codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
+        check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
+        prompts_name = "positive" if prompts is None else "prompts"
+        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        rate = file_rate(video.fps) if video.fps else None
+        with frame_source("lineart", lineart, rate) as source, sound_of(lineart) as sound:
+            size = video.width, video.height, video.fit
+            method = long_animation(source, reference, settings, *size, video.total_frames, reference_lineart)
+            job = make_job(
+                method,
+                video,
+                network={
+                    "network": network_digest(model),
+                    "lora": patches_digest(model),
+                    "sketch": network_digest(control.patcher),
+                    "negative": conditioning_digest(negative, "negative") if settings.cfg != 1 else None,
+                    "tiled": video.tiled,
+                },
+                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
+                sound=sound,
+                sound_start=trim_window(lineart)[0],
+                metadata=graph_metadata(cls.hidden),
+            )
+            progress = RunProgress(model, job.plan.chunk_count, settings.steps)
+
+            def sample_window(request: WindowRequest, noise_seed: int) -> Sampled:
+                check_cancel()
+                prompt = prompts[min(request.index, len(prompts) - 1)]
+                on_step = progress.on_step(request.index, 0)
+                return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
+
+            path = folder.with_name(f"{run_name}.mp4")
+            outcome = run(
+                job, RunStore(folder), sample_window, codec, path, video.resume, video.from_chunk, progress.on_chunk
+            )
+        saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)),
+            outcome.frames,
+            json.dumps(outcome.report),
+            ui=ui.PreviewVideo([saved]),
+        )
+
+
+def sampled(
+    model, control: SketchControl, positive, negative, request: WindowRequest, settings: Settings, seed: int, on_step
+) -> Sampled:
+    """Sample a window as SamplerCustom does, with the noise of the authors' script."""
+    steered = steered_model(model, control, request, settings.strength, settings.blocks)
+    fusion = window_fusion(request, settings)
+    batch, channels, frames, *cells = request.latents_shape
+    noise = torch.randn(batch, frames, channels, *cells, generator=torch.Generator().manual_seed(seed))
+    levels = model.get_model_object("model_sampling").sigmas
+    sigmas = torch.stack([*(levels[timestep] for timestep in timesteps(settings.steps)), levels.new_zeros(())])
+    samples = comfy.sample.sample_custom(
+        steered,
+        noise.transpose(1, 2),
+        settings.cfg,
+        DpmSampler(lambda: fusion, settings.steps),
+        sigmas.cpu(),
+        *condition(positive, negative, request),
+        empty_latent(request)["samples"],
+        callback=lambda step, clean, x, steps: on_step(step, steps, clean),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return Sampled(own_latents(samples), {} if fusion is None else {"tails": fusion.kept})
