@@ -110,7 +110,7 @@ def test_another_network_is_refused(core, changes):
 
 def test_another_prompt_is_another_run(core):
     other = job(earlier={FIRST_FORMAT: (NETWORK, [digest("turns")])})
-    assert "prompt must be the run's own" in refused(start, other, core)
+    assert "the prompt of the first chunk must be the run's own" in refused(start, other, core)
 
 
 def test_what_was_sampled_for_the_first_chunk_is_not_lost(tmp_path):
