@@ -87,6 +87,10 @@ def read_tensors(path: str | PathLike, refuse: Refuse) -> tuple[dict[str, Tensor
         return {name: file.read(name).clone() for name in file.names}, file.metadata
 
 
+# What diffusers calls the weights of a folder.
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
+
+
 def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
     """The safetensors files `stem` of a folder, one, or those that its index names; ValueError where one is missing.
 

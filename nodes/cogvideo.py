@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.longanimation.control import chosen_blocks, controlled
-from ..everanimate_core.longanimation.dpm import sample
+from ..everanimate_core.longanimation.dpm import draw_noise, sample
 from ..everanimate_core.longanimation.files import LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.windows import WindowRequest
@@ -256,9 +256,7 @@ class DpmSampler(comfy.samplers.Sampler):
         torch.randn(noise.numel(), generator=generator)
 
         def draw() -> Tensor:
-            # In the order of the authors' script: time before channels.
-            batch, channels, frames, *cells = noise.shape
-            return torch.randn(batch, frames, channels, *cells, generator=generator).transpose(1, 2).to(noise)
+            return draw_noise(noise.shape, generator).to(noise)
 
         def clean(x: Tensor, index: int) -> Tensor:
             check_cancel()

@@ -16,12 +16,12 @@ from torch import Tensor
 from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.knobs import knobs
 from ..everanimate_core.latents import check_latents
-from ..everanimate_core.longanimation.files import INDEX_SUFFIX
+from ..everanimate_core.longanimation.files import INDEX_SUFFIX, LATENT_CHANNELS
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
-from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.plan import ChunkPlan, latent_frames
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, cog, load_base, load_sketch, steered_model
@@ -369,4 +369,4 @@ def own_latents(samples: Tensor) -> Tensor:
 
 def window_shape(plan: ChunkPlan, latents: Tensor) -> tuple[int, ...]:
     """The shape of a window's own latents, of whatever size they are."""
-    return (1, 16, (plan.chunk_frames - 1) // 4 + 1, *latents.shape[3:])
+    return (1, LATENT_CHANNELS, latent_frames(plan.chunk_frames), *latents.shape[3:])

@@ -9,7 +9,7 @@ import folder_paths
 import torch
 from comfy_api.latest import InputImpl, io, ui
 
-from ..everanimate_core.longanimation.dpm import timesteps
+from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
@@ -145,13 +145,12 @@ def sampled(
     """Sample a window as SamplerCustom does, with the noise of the authors' script."""
     steered = steered_model(model, control, request, settings.strength, settings.blocks)
     fusion = window_fusion(request, settings)
-    batch, channels, frames, *cells = request.latents_shape
-    noise = torch.randn(batch, frames, channels, *cells, generator=torch.Generator().manual_seed(seed))
+    noise = draw_noise(request.latents_shape, torch.Generator().manual_seed(seed))
     levels = model.get_model_object("model_sampling").sigmas
     sigmas = torch.stack([*(levels[timestep] for timestep in timesteps(settings.steps)), levels.new_zeros(())])
     samples = comfy.sample.sample_custom(
         steered,
-        noise.transpose(1, 2),
+        noise,
         settings.cfg,
         DpmSampler(lambda: fusion, settings.steps),
         sigmas.cpu(),

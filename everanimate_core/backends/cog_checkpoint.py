@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor, nn
+
+try:
+    from accelerate import init_empty_weights
+    from diffusers import AutoencoderKLCogVideoX
+except ImportError as error:
+    raise ImportError(
+        f"everanimate: running without ComfyUI needs diffusers (pip install 'everanimate[cli]'); got {error}."
+    ) from error
 
 from ..errors import InputError, one_line
 from ..longanimation.files import (

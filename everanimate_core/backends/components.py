@@ -8,13 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, one_line, shown
-from ..tensor_files import FLOATS, TensorFile, open_tensors, weight_files
+from ..tensor_files import DIFFUSERS_WEIGHTS, FLOATS, TensorFile, open_tensors, weight_files
 from .model_folders import read_config
 
 State = dict[str, Tensor]
-
-# What diffusers calls the weights of a component's folder.
-WEIGHTS = "diffusion_pytorch_model"
 
 
 def component(path: Path, part: str, model: type) -> tuple[dict, list[Path]]:
@@ -26,7 +23,7 @@ def component(path: Path, part: str, model: type) -> tuple[dict, list[Path]]:
     if config.get("_class_name") != model.__name__:
         found = one_line(config.get("_class_name"), 80)
         raise InputError(part, f"must be a {model.__name__}", "", f"a {found} in {one_line(folder)}")
-    return config, weight_files(folder, WEIGHTS, part)
+    return config, weight_files(folder, DIFFUSERS_WEIGHTS, part)
 
 
 def read_files(paths: list[Path], name: str) -> State:

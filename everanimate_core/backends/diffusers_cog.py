@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..longanimation.control import chosen_blocks, controlled
-from ..longanimation.dpm import alpha_bars, clean_estimate, sample, timesteps
+from ..longanimation.dpm import alpha_bars, clean_estimate, draw_noise, sample, timesteps
 from ..longanimation.settings import Settings
 from ..longanimation.windows import WindowRequest, window_fusion
 from ..method import Sampled
@@ -48,10 +48,7 @@ class DiffusersCog:
         generator = torch.Generator().manual_seed(noise_seed)
 
         def draw() -> Tensor:
-            # In the order of the authors' script: time before channels.
-            batch, channels, frames, *cells = request.latents_shape
-            noise = torch.randn(batch, frames, channels, *cells, generator=generator)
-            return noise.transpose(1, 2).to(self.base.device)
+            return draw_noise(request.latents_shape, generator).to(self.base.device)
 
         row = self.text[min(request.index, len(self.text) - 1), None]
         texts = [row] if settings.cfg == 1 or self.negative_text is None else [self.negative_text, row]

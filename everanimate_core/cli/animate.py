@@ -28,11 +28,8 @@ from ..media.frames import fit_frames
 from ..media.rates import file_rate
 from ..media.sound import FileSound
 from ..runs.job import make_job
-from ..runs.progress import Progress, RemainingTime
 from ..runs.prompts import chunk_prompts, read_prompts
-from ..runs.run import run
 from ..runs.settings import RunSettings
-from ..runs.store import RunStore
 from ..toy.network.engine import NO_TEXT, load_toy
 from ..toy.network.state import TOY, TOYS
 from .command import Command
@@ -51,6 +48,7 @@ from .options import (
     settings_options,
     several,
 )
+from .running import run_job
 
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
@@ -124,16 +122,8 @@ def main(options: Options, command: Command) -> None:
             prompts=[digest(prompt) for prompt in prompts],
             sound=sound,
         )
-        remaining = RemainingTime()
-
-        def on_chunk(done: Progress) -> None:
-            command.to_go_on = () if video.resume else ("--resume",)
-            command.say(f"{done}{remaining.after(done)}")
-
-        store = RunStore(options.run or options.out.with_suffix(".run"))
         sample = partial(model.sample_chunk, sigmas=sigmas)
-        run(job, store, sample, codec, options.out, video.resume, video.from_chunk, on_chunk)
-    command.say(f"Wrote {options.out}")
+        run_job(job, sample, codec, options.out, options.run, video, command)
 
 
 def _reference(path: Path, video: RunSettings, command: Command) -> Tensor:

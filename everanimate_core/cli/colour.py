@@ -22,14 +22,12 @@ from ..media.blank import WarnOfBlank
 from ..media.rates import file_rate
 from ..media.sound import FileSound
 from ..runs.job import make_job
-from ..runs.progress import Progress, RemainingTime
 from ..runs.prompts import chunk_prompts, read_prompts
-from ..runs.run import run
 from ..runs.settings import RunSettings
-from ..runs.store import RunStore
 from .command import Command
 from .inputs import check_out, opened
 from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, option, settings_options
+from .running import run_job
 
 SettingsOptions = settings_options(Settings, toy=False)
 RunOptions = settings_options(RunSettings, toy=False)
@@ -96,17 +94,8 @@ def main(options: Options, command: Command) -> None:
             prompts=[digest(prompt) for prompt in prompts],
             sound=sound,
         )
-        remaining = RemainingTime()
-
-        def on_chunk(done: Progress) -> None:
-            command.to_go_on = () if video.resume else ("--resume",)
-            command.say(f"{done}{remaining.after(done)}")
-
-        store = RunStore(options.run or options.out.with_suffix(".run"))
         sample = partial(model.sample_window, settings=settings)
-        codec = WarnOfBlank(model.codec, command.say)
-        run(job, store, sample, codec, options.out, video.resume, video.from_chunk, on_chunk)
-    command.say(f"Wrote {options.out}")
+        run_job(job, sample, WarnOfBlank(model.codec, command.say), options.out, options.run, video, command)
 
 
 def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:

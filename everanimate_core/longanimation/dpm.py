@@ -68,6 +68,12 @@ def step(x: Tensor, clean: Tensor, before: Tensor | None, schedule: Sequence[flo
     return decay * x - expm1(-2 * h) * sqrt(a_next) * clean + spread * noise
 
 
+def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Noise [B, C, T, h, w], float32 on the CPU, in the order of the authors' script: time before channels."""
+    batch, channels, frames, *cells = shape
+    return torch.randn(batch, frames, channels, *cells, generator=generator).transpose(1, 2)
+
+
 def sample(
     predict: Predict,
     noise: Tensor,

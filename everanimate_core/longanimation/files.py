@@ -15,13 +15,11 @@ from torch import Tensor
 
 from ..errors import InputError, one_line
 from ..json_files import Refuse
-from ..tensor_files import FLOATS, open_tensors, weight_files, write_tensors
+from ..tensor_files import DIFFUSERS_WEIGHTS, FLOATS, open_tensors, weight_files, write_tensors
 from .names import native_name
 
 BASE, SKETCH = "CogVideoX1.5 I2V", "SketchDiT"
 INDEX_SUFFIX = ".safetensors.index.json"
-# What diffusers calls the weights of a folder.
-FOLDER_STEM = "diffusion_pytorch_model"
 # Every head is as wide in all CogVideoX; a patch is 2 x 2 x 2 latents of 16 channels, state and reference.
 HEAD_DIM, PATCH_VALUES, LATENT_CHANNELS = 64, 8, 16
 IN_CHANNELS = 2 * LATENT_CHANNELS
@@ -135,8 +133,8 @@ def network_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     folder = path / "transformer" if (path / "transformer").is_dir() else path
-    files = weight_files(folder, FOLDER_STEM, "model")
-    return files[0] if len(files) == 1 else folder / f"{FOLDER_STEM}{INDEX_SUFFIX}"
+    files = weight_files(folder, DIFFUSERS_WEIGHTS, "model")
+    return files[0] if len(files) == 1 else folder / f"{DIFFUSERS_WEIGHTS}{INDEX_SUFFIX}"
 
 
 def _has_zero_conv(path: Path) -> bool:

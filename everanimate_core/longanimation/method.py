@@ -16,11 +16,11 @@ from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
 from ..ports import Codec, FrameSource
+from .files import LATENT_CHANNELS
 from .fusion import shared_latents
 from .settings import Settings
 from .windows import Window, WindowRequest, window_request
 
-LATENT_CHANNELS = 16
 # Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
 _ELSEWHERE = ("seed",)
 

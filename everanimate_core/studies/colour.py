@@ -23,6 +23,7 @@ from ..files import write_whole
 from ..longanimation.method import long_animation
 from ..longanimation.settings import Settings
 from ..method import each_made
+from ..toy.learning.train_colour import SKETCHES
 from ..toy.network.colour_dit import SETTINGS, SKETCH_WEIGHTS, load_colour
 from ..toy.network.engine import WorldFrames
 from ..toy.network.state import FOLDER
@@ -46,11 +47,6 @@ class ColourRow:
         return own if own is not None and own.is_file() else FOLDER / f"{self.sketch}.safetensors"
 
 
-def _pattern(blocks: str) -> ColourRow:
-    name = f"colour_{blocks.replace('-', '_').replace(' ', '_')}"
-    return ColourRow(blocks, name, replace(SETTINGS, blocks=blocks))
-
-
 def _shipped(name: str, **changes: Any) -> ColourRow:
     return ColourRow(name, SKETCH_WEIGHTS.stem, replace(SETTINGS, **changes))
 
@@ -61,7 +57,11 @@ MAIN = (
     _shipped("without fusion", fuse=False),
 )
 # The other patterns: of SketchDiTs that are not shipped.
-PATTERNS = tuple(_pattern(blocks) for blocks in ("full", "former half", "latter half"))
+PATTERNS = tuple(
+    ColourRow(task.blocks, task.name, replace(SETTINGS, blocks=task.blocks))
+    for task in SKETCHES
+    if task.blocks is not None and task.blocks != SETTINGS.blocks
+)
 ROWS = {row.name: row for row in (*MAIN, *PATTERNS)}
 
 

@@ -24,7 +24,7 @@ def make_colour_film(number: int, codec: Codec) -> dict[str, Tensor]:
     world, frames = World(FIRST_SEED + number), range(start, start + FRAMES)
     pictures = {
         "colour": (world.reference()[None], world.frames(frames)),
-        "lines": tuple(white_on_black(shown) for shown in (world.lineart([0]), world.lineart(frames))),
+        "lines": tuple(white_on_black(shown) for shown in (world.reference_lineart()[None], world.lineart(frames))),
     }
     return {name: torch.cat([codec.encode(part)[0] for part in parts], dim=1) for name, parts in pictures.items()}
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from ...errors import InputError, needed, one_line
+from ...longanimation.files import LATENT_CHANNELS
 from ...tensor_files import read_tensors
 
 WEIGHTS = Path(__file__).parent / "weights" / "colour_vae.safetensors"
 # What CogVideoX1.5 reads latents times.
 SCALE = 0.7
-CHANNELS, LAYERS, GROUPS, LATENT_CHANNELS = (8, 16, 32, 32), 1, 2, 16
+CHANNELS, LAYERS, GROUPS = (8, 16, 32, 32), 1, 2
 
 
 def new_vae(seed: int) -> torch.nn.Module:
