@@ -26,9 +26,9 @@ from ..world.world import World
 from .learner import Learner, check_limits
 from .train_vae import CLIP, FILM, FIRST_SEED, UNSEEN, prepared, train
 
-STEPS, RATE, WARMUP, AVERAGE = 12_000, 3e-3, 100, 0.998
+STEPS, RATE, WARMUP, AVERAGE = 9000, 3e-3, 100, 0.998
 # Up to this step it learns from small parts of pictures, of which there can be more; then from whole ones.
-WHOLE_FROM = 10_500
+WHOLE_FROM = 8000
 PART, PARTS, WHOLES = 32, 4, 2
 # Share of the clips that are line art, and how much their error counts: their latents have to tell lines apart, nobody
 # looks at what they decode to.
