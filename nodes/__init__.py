@@ -4,6 +4,17 @@ from comfy_api.latest import ComfyExtension, io
 
 from .animate import EverAnimateAnimate
 from .chunk import EverAnimateChunk, EverAnimatePlanChunks
+from .longanimation import (
+    LongAnimationApply,
+    LongAnimationCondition,
+    LongAnimationFinish,
+    LongAnimationLoad,
+    LongAnimationLoadBase,
+    LongAnimationPlan,
+    LongAnimationSampler,
+)
+from .longanimation_animate import LongAnimationAnimate
+from .longanimation_toy import LongAnimationLoadToy
 from .lora import EverAnimateLoadLora, EverAnimatePatchModel
 from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimatePropagate
 from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
@@ -28,6 +39,15 @@ class EverAnimateExtension(ComfyExtension):
             EverAnimateJoinChunks,
             EverAnimateDriftReport,
             EverAnimateLoadToy,
+            LongAnimationAnimate,
+            LongAnimationLoadBase,
+            LongAnimationLoad,
+            LongAnimationPlan,
+            LongAnimationCondition,
+            LongAnimationApply,
+            LongAnimationSampler,
+            LongAnimationFinish,
+            LongAnimationLoadToy,
         ]
 
 

@@ -25,6 +25,7 @@ from ..everanimate_core.longanimation.control import chosen_blocks, controlled
 from ..everanimate_core.longanimation.dpm import draw_noise, sample
 from ..everanimate_core.longanimation.files import LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
 from ..everanimate_core.longanimation.fusion import Fusion
+from ..everanimate_core.longanimation.text import check_text
 from ..everanimate_core.longanimation.windows import WindowRequest
 from .host import TILE, TILE_OVERLAP, check_cancel
 from .node import SamplingError
@@ -97,6 +98,14 @@ def _encode_batched(network, video: Tensor) -> Tensor:
         part, cache = network.encoder(video[:, :, start:stop], conv_cache=cache)
         parts.append(part)
     return torch.cat(parts, dim=2).chunk(2, dim=1)[0]
+
+
+def check_prompts(**prompts) -> None:
+    """Raise InputError when a CONDITIONING among these inputs is longer than the network was trained with: the host
+    does not cut long texts."""
+    for name, conditioning in prompts.items():
+        for text, _ in conditioning or ():
+            check_text(name, text.shape[1])
 
 
 def load_base(path: str, dtype: torch.dtype | None):

@@ -24,7 +24,7 @@ from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, 
 from ..everanimate_core.plan import ChunkPlan, latent_frames
 from . import widgets
 from .checks import check_images
-from .cogvideo import CogHostCodec, DpmSampler, cog, load_base, load_sketch, steered_model
+from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, load_base, load_sketch, steered_model
 from .host import frame_source
 from .node import in_its_name
 
@@ -227,6 +227,7 @@ class LongAnimationCondition(io.ComfyNode):
         previous=None,
     ) -> io.NodeOutput:
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
+        check_prompts(positive=positive, negative=negative)
         plan.check_index(window_index)
         if window_index and previous is None:
             raise InputError("previous", f"must be connected for window_index {window_index}", "Finish Window", "none")

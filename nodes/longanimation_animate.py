@@ -22,7 +22,7 @@ from ..everanimate_core.runs.settings import RunSettings
 from ..everanimate_core.runs.store import RunStore, run_folder
 from . import widgets
 from .checks import check_images
-from .cogvideo import CogHostCodec, DpmSampler, SketchControl, steered_model
+from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
 from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
 from .longanimation import CATEGORY, Control, condition, empty_latent, lineart_input, of, own_latents, reference_inputs
@@ -97,6 +97,7 @@ class LongAnimationAnimate(io.ComfyNode):
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
+        check_prompts(positive=positive, negative=negative, prompts=prompts)
         prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
         rate = file_rate(video.fps) if video.fps else None

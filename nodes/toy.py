@@ -41,22 +41,7 @@ class EverAnimateLoadToy(io.ComfyNode):
             "compare with. Ships with the pack and runs on a CPU: nothing to download. Use chunk_frames 33 and 4 "
             "steps; text, face and CLIP vision have no effect on it.",
             inputs=[
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    # Another world after every run would be another run each time.
-                    control_after_generate=False,
-                    tooltip="The world: figure, background and motion.",
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=250,
-                    min=1,
-                    max=MAX_FRAMES,
-                    tooltip="Frames of pose and truth (25 are a second).",
-                ),
+                *world_inputs("pose and truth"),
                 io.Combo.Input(
                     "network",
                     options=list(TOYS),
@@ -105,6 +90,22 @@ class EverAnimateLoadToy(io.ComfyNode):
             world.pose(shown),
             world.frames(shown),
         )
+
+
+def world_inputs(shown: str) -> list[io.Input]:
+    """Which world, and how long. shown: what there are so many frames of."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            # Another world after every run would be another run each time.
+            control_after_generate=False,
+            tooltip="The world: figure, background and motion.",
+        ),
+        io.Int.Input("frames", default=250, min=1, max=MAX_FRAMES, tooltip=f"Frames of {shown} (25 are a second)."),
+    ]
 
 
 def toy_model(network: str = TOY):

@@ -49,6 +49,8 @@ def _of_kind(knob: Knob, shown: dict[str, Any]) -> io.Input:
         return io.Combo.Input(options=list(knob.choices), **shown)
     if knob.kind is bool:
         return io.Boolean.Input(**shown)
+    if knob.kind is str:
+        return io.String.Input(**shown)
     limits = {"min": knob.low, "max": knob.high} | ({} if knob.step is None else {"step": knob.step})
     if knob.kind is float:
         return io.Float.Input(**limits, **shown)

@@ -14,11 +14,10 @@ except ImportError as error:
     ) from error
 
 from ..errors import InputError
+from ..longanimation.text import TEXT_TOKENS, check_text
 from .model_folders import check_model, load_model
 from .wan_encoders import load_tokenizer
 
-# The network was trained with texts of this length, their padding included.
-TEXT_TOKENS = 226
 TEXT_MODELS = ("t5",)
 
 
@@ -38,8 +37,7 @@ def encode_cog_prompts(
     states = []
     for prompt in prompts:
         ids = tokenizer(prompt, padding="max_length", max_length=TEXT_TOKENS, return_tensors="pt").input_ids
-        if ids.shape[1] > TEXT_TOKENS:
-            raise InputError("prompt", f"must have at most {TEXT_TOKENS} tokens", "about 150 words", ids.shape[1])
+        check_text("prompt", ids.shape[1])
         if int(ids.max()) >= encoder.config.vocab_size:
             rule = f"must be the text encoder's, which knows {encoder.config.vocab_size} tokens"
             raise InputError("tokenizer", rule, "", f"one that makes token {int(ids.max())}")

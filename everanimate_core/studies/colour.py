@@ -24,7 +24,8 @@ from ..longanimation.method import long_animation
 from ..longanimation.settings import Settings
 from ..method import each_made
 from ..toy.learning.train_colour import SKETCHES
-from ..toy.network.colour_dit import SETTINGS, SKETCH_WEIGHTS, load_colour
+from ..toy.network.colour_dit import load_colour
+from ..toy.network.colour_state import SETTINGS, SKETCH_WEIGHTS
 from ..toy.network.engine import WorldFrames
 from ..toy.network.state import FOLDER
 from ..toy.world.raster import SIZE

@@ -162,6 +162,9 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
     assert "fuse_from must be below steps (2)" in message
     message = refused(animate, long=long, parts=parts, run_name="bad", blocks="0-9")
     assert "blocks must lie between 0 and 3 in this network (0-3:2); got 0-9." in message
+    long_text = [[torch.zeros(1, 227, 48), {}]]
+    message = refused(animate, long=long, parts=parts, run_name="bad", negative=long_text)
+    assert message == "Colour Long Animation: negative must have at most 226 tokens (about 150 words); got 227."
     condition = nodes.LongAnimationCondition.execute
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
     inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES

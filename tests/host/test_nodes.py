@@ -45,6 +45,31 @@ SIGNATURES = {
         "seed=0 frames=250 network=toy light=off",
         "model, vae, positive, negative, reference, pose, truth",
     ),
+    "LongAnimationLoadBase": ("file weight_dtype=default", "model"),
+    "LongAnimationLoad": ("sketch_file", "control"),
+    "LongAnimationPlan": (
+        "total_frames=0 window_frames=81 overlap=17 lineart?",
+        "plan, window_count, total_frames",
+    ),
+    "LongAnimationCondition": (
+        "positive negative vae plan window_index=0 lineart reference width=1024 height=576 fit=stretch "
+        "lines=dark_on_light threshold=0.78 reference_lineart? previous?",
+        "positive, negative, latent, window",
+    ),
+    "LongAnimationApply": ("model control window strength=0.5 blocks=skip-layer", "model"),
+    "LongAnimationSampler": ("window plan steps=50 fuse=True fuse_from=31", "sampler, ends"),
+    "LongAnimationFinish": ("ends plan window_index=0 samples vae tiled=False", "state, images, latent"),
+    "LongAnimationLoadToy": (
+        "seed=0 frames=250",
+        "model, control, vae, positive, negative, lineart, reference, reference_lineart, truth",
+    ),
+    "LongAnimationAnimate": (
+        "model control vae positive negative lineart reference width=1024 height=576 total_frames=0 steps=50 cfg=6.0 "
+        "seed=0 run_name=longanimation seed_mode=fixed window_frames=81 overlap=17 reference_mode=global "
+        "strength=0.5 blocks=skip-layer fuse=True fuse_from=31 lines=dark_on_light threshold=0.78 fit=stretch "
+        "tiled=False resume=True from_chunk=0 fps=0.0 reference_lineart? prompts?",
+        "video, last window, report",
+    ),
     "EverAnimateAnimate": (
         "model vae positive negative reference_images pose_video width=832 height=480 total_frames=0 steps=20 "
         "shift=5.0 cfg=1.0 seed=0 run_name=everanimate seed_mode=released identity_latents=4 motion_latents=1 "
@@ -68,7 +93,7 @@ def signature(node):
 
 
 def test_the_pack_has_these_nodes(comfy):
-    assert {name for name in comfy.nodes if name.startswith("EverAnimate")} == set(SIGNATURES)
+    assert {name for name in comfy.nodes if name.startswith(("EverAnimate", "LongAnimation"))} == set(SIGNATURES)
 
 
 @pytest.mark.parametrize("node_id", SIGNATURES)
@@ -79,7 +104,8 @@ def test_signature(comfy, node_id):
 @pytest.mark.parametrize("node_id", SIGNATURES)
 def test_everything_has_a_tooltip(comfy, node_id):
     schema = comfy.nodes[node_id].GET_SCHEMA()
-    assert schema.display_name and schema.description and schema.category == "EverAnimate"
+    category = "EverAnimate/LongAnimation" if node_id.startswith("LongAnimation") else "EverAnimate"
+    assert schema.display_name and schema.description and schema.category == category
     for part in (*schema.inputs, *schema.outputs):
         assert part.tooltip, f"{part.id or part.display_name} has no tooltip"
 

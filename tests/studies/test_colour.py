@@ -18,7 +18,8 @@ from everanimate_core.studies.ablation import Plan
 from everanimate_core.studies.colour import MAIN, PATTERNS, ROWS, ablate_colour, chosen_colour_rows, measure_colour
 from everanimate_core.toy.learning.train_colour import SKETCHES
 from everanimate_core.toy.network import colour_dit
-from everanimate_core.toy.network.colour_dit import NO_TEXT, SETTINGS, new_network
+from everanimate_core.toy.network.colour_dit import new_network
+from everanimate_core.toy.network.colour_state import NO_TEXT, SETTINGS
 from everanimate_core.toy.network.colour_vae import SCALE, new_vae
 from everanimate_core.toy.network.engine import WorldFrames
 from everanimate_core.toy.world.world import World

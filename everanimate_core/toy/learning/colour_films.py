@@ -8,7 +8,7 @@ from torch import Tensor
 from ...longanimation.lines import white_on_black
 from ...longanimation.windows import SLOT_OF_REFERENCE
 from ...ports import Codec
-from ..network.colour_dit import SETTINGS
+from ..network.colour_state import SETTINGS
 from ..world.world import World
 from .films import FIRST_SEED, STARTS
 

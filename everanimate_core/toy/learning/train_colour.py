@@ -26,7 +26,8 @@ from ...longanimation.method import long_animation
 from ...method import each_made
 from ...runs.journal import Journal
 from ...runs.store import RunFailed
-from ..network.colour_dit import BASE_WEIGHTS, NO_TEXT, SETTINGS, load_base, new_network, write_network
+from ..network.colour_dit import load_base, new_network, write_network
+from ..network.colour_state import BASE_WEIGHTS, NO_TEXT, SETTINGS
 from ..network.colour_vae import SCALE, load_vae
 from ..network.engine import WorldFrames
 from ..world.raster import SIZE

@@ -1,13 +1,10 @@
-"""The colouring toy's networks: a small CogVideoX I2V and the SketchDiT that steers it, in diffusers' classes.
-
-No text reaches them: their prompt is one token of zeros.
-"""
+"""The colouring toy's networks: a small CogVideoX I2V and the SketchDiT that steers it, in diffusers' classes."""
 
 from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...backends.cog_checkpoint import config_of, network_from_state
 from ...backends.cog_codec import CogCodec
@@ -15,16 +12,9 @@ from ...backends.cog_networks import CogVideoXTransformer3DModel, SketchDiT
 from ...backends.diffusers_cog import DiffusersCog
 from ...longanimation.files import CogSizes
 from ...longanimation.names import native_name
-from ...longanimation.settings import Settings
+from .colour_state import BASE_SIZES, BASE_WEIGHTS, NO_TEXT, SKETCH_SIZES, SKETCH_WEIGHTS, read_network
 from .colour_vae import SCALE, load_vae
-from .state import FOLDER, read_packed, write_packed
-
-BASE_SIZES = CogSizes(width=128, blocks=8, time=32, ofs=32, text=16)
-SKETCH_SIZES = CogSizes(width=128, blocks=2, time=32, ofs=32, text=16)
-NO_TEXT = torch.zeros(1, 1, BASE_SIZES.text)
-BASE_WEIGHTS, SKETCH_WEIGHTS = FOLDER / "colour_base.safetensors", FOLDER / "colour_skip_layer.safetensors"
-# What the networks are sampled with; all else as released.
-SETTINGS = Settings(steps=10, fuse_from=6, cfg=1.0)
+from .state import write_packed
 
 
 def new_network(sketch: bool, seed: int) -> nn.Module:
@@ -48,11 +38,6 @@ def load_base(path: str | PathLike = BASE_WEIGHTS) -> nn.Module:
 def load_sketch(path: str | PathLike = SKETCH_WEIGHTS) -> nn.Module:
     """A trained SketchDiT in diffusers' class, frozen."""
     return _loaded(SketchDiT, path, SKETCH_SIZES)
-
-
-def read_network(path: str | PathLike) -> dict[str, Tensor]:
-    """The weights of one of both, under native names, float32."""
-    return read_packed(path, "the colouring toy's networks", "colour_base.safetensors")
 
 
 def load_colour(sketch: str | PathLike = SKETCH_WEIGHTS, base: str | PathLike = BASE_WEIGHTS) -> DiffusersCog:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ...errors import InputError, needed, one_line
 from ...longanimation.files import LATENT_CHANNELS
@@ -36,15 +37,23 @@ def new_vae(seed: int) -> torch.nn.Module:
 
 def load_vae(path: str | PathLike = WEIGHTS) -> torch.nn.Module:
     """The trained VAE in float32, for inference; InputError for a file of something else."""
-
-    def refuse(wrong: str) -> InputError:
-        rule = "must be a .safetensors file of the colouring toy's VAE"
-        return InputError("the toy's weights", rule, "colour_vae.safetensors", f"{one_line(path)}, {wrong}")
-
-    vae = new_vae(0)
-    tensors, _ = read_tensors(path, refuse)
-    own = vae.state_dict()
-    if {name: value.shape for name, value in tensors.items()} != {name: value.shape for name, value in own.items()}:
-        raise refuse("which holds other tensors")
-    vae.load_state_dict({name: value.float() for name, value in tensors.items()})
+    vae, state = new_vae(0), read_vae(path)
+    if _shapes(state) != _shapes(vae.state_dict()):
+        raise _wrong(path, "which holds other tensors")
+    vae.load_state_dict(state)
     return vae.eval().requires_grad_(False)
+
+
+def read_vae(path: str | PathLike = WEIGHTS) -> dict[str, Tensor]:
+    """The trained VAE's weights by name, float32; InputError for a file that is none of safetensors."""
+    tensors, _ = read_tensors(path, lambda wrong: _wrong(path, wrong))
+    return {name: value.float() for name, value in tensors.items()}
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+def _wrong(path: str | PathLike, wrong: str) -> InputError:
+    rule = "must be a .safetensors file of the colouring toy's VAE"
+    return InputError("the toy's weights", rule, "colour_vae.safetensors", f"{one_line(path)}, {wrong}")

@@ -12,7 +12,8 @@ from everanimate_core.toy.learning import colour_films, films, train_colour
 from everanimate_core.toy.learning.colour_films import make_colour_film, reference_slots
 from everanimate_core.toy.learning.train_colour import SKETCHES, TASKS, Training, draw_batch, loss_of
 from everanimate_core.toy.network import colour_dit
-from everanimate_core.toy.network.colour_dit import SETTINGS, load_base, load_sketch, new_network, write_network
+from everanimate_core.toy.network.colour_dit import load_base, load_sketch, new_network, write_network
+from everanimate_core.toy.network.colour_state import SETTINGS
 from everanimate_core.toy.network.colour_vae import SCALE, new_vae
 
 
