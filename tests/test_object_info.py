@@ -15,6 +15,9 @@ WORKFLOWS = ROOT / "workflows"
 CANVAS = sorted(WORKFLOWS.glob("*.json"))
 API = sorted((WORKFLOWS / "api").glob("*.json"))
 
+# Graphs that ask for CogVideoX's text encoder, and the versions that have none.
+NEED_COGVIDEOX, WITHOUT_COGVIDEOX = ("colour_long", "colour_window"), ("0.3.64",)
+
 each_version = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -45,7 +48,13 @@ def test_these_are_the_versions_that_the_host_tests_run_in():
 @each_version
 @pytest.mark.parametrize("path", [*CANVAS, *API], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_graph_is_valid(path, version, schemas):
-    assert findings(path, schemas[version]) == []
+    found = findings(path, schemas[version])
+    if path.stem in NEED_COGVIDEOX and version in WITHOUT_COGVIDEOX:
+        # Before anything is made, the host says that it has no text encoder of this type.
+        ((code, _, field),) = found
+        assert (code, field) == ("unknown_enum_value", "type")
+    else:
+        assert found == []
 
 
 @each_version

@@ -12,14 +12,19 @@ WORKFLOWS = ROOT / "workflows"
 TWINS = {
     "animate_long": "animate",
     "animate_chunks": "chunks",
+    "colour_long": "colour_long",
+    "colour_window": "colour_window",
     "low_vram": "low_vram",
     "replace_character": "replace_character",
     "toy_blocks": "toy_blocks",
+    "toy_colour": "toy_colour",
     "toy_drift": "toy_drift",
     "toy_world": "toy_world",
 }
 # Models that a graph asks for; the toy ships with the pack.
-FILES = dict.fromkeys(TWINS, 5) | {"low_vram": 6, "toy_blocks": 0, "toy_drift": 0, "toy_world": 0}
+FILES = dict.fromkeys(TWINS, 5) | {"colour_long": 4, "colour_window": 4, "low_vram": 6}
+FILES |= dict.fromkeys([name for name in TWINS if name.startswith("toy")], 0)
+OURS = ("EverAnimate", "LongAnimation")
 TITLE_HEIGHT = 30
 LARGEST_PICTURE = 250_000
 
@@ -111,7 +116,7 @@ def test_reroutes_carry_links_that_exist(name):
 
 def test_every_node_of_the_pack_is_in_a_graph_and_no_other():
     used = {node["type"] for name in TWINS for node in read(name)["nodes"]}
-    ours = {node_type for node_type in used if node_type.startswith("EverAnimate")}
+    ours = {node_type for node_type in used if node_type.startswith(OURS)}
     assert ours == registered()
 
 
@@ -124,7 +129,7 @@ def test_is_the_same_graph_as_its_api_twin(name):
 @each_workflow
 def test_seeds_stay_as_they_are(name):
     for node in working(read(name)):
-        own = node["type"].startswith("EverAnimate")
+        own = node["type"].startswith(OURS)
         # The pack's own nodes ask the canvas not to offer this widget.
         assert widget_values(node).get("control_after_generate") in ((None,) if own else (None, "fixed")), node["id"]
 

@@ -51,7 +51,7 @@ def cut(object_info):
         name: {key: value for key, value in node.items() if key not in TEXTS}
         | {"input": without_files_and_tooltips(node["input"])}
         for name, node in sorted(object_info.items())
-        if name in used or name.startswith("EverAnimate")
+        if name in used or name.startswith(("EverAnimate", "LongAnimation"))
     }
 
 
