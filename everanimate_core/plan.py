@@ -90,13 +90,13 @@ class ChunkPlan:
         """The first frame of the animation that each chunk after the first supplies."""
         return [self.output_range(index).start for index in range(1, self.chunk_count)]
 
-    def check_index(self, index: int) -> None:
-        """Raise InputError unless `index` is a chunk of this plan."""
+    def check_index(self, index: int, name: str = "chunk_index") -> None:
+        """Raise InputError, which calls it `name`, unless `index` is a chunk of this plan."""
         if not 0 <= index < self.chunk_count:
             raise InputError(
-                "chunk_index",
+                name,
                 f"must be between 0 and {self.chunk_count - 1}",
-                f"{self.chunk_count} chunks make {self.total_frames} frames",
+                f"{self.chunk_count} {name.removesuffix('_index')}s make {self.total_frames} frames",
                 index,
             )
 

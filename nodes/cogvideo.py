@@ -26,7 +26,7 @@ from ..everanimate_core.longanimation.dpm import draw_noise, sample
 from ..everanimate_core.longanimation.files import LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.text import check_text
-from ..everanimate_core.longanimation.windows import WindowRequest
+from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, WindowRequest
 from .host import TILE, TILE_OVERLAP, check_cancel
 from .node import SamplingError
 
@@ -111,7 +111,7 @@ def check_prompts(**prompts) -> None:
 def load_base(path: str, dtype: torch.dtype | None):
     """CogVideoX I2V from a file or the index of a sharded one, in any naming, as a MODEL. dtype: of its weights."""
     cog()
-    state, _ = read_base(path)
+    state, _ = read_base(path, "file")
     return comfy.sd.load_diffusion_model_state_dict(state, model_options={} if dtype is None else {"dtype": dtype})
 
 
@@ -192,7 +192,7 @@ def steered_model(model, control: SketchControl, request: WindowRequest, strengt
     if model.model.latent_format.scale_factor != cog().scale:
         got = f"one that reads latents times {model.model.latent_format.scale_factor}"
         raise InputError("model", f"must read latents times {cog().scale}", "CogVideoX1.5-5B-I2V", got)
-    check_fit(control.sizes, base_sizes(network))
+    check_fit(control.sizes, base_sizes(network), "control")
     chosen = chosen_blocks(blocks, len(network.blocks))
     sketch = cog().scale * request.sketch
 
@@ -280,8 +280,10 @@ class DpmSampler(comfy.samplers.Sampler):
         def after_step(index: int, x: Tensor, estimate: Tensor) -> Tensor:
             x = x if fusion is None else fusion(index, x, estimate)
             if callback is not None:
-                # Slot 0 is the reference's: a preview begins behind it.
-                callback(index, estimate[:, :, 1:], x[:, :, 1:], steps)
+                # A preview shows the first slot, which is the reference's. The last estimate is whole: the host gives
+                # it out as denoised_output.
+                shown = slice(SLOT_OF_REFERENCE + 1, None) if index < steps - 1 else slice(None)
+                callback(index, estimate[:, :, shown], x[:, :, shown], steps)
             return x
 
         return sample(clean, noise.float(), schedule, draw, after_step)

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.knobs import knobs
-from ..everanimate_core.latents import check_latents
 from ..everanimate_core.longanimation.files import INDEX_SUFFIX, LATENT_CHANNELS
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
-from ..everanimate_core.plan import ChunkPlan, latent_frames
+from ..everanimate_core.method import State
+from ..everanimate_core.plan import latent_frames
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, load_base, load_sketch, steered_model
@@ -30,15 +30,31 @@ from .node import in_its_name
 
 CATEGORY = f"{widgets.CATEGORY}/LongAnimation"
 Control, Plan = io.Custom("LA_CONTROL"), io.Custom("LA_PLAN")
-WindowType, Recording, State = io.Custom("LA_WINDOW"), io.Custom("LA_RECORDING"), io.Custom("LA_STATE")
+WindowType, Recording, StateType = io.Custom("LA_WINDOW"), io.Custom("LA_RECORDING"), io.Custom("LA_STATE")
 
 _KNOBS = knobs(Settings)
 of = partial(widgets.of, among=_KNOBS)
 widget = partial(widgets.widget, among=_KNOBS)
+# What the settings of a run mean where line art drives them.
+_TOOLTIPS = {
+    "total_frames": "Frames of the whole animation. 0: as many as the line art has.",
+    "fps": "Frames per second of the result. A line-art VIDEO is shown at this rate and keeps its speed. 0: the rate "
+    "of the VIDEO, 25 for images.",
+    "fit": "What to do with pictures of another size: stretch both sides on their own, crop the middle to fill the "
+    "size, pad (line art with paper, the reference with black), or stop with an error.",
+    "resume": "Go on with the run of this name: finished windows are kept. Off: start anew; the old run's folder is "
+    "given another name, its video is replaced.",
+    "from_chunk": "Make this window and all after it again, for example with another seed. 0: only what is missing.",
+}
 # Number types of weights, by what the loader's widget calls them.
 DTYPES = {"default": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8_e4m3fn": torch.float8_e4m3fn}
 # Where SketchDiT lies.
 SKETCH_FOLDER, BASE_FOLDER = "controlnet", "diffusion_models"
+
+
+def of_run(*names: str) -> list[io.Input]:
+    """The widgets of these settings of a run."""
+    return [widgets.widget(name, **({"tooltip": _TOOLTIPS[name]} if name in _TOOLTIPS else {})) for name in names]
 
 
 def base_files() -> list[str]:
@@ -92,7 +108,11 @@ class LongAnimationLoadBase(io.ComfyNode):
                     "weight_dtype", options=list(DTYPES), default="default", tooltip="Number type of the weights."
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="CogVideoX1.5 I2V, for Apply SketchDiT.")],
+            outputs=[
+                io.Model.Output(
+                    display_name="model", tooltip="CogVideoX1.5 I2V, for Apply SketchDiT or Colour Long Animation."
+                )
+            ],
         )
 
     @classmethod
@@ -128,7 +148,11 @@ class LongAnimationLoad(io.ComfyNode):
                     tooltip="control_module.safetensors of LongAnimation, in models/controlnet.",
                 ),
             ],
-            outputs=[Control.Output(display_name="control", tooltip="SketchDiT, for Apply SketchDiT.")],
+            outputs=[
+                Control.Output(
+                    display_name="control", tooltip="SketchDiT, for Apply SketchDiT or Colour Long Animation."
+                )
+            ],
         )
 
     @classmethod
@@ -148,12 +172,14 @@ class LongAnimationPlan(io.ComfyNode):
             category=CATEGORY,
             description="Divide a line-art animation into windows that share frames. Every frame is made once.",
             inputs=[
-                *widgets.of("total_frames"),
+                *of_run("total_frames"),
                 *of("window_frames", "overlap"),
                 lineart_input(optional=True),
             ],
             outputs=[
-                Plan.Output(display_name="plan", tooltip="For Condition Window and Finish Window."),
+                Plan.Output(
+                    display_name="plan", tooltip="For Condition Window, LongAnimation Sampler and Finish Window."
+                ),
                 io.Int.Output(display_name="window_count", tooltip="How many windows there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],
@@ -167,7 +193,8 @@ class LongAnimationPlan(io.ComfyNode):
                 raise InputError("total_frames or lineart", "must say how long the animation is", "", "neither")
             with frame_source("lineart", lineart) as source:
                 total_frames = source.frame_count
-        plan = Settings(window_frames=window_frames, overlap=overlap).plan(total_frames)
+        # Whether overlaps are blended is said at the sampler, and checked there.
+        plan = Settings(window_frames=window_frames, overlap=overlap, fuse=False).plan(total_frames)
         return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
 
 
@@ -191,9 +218,9 @@ class LongAnimationCondition(io.ComfyNode):
                 *reference_inputs(),
                 widgets.widget("width", default=1024),
                 widgets.widget("height", default=576),
-                *widgets.of("fit"),
+                *of_run("fit"),
                 *of("lines", "threshold"),
-                State.Input(
+                StateType.Input(
                     "previous",
                     optional=True,
                     tooltip="What the Finish Window before gave. Not connected for window 0.",
@@ -228,16 +255,22 @@ class LongAnimationCondition(io.ComfyNode):
     ) -> io.NodeOutput:
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
         check_prompts(positive=positive, negative=negative)
-        plan.check_index(window_index)
-        if window_index and previous is None:
-            raise InputError("previous", f"must be connected for window_index {window_index}", "Finish Window", "none")
-        settings = Settings(lines=lines, threshold=threshold, fuse=False, overlap=plan.overlap)
+        plan.check_index(window_index, "window_index")
+        before = None if previous is None else previous.index
+        expected = window_index - 1 if window_index else None
+        if before != expected:
+            rule = "must be connected to no node" if expected is None else f"must come from window {expected}"
+            got = "nothing" if before is None else f"what window {before} handed on"
+            raise InputError("previous", f"{rule} for window_index {window_index}", "Finish Window", got)
+        settings = Settings(
+            lines=lines, threshold=threshold, fuse=False, window_frames=plan.chunk_frames, overlap=plan.overlap
+        )
         with frame_source("lineart", lineart) as source:
             method = long_animation(
                 source, reference, settings, width, height, fit, plan.total_frames, reference_lineart
             )
             window = Window(method.lineart, plan, window_index)
-            state = {} if previous is None else previous
+            state = {} if previous is None else previous.state
             request = method.request(state, window, CogHostCodec(vae))
         positive, negative = condition(positive, negative, request)
         return io.NodeOutput(positive, negative, empty_latent(request), request)
@@ -271,9 +304,19 @@ class LongAnimationApply(io.ComfyNode):
 
 @dataclass
 class Ends:
-    """What a sampling leaves for the next window; empty before it has run."""
+    """What the sampling of a window leaves for the next one. fuse: whether it does; fusion: None before it has run."""
 
+    index: int
+    fuse: bool
     fusion: Fusion | None = None
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What a finished window hands on."""
+
+    index: int
+    state: State
 
 
 class LongAnimationSampler(io.ComfyNode):
@@ -303,7 +346,7 @@ class LongAnimationSampler(io.ComfyNode):
     def execute(cls, window, plan, steps, fuse, fuse_from) -> io.NodeOutput:
         settings = Settings(steps=steps, fuse=fuse, fuse_from=fuse_from, overlap=plan.overlap)
         window_fusion(window, settings)
-        ends = Ends()
+        ends = Ends(window.index, fuse)
 
         def fresh() -> Fusion | None:
             ends.fusion = window_fusion(window, settings)
@@ -331,7 +374,7 @@ class LongAnimationFinish(io.ComfyNode):
                 *widgets.of("tiled"),
             ],
             outputs=[
-                State.Output(display_name="state", tooltip="For the Condition Window of the next window."),
+                StateType.Output(display_name="state", tooltip="For the Condition Window of the next window."),
                 io.Image.Output(display_name="images", tooltip="The frames that this window adds to the animation."),
                 io.Latent.Output(display_name="latent", tooltip="The window's latents without the reference's."),
             ],
@@ -340,15 +383,22 @@ class LongAnimationFinish(io.ComfyNode):
     @classmethod
     @in_its_name
     def execute(cls, ends, plan, window_index, samples, vae, tiled) -> io.NodeOutput:
-        plan.check_index(window_index)
-        check_finite("samples", samples["samples"])
-        latents = own_latents(samples["samples"])
-        check_latents(latents, window_shape(plan, latents), window_index)
+        plan.check_index(window_index, "window_index")
+        if ends.index != window_index:
+            raise InputError("ends", f"must be of window {window_index}", "its LongAnimation Sampler", ends.index)
+        if ends.fuse and ends.fusion is None:
+            rule = "must come from the sampler that made the samples"
+            raise InputError("ends", rule, "its LongAnimation Sampler", "those of one that has not run")
+        whole = samples["samples"]
+        expected = (1, LATENT_CHANNELS, 1 + latent_frames(plan.chunk_frames), *whole.shape[3:])
+        if tuple(whole.shape) != expected:
+            rule = f"must be as long as Condition Window's latent, {expected[2]} latent frames"
+            raise InputError("samples", rule, f"{list(expected)}", list(whole.shape))
+        check_finite("samples", whole)
+        latents = own_latents(whole)
         frames = CogHostCodec(vae, tiled).decode(latents)
-        state = {}
-        if ends.fusion is not None:
-            state["tails"] = ends.fusion.kept
-        return io.NodeOutput(state, frames[plan.kept(window_index)], {"samples": latents})
+        state = {} if ends.fusion is None else {"tails": ends.fusion.kept}
+        return io.NodeOutput(Handed(window_index, state), frames[plan.kept(window_index)], {"samples": latents})
 
 
 def condition(positive, negative, request: WindowRequest):
@@ -366,8 +416,3 @@ def empty_latent(request: WindowRequest) -> dict:
 def own_latents(samples: Tensor) -> Tensor:
     """The window's own latents [1, 16, T, h, w] of sampled ones, the reference's slot cut."""
     return samples[:, :, SLOT_OF_REFERENCE + 1 :].float().cpu().contiguous()
-
-
-def window_shape(plan: ChunkPlan, latents: Tensor) -> tuple[int, ...]:
-    """The shape of a window's own latents, of whatever size they are."""
-    return (1, LATENT_CHANNELS, latent_frames(plan.chunk_frames), *latents.shape[3:])

@@ -25,7 +25,17 @@ from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
 from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
-from .longanimation import CATEGORY, Control, condition, empty_latent, lineart_input, of, own_latents, reference_inputs
+from .longanimation import (
+    CATEGORY,
+    Control,
+    condition,
+    empty_latent,
+    lineart_input,
+    of,
+    of_run,
+    own_latents,
+    reference_inputs,
+)
 from .node import in_its_name
 
 
@@ -51,7 +61,7 @@ class LongAnimationAnimate(io.ComfyNode):
                 *reference_inputs(),
                 widgets.widget("width", default=1024),
                 widgets.widget("height", default=576),
-                *widgets.of("total_frames"),
+                *of_run("total_frames"),
                 *of("steps", "cfg", "seed"),
                 io.String.Input(
                     "run_name",
@@ -61,7 +71,7 @@ class LongAnimationAnimate(io.ComfyNode):
                 ),
                 *of("seed_mode", "window_frames", "overlap", "reference_mode", "strength", "blocks"),
                 *of("fuse", "fuse_from", "lines", "threshold"),
-                *widgets.of("fit", "tiled", "resume", "from_chunk", "fps"),
+                *of_run("fit", "tiled", "resume", "from_chunk", "fps"),
                 io.Conditioning.Input(
                     "prompts",
                     optional=True,

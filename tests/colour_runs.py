@@ -15,13 +15,16 @@ TOTAL, WINDOWS = 41, 4
 SHORT = {"window_frames": 17, "overlap": 9, "steps": 6, "fuse_from": 3}
 
 
-def colour_method(total=TOTAL, lineart=None, reference=None, reference_lineart=None, **settings):
+def colour_method(
+    total=TOTAL, lineart=None, reference=None, reference_lineart=None, height=16, fit="stretch", **settings
+):
     return long_animation(
         lineart or Frames(exact_pictures(50, seed=3)),
         exact_pictures(1, seed=4) if reference is None else reference,
         Settings(**(SHORT | settings)),
         32,
-        16,
+        height,
+        fit,
         total_frames=total,
         reference_lineart=reference_lineart,
     )

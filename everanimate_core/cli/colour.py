@@ -24,13 +24,17 @@ from ..media.sound import FileSound
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
+from ..toy.network.colour_dit import load_colour
+from ..toy.network.state import TOY
 from .command import Command
 from .inputs import check_out, opened
-from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, option, settings_options
+from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, option, settings_options
 from .running import run_job
 
-SettingsOptions = settings_options(Settings, toy=False)
-RunOptions = settings_options(RunSettings, toy=False)
+# The size that LongAnimation was released with.
+RELEASED_SIZE = {"width": 1024, "height": 576}
+SettingsOptions = settings_options(Settings)
+RunOptions = settings_options(RunSettings, released=RELEASED_SIZE)
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Options:
     lineart: tyro.conf.Positional[option(Path, "The line-art animation, a video.", "LINEART")]
     reference: option(Path, "One coloured picture.", "IMAGE")
     out: option(Path, "The result.", "VIDEO")
-    model: option(Path, "Diffusers folder of CogVideoX1.5-5B-I2V.", "DIR")
-    sketch: option(Path, "SketchDiT: control_module.safetensors of LongAnimation.", "FILE")
+    model: option(str, f"Diffusers folder of CogVideoX1.5-5B-I2V, or '{TOY}', which is embedded.", "PATH", TOY) = TOY
+    sketch: option(Path | None, "SketchDiT of LongAnimation: control_module.safetensors.", "FILE", "the toy's") = None
     reference_lineart: option(
         Path | None, "The line art of the reference.", "IMAGE", "that of the first frame, which the reference shows"
     ) = None
@@ -61,7 +65,8 @@ def main(options: Options, command: Command) -> None:
     Raises InputError for what cannot serve, RunFailed when files cannot be written.
     """
     command.kept = "finished windows are kept"
-    settings, video = Settings(**vars(options.settings)), RunSettings(**vars(options.video))
+    settings = chosen(Settings, options.settings, options.model)
+    video = chosen(RunSettings, options.video, options.model, RELEASED_SIZE)
     check_out(options.out, [options.lineart, options.reference, options.reference_lineart])
     if options.prompt and options.prompts is not None:
         raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
@@ -100,17 +105,22 @@ def main(options: Options, command: Command) -> None:
 
 def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:
     """The networks that --model and --sketch name, with the prompts encoded."""
-    if not options.model.is_dir():
-        raise InputError(
-            "model", "must be a diffusers folder that is there", "CogVideoX1.5-5B-I2V", one_line(options.model)
-        )
     device = choose_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    if options.model == TOY:
+        if options.sketch is not None:
+            raise InputError("sketch", "must be left out for the embedded toy", "", one_line(options.sketch))
+        return load_colour(device=device, dtype=dtype, tiled=video.tiled)
+    if options.sketch is None:
+        raise InputError("sketch", "must be given with --model", "control_module.safetensors", "none")
+    folder = Path(options.model)
+    if not folder.is_dir():
+        raise InputError("model", "must be a diffusers folder that is there", "CogVideoX1.5-5B-I2V", one_line(folder))
     # Most windows share a prompt: each is encoded once.
     different = list(dict.fromkeys([*prompts, options.negative_prompt]))
-    vae = load_vae(options.model, device=device)
-    text = encode_cog_prompts(options.model, different, device=device)
-    base, sketch = load_networks(options.model, options.sketch, device=device, dtype=dtype)
+    vae = load_vae(folder, device=device)
+    text = encode_cog_prompts(folder, different, device=device)
+    base, sketch = load_networks(folder, options.sketch, device=device, dtype=dtype)
     chosen_blocks(settings.blocks, len(base.transformer_blocks))
     return DiffusersCog(
         base,

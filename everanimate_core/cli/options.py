@@ -4,9 +4,9 @@ Options that are settings come from where the settings are declared: `settings_o
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import field, is_dataclass, make_dataclass
+from dataclasses import field, is_dataclass, make_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -16,7 +16,9 @@ import tyro
 from ..errors import one_line
 from ..everanimate.settings import Settings
 from ..knobs import Knob, knobs
+from ..longanimation.settings import Settings as ColourSettings
 from ..runs.settings import RunSettings
+from ..toy.network.colour_state import SETTINGS as COLOUR_TOY_SETTINGS
 from ..toy.network.state import SETTINGS as TOY_SETTINGS
 from ..toy.network.state import TOY, TOYS
 from ..toy.world.raster import SIZE as TOY_SIZE
@@ -36,6 +38,7 @@ _RATE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?")
 # What the toy was trained at, where it is not what was released.
 _TOY_VALUES: dict[type, dict[str, Any]] = {
     Settings: {"chunk_frames": TOY_SETTINGS.chunk_frames, "steps": TOY_SETTINGS.steps},
+    ColourSettings: {name: getattr(COLOUR_TOY_SETTINGS, name) for name in ("steps", "cfg", "fuse_from")},
     RunSettings: {"width": TOY_SIZE, "height": TOY_SIZE},
 }
 
@@ -136,14 +139,18 @@ Dtype = option(
 Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
-def settings_options(settings: type, *only: str, toy: bool = True) -> type:
+def settings_options(settings: type, *only: str, toy: bool = True, released: Mapping[str, Any] = {}) -> type:
     """A dataclass of options, one for each knob of a class of settings, or for these only.
 
     toy: of a command that knows the embedded toy: what that was trained at otherwise is None where it is not given; see
-    `chosen`.
+    `chosen`. released: defaults of a command that are not those of the settings.
     """
     values = _TOY_VALUES.get(settings, {}) if toy else {}
-    declared = [_field(knob, values.get(name)) for name, knob in knobs(settings).items() if not only or name in only]
+    declared = [
+        _field(replace(knob, default=released.get(name, knob.default)), values.get(name))
+        for name, knob in knobs(settings).items()
+        if not only or name in only
+    ]
     return make_dataclass(f"{settings.__name__}Options", declared, frozen=True)
 
 
@@ -166,8 +173,8 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
     return declared.name, Annotated[_readable(kind), argument], field(default=default)
 
 
-def chosen(settings: type, options: Any, model: str) -> Any:
+def chosen(settings: type, options: Any, model: str, released: Mapping[str, Any] = {}) -> Any:
     """The settings that an instance of `settings_options` says; what was not given is what the model was trained at."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    toy = _TOY_VALUES.get(settings, {}) if model in TOYS else {}
-    return settings(**(toy | given))
+    trained = _TOY_VALUES.get(settings, {}) if model in TOYS else released
+    return settings(**{**trained, **given})

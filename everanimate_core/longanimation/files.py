@@ -82,13 +82,14 @@ class CogSizes:
         }
 
 
-def read_base(path: str | PathLike) -> tuple[dict[str, Tensor], CogSizes]:
+def read_base(path: str | PathLike, field: str = "model") -> tuple[dict[str, Tensor], CogSizes]:
     """CogVideoX1.5 I2V under native names, and its sizes.
 
     path: a .safetensors file or the index of a sharded one (`...safetensors.index.json`), in diffusers' names or
-    native ones. Raises InputError for anything else, and for a weight that is missing, foreign or of another shape.
+    native ones. Raises InputError, which calls it `field`, for anything else, and for a weight that is missing, foreign
+    or of another shape.
     """
-    return _read(path, BASE, "model")
+    return _read(path, BASE, field)
 
 
 def read_sketch(path: str | PathLike) -> tuple[dict[str, Tensor], CogSizes]:
@@ -96,12 +97,13 @@ def read_sketch(path: str | PathLike) -> tuple[dict[str, Tensor], CogSizes]:
     return _read(path, SKETCH, "sketch_file")
 
 
-def check_fit(sketch: CogSizes, base: CogSizes) -> None:
-    """Raise InputError unless a SketchDiT can steer this base: all but the number of blocks is the same."""
+def check_fit(sketch: CogSizes, base: CogSizes, field: str = "sketch_file") -> None:
+    """Raise InputError, which calls the SketchDiT `field`, unless it can steer this base: all but the number of blocks
+    is the same."""
     for part in ("width", "time", "ofs", "text"):
         mine, wanted = getattr(sketch, part), getattr(base, part)
         if mine != wanted:
-            raise InputError("sketch_file", f"must be of the model's {part}, {wanted}", "", mine)
+            raise InputError(field, f"must be of the model's {part}, {wanted}", "", mine)
 
 
 def write_native(path: str | PathLike, state: Mapping[str, Tensor], sizes: CogSizes) -> None:

@@ -5,6 +5,8 @@ from torch import Tensor
 # Brightness up to which a pixel of line art that is dark on light counts as a line (as released).
 THRESHOLD = 0.78
 STYLES = ("dark_on_light", "light_on_dark")
+# Brightness of what the lines are drawn on.
+PAPER = dict(zip(STYLES, (1.0, 0.0), strict=True))
 _LUMA = (0.299, 0.587, 0.114)
 
 

@@ -18,6 +18,7 @@ from ..plan import ChunkPlan, latent_frames
 from ..ports import Codec, FrameSource
 from .files import LATENT_CHANNELS
 from .fusion import shared_latents
+from .lines import PAPER
 from .settings import Settings
 from .windows import Window, WindowRequest, window_request
 
@@ -176,7 +177,9 @@ def long_animation(
     check_size(width, height)
     plan = settings.plan(total_frames or lineart.frame_count)
     plan.check_source("lineart", lineart.frame_count)
-    fitted = FittedFrames(lineart, width, height, fit)
+    # What `pad` adds to line art is paper: black beside dark lines would be one large line.
+    paper = PAPER[settings.lines]
+    fitted = FittedFrames(lineart, width, height, fit, paper)
     pictures = {"reference": reference, "reference_lineart": reference_lineart}
     for name, picture in pictures.items():
         if picture is not None and picture.shape[0] != 1:
@@ -185,5 +188,5 @@ def long_animation(
     if reference_lineart is None:
         lines = fitted.read([0])
     else:
-        lines = fit_frames(reference_lineart[..., :3].float().cpu(), width, height, fit)
+        lines = fit_frames(reference_lineart[..., :3].float().cpu(), width, height, fit, paper)
     return LongAnimation(plan, fitted, picture, lines, settings)

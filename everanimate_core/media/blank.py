@@ -34,6 +34,6 @@ class WarnOfBlank:
             self.told = True
             self.warn(
                 f"EverAnimate: {len(blank)} of {len(frames)} decoded frames are of one colour, the first is frame "
-                f"{blank[0]} of its chunk (often a VAE in half precision, or a model that does not fit the LoRA)."
+                f"{blank[0]} of its chunk (often a VAE in half precision, or weights that do not fit each other)."
             )
         return frames

@@ -17,12 +17,12 @@ from .rates import steady_numbers
 FIT_POLICIES = ("stretch", "crop", "pad", "error")
 
 
-def fit_frames(frames: Tensor, width: int, height: int, fit: str) -> Tensor:
+def fit_frames(frames: Tensor, width: int, height: int, fit: str, margin: float = 0.0) -> Tensor:
     """Bring frames [n, H, W, 3] to [n, height, width, 3] (pixels); frames of that size are returned as they are.
 
     `stretch` scales both axes on their own; `crop` scales to cover the size and keeps the centre; `pad` scales to
-    fit inside and centres on black; `error` refuses. Scaling is bicubic with antialiasing, clamped to 0..1.
-    Raises ValueError for an unknown `fit`, and where `error` meets another size.
+    fit inside and centres on `margin`, black unless it is given; `error` refuses. Scaling is bicubic with antialiasing,
+    clamped to 0..1. Raises ValueError for an unknown `fit`, and where `error` meets another size.
     """
     if fit not in FIT_POLICIES:
         raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", fit)
@@ -41,7 +41,7 @@ def fit_frames(frames: Tensor, width: int, height: int, fit: str) -> Tensor:
     # Positive margins are padding, negative ones cut: F.pad does both.
     left, top = (width - frames.shape[2]) // 2, (height - frames.shape[1]) // 2
     right, bottom = width - frames.shape[2] - left, height - frames.shape[1] - top
-    return F.pad(frames, (0, 0, left, right, top, bottom))
+    return F.pad(frames, (0, 0, left, right, top, bottom), value=margin)
 
 
 def _resize(frames: Tensor, width: int, height: int) -> Tensor:
@@ -66,15 +66,16 @@ class TensorFrames:
 
 
 class FittedFrames:
-    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read."""
+    """A source whose frames are fitted to width x height pixels, by one of FIT_POLICIES, as they are read. margin:
+    brightness of what `pad` adds."""
 
-    def __init__(self, source: FrameSource, width: int, height: int, fit: str):
-        self.source, self.width, self.height, self.fit = source, width, height, fit
+    def __init__(self, source: FrameSource, width: int, height: int, fit: str, margin: float = 0.0):
+        self.source, self.width, self.height, self.fit, self.margin = source, width, height, fit, margin
         self.frame_count, self.fps = source.frame_count, source.fps
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, fitted: [n, height, width, 3]."""
-        return fit_frames(self.source.read(indices), self.width, self.height, self.fit)
+        return fit_frames(self.source.read(indices), self.width, self.height, self.fit, self.margin)
 
 
 class TimedFrames(FrameSource, Protocol):

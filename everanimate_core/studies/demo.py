@@ -8,19 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
-
 from ..digests import digest, weights_digest
-from ..errors import InputError
-from ..evaluation.evaluate import evaluate
-from ..evaluation.plot import save_plot
-from ..evaluation.report import as_json
 from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.method import ever_animate
-from ..files import write_whole
 from ..media.reader import VideoFrames
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
@@ -33,12 +24,10 @@ from ..toy.network.engine import FPS, WorldFrames, roll_out
 from ..toy.world.raster import SIZE
 from ..toy.world.world import World
 from .rows import ROWS
+from .showing import frames_of, write_beside, write_drift
 
 # What the files of the two are called.
 BASELINE, METHOD = "baseline", "everanimate"
-# Enlargement of the 64 pixels in the video that shows pose, both animations and truth side by side.
-SCALE = 4
-_BLOCK = 50
 
 
 def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
@@ -47,27 +36,15 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     seed: of the world. The run of everanimate.mp4 goes on if it is there. Returns, for both, the means over the
     animation of what is measured against the truth. Raises ValueError for less than a frame.
     """
-    if not seconds * FPS >= 1:
-        raise InputError("seconds", f"must be at least {float(1 / FPS)}", "60", seconds)
-    world, frames = World(seed), round(seconds * FPS)
+    frames = frames_of(seconds)
+    world = World(seed)
     pose, truth = WorldFrames(world.pose, frames), WorldFrames(world.frames, frames)
     made = {BASELINE: folder / f"{BASELINE}.mp4", METHOD: folder / f"{METHOD}.mp4"}
     job = _animate(world, pose, made[METHOD], say)
     _roll_out(world, frames, made[BASELINE], say)
     with VideoFrames(made[BASELINE]) as baseline, VideoFrames(made[METHOD]) as method:
-        _compare(folder / "comparison.mp4", [pose, baseline, method, truth])
-    boxes = [world.face_box(index) for index in range(frames)]
-    numbers = {}
-    for name, path in made.items():
-        with VideoFrames(path) as video:
-            report = evaluate(video, truth, world.reference(), job.plan.joins, boxes)
-        with write_whole(folder / f"{name}.drift.json") as part:
-            part.write_text(report.to_json(), encoding="utf-8")
-        with write_whole(folder / f"{name}.drift.png") as part:
-            save_plot(report, part)
-        numbers[name] = report.numbers
-        shown = as_json({number: round(value, 3) for number, value in report.numbers.items()}, indent=None)
-        say(f"{name}: {shown}")
+        write_beside(folder / "comparison.mp4", [pose, baseline, method, truth])
+    numbers = {name: write_drift(path, world, job.plan.joins, say) for name, path in made.items()}
     say(f"Wrote {BASELINE}.mp4, {METHOD}.mp4, comparison.mp4, and .drift.png and .drift.json of both, to {folder}")
     return numbers
 
@@ -100,17 +77,3 @@ def _roll_out(world: World, frames: int, path: Path, say: Callable[[str], None])
         for made in roll_out(row.load(None), world, frames, row.settings, row.policy):
             video.write(made.frames)
             say(f"{BASELINE}, chunk {made.index + 1}/{count}")
-
-
-def _compare(path: Path, sources: list[FrameSource]) -> None:
-    """Write a video of the sources side by side, enlarged."""
-    count = sources[0].frame_count
-    height, width = (SCALE * side for side in sources[0].read([0]).shape[1:3])
-    with VideoWriter(path, FPS, width * len(sources), height) as video:
-        for start in range(0, count, _BLOCK):
-            block = range(start, min(start + _BLOCK, count))
-            video.write(torch.cat([_enlarged(source.read(block)) for source in sources], dim=2))
-
-
-def _enlarged(frames: Tensor) -> Tensor:
-    return interpolate(frames.movedim(-1, 1), scale_factor=SCALE, mode="nearest").movedim(1, -1)

@@ -40,6 +40,15 @@ SHOWN_IN = {
     "EverAnimateRestorativeSampler": "toy_blocks",
     "EverAnimateRestoreFlow": "toy_blocks",
     "EverAnimateSigmas": "toy_blocks",
+    "LongAnimationAnimate": "toy_colour",
+    "LongAnimationApply": "colour_window",
+    "LongAnimationCondition": "colour_window",
+    "LongAnimationFinish": "colour_window",
+    "LongAnimationLoad": "colour_window",
+    "LongAnimationLoadBase": "colour_window",
+    "LongAnimationLoadToy": "toy_colour",
+    "LongAnimationPlan": "colour_window",
+    "LongAnimationSampler": "colour_window",
 }
 # Pixels of the picture of a graph, width and height of that of a node, and the margins around a node.
 GRAPH_PIXELS, NODE_WIDTH, NODE_HEIGHT, BESIDE, ABOVE, BELOW = 1_600_000, 560, 1000, 90, 75, 20
@@ -74,7 +83,10 @@ def files(server):
     drawn = world.pose(shown).amax(dim=-1)[:, None]
     mask = (torch.nn.functional.max_pool2d(drawn, 9, 1, 4) > 0).float().movedim(1, -1).expand(-1, -1, -1, 3)
     covered = world.frames(shown) * (1 - mask) + mask / 2
-    for name, frames in (("background.mp4", covered), ("mask.mp4", mask)):
+    lines = world.lineart(shown).repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    coloured = Image.fromarray((world.reference() * 255).round().byte().numpy())
+    coloured.resize((512, 512)).save(server.input / "coloured.jpg")
+    for name, frames in (("background.mp4", covered), ("mask.mp4", mask), ("lineart.mp4", lines)):
         with VideoWriter(server.input / name, 25, frames.shape[2], frames.shape[1]) as video:
             video.write(frames)
     for name in WORKFLOWS:

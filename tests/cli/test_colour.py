@@ -6,6 +6,7 @@ import pytest
 import torch
 from cli_parts import DATA
 from colour_parts import save_cog
+from PIL import Image
 from run_parts import video_of
 from safetensors.torch import load, load_file, save_file
 
@@ -16,7 +17,10 @@ from everanimate_core.backends.diffusers_cog import DiffusersCog
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.media.reader import VideoFrames
+from everanimate_core.media.writer import VideoWriter
 from everanimate_core.method import each_made
+from everanimate_core.toy.learning.scores import psnr
+from everanimate_core.toy.world.world import World
 
 WIDTH, HEIGHT, TOTAL = 32, 48, 30
 SETTINGS = Settings(window_frames=17, overlap=9, steps=4, fuse_from=2, cfg=2.0, blocks="full")
@@ -92,6 +96,37 @@ def test_lines_of_the_reference_and_an_autoregressive_reference_change_the_windo
     assert torch.equal(first[0]["latents"], second[0]["latents"])
     assert not torch.equal(first[1]["latents"], second[1]["latents"])
     assert second[0]["next_reference"].shape == (1, HEIGHT, WIDTH, 3)
+
+
+@pytest.fixture(scope="module")
+def lineart(tmp_path_factory):
+    """Line art of the toy's world, two windows long, and its reference: files."""
+    folder, world = tmp_path_factory.mktemp("lineart"), World(5)
+    with VideoWriter(folder / "lines.mp4", 25, 64, 64) as video:
+        video.write(world.lineart(range(100)))
+    Image.fromarray((world.reference() * 255).round().byte().numpy()).save(folder / "reference.png")
+    return folder
+
+
+def test_the_toy_colours_without_a_model(lineart, tmp_path, command):
+    out, inputs = tmp_path / "out.mp4", [lineart / "lines.mp4", "--reference", lineart / "reference.png"]
+    code, _, complaints = command(["colour", *map(str, inputs), "--out", str(out)])
+    assert (code, complaints) == (0, "")
+    made, _ = video_of(out)
+    truth = World(5).frames(range(100))
+    assert made.shape == truth.shape
+    # Grey would be some 12 dB.
+    assert psnr(made, truth) > 15
+
+
+def test_the_toy_has_its_own_sketch(lineart, tmp_path, command):
+    inputs = [lineart / "lines.mp4", "--reference", lineart / "reference.png", "--out", tmp_path / "out.mp4"]
+    code, _, complaints = command(["colour", *map(str, inputs), "--sketch", "s.safetensors"])
+    assert code == 2
+    assert complaints == "--sketch: must be left out for the embedded toy; got s.safetensors.\n"
+    code, _, complaints = command(["colour", *map(str, inputs), "--model", str(lineart)])
+    assert code == 2
+    assert complaints == "--sketch: must be given with --model (control_module.safetensors); got none.\n"
 
 
 def without(folder, tmp_path, *names):

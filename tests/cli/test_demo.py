@@ -9,20 +9,24 @@ import pytest
 def handed(monkeypatch):
     """What the demo is called with, without making it."""
     calls = []
-    monkeypatch.setattr("everanimate_core.cli.demo.make_demo", lambda *inputs: calls.append(inputs))
+    for name in ("make_demo", "make_colour_demo"):
+        monkeypatch.setattr(
+            f"everanimate_core.cli.demo.{name}", lambda *inputs, name=name: calls.append((name, *inputs))
+        )
     return calls
 
 
 def test_without_options(command, handed):
     assert command(["demo"]) == (0, "", "")
     ((*inputs, say),) = handed
-    assert inputs == [Path("demo"), 60.0, 0]
+    assert inputs == ["make_demo", Path("demo"), 60.0, 0]
     assert callable(say)
 
 
 def test_with_every_option(command, handed):
-    assert command(["demo", "--out", "there", "--seconds", "2.5", "--seed", "7"]) == (0, "", "")
-    assert handed[0][:3] == (Path("there"), 2.5, 7)
+    more = ["--method", "colour", "--out", "there", "--seconds", "2.5", "--seed", "7"]
+    assert command(["demo", *more]) == (0, "", "")
+    assert handed[0][:4] == ("make_colour_demo", Path("there"), 2.5, 7)
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])

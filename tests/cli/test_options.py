@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from cli_parts import unboxed
 
+from everanimate_core.cli.colour import RELEASED_SIZE
 from everanimate_core.cli.main import COMMANDS, parse
 from everanimate_core.cli.options import called, chosen, names, settings_options
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.knobs import knob, knobs
+from everanimate_core.longanimation.settings import Settings as ColourSettings
 from everanimate_core.runs.settings import RunSettings
 from everanimate_core.training.pace import Pace
 from everanimate_core.training.recipe import Recipe
@@ -69,7 +71,7 @@ OPTIONS = {
             "--resume": True,
         },
     ),
-    "demo": ("", {"--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
+    "demo": ("", {"--method": "animate", "--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
     "ablate": (
         "",
         {
@@ -164,13 +166,13 @@ OPTIONS = {
         },
     ),
     "colour": (
-        "l.mp4 --reference r.png --out o.mp4 --model m --sketch s.safetensors",
+        "l.mp4 --reference r.png --out o.mp4",
         {
             "LINEART": Path("l.mp4"),
             "--reference": Path("r.png"),
             "--out": Path("o.mp4"),
-            "--model": Path("m"),
-            "--sketch": Path("s.safetensors"),
+            "--model": "toy",
+            "--sketch": None,
             "--reference-lineart": None,
             "--prompt": "",
             "--prompts": None,
@@ -178,8 +180,8 @@ OPTIONS = {
             "--device": None,
             "--dtype": None,
             "--run": None,
-            "--steps": 50,
-            "--cfg": 6.0,
+            "--steps": None,
+            "--cfg": None,
             "--seed": 0,
             "--seed-mode": "fixed",
             "--window-frames": 81,
@@ -188,11 +190,11 @@ OPTIONS = {
             "--strength": 0.5,
             "--blocks": "skip-layer",
             "--fuse": True,
-            "--fuse-from": 31,
+            "--fuse-from": None,
             "--lines": "dark_on_light",
             "--threshold": 0.78,
-            "--width": 832,
-            "--height": 480,
+            "--width": None,
+            "--height": None,
             "--frames": 0,
             "--fps": 0,
             "--fit": "stretch",
@@ -296,6 +298,19 @@ def test_the_settings_of_animate_are_those_of_the_core_or_what_the_toy_was_train
     else:
         assert settings == Settings()
         assert video == RunSettings()
+
+
+@pytest.mark.parametrize("model", ["CogVideoX1.5-5B-I2V", "toy"])
+def test_the_settings_of_colour_are_those_of_the_core_at_the_released_size_or_what_its_toy_was_trained_at(model):
+    options = parsed("colour", f"--model {model}")
+    settings = chosen(ColourSettings, options.settings, model)
+    video = chosen(RunSettings, options.video, model, RELEASED_SIZE)
+    if model == "toy":
+        assert settings == ColourSettings(steps=10, cfg=1.0, fuse_from=6)
+        assert video == RunSettings(width=64, height=64)
+    else:
+        assert settings == ColourSettings()
+        assert video == RunSettings(width=1024, height=576)
 
 
 def test_what_is_given_goes_before_what_the_toy_was_trained_at():

@@ -1,6 +1,7 @@
 """The nodes of LongAnimation at tiny size: blocks and the one node give the same, and what is wrong is refused."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,28 @@ def animate(long, parts, **changes):
     return values(long.LongAnimationAnimate.execute(**(inputs | changes)))
 
 
+def test_the_hosts_sampler_gives_out_the_clean_estimate(comfy, nodes, parts):
+    plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
+    inputs = of(parts, "positive", "negative", "vae", "lineart", "reference")
+    told = nodes.LongAnimationCondition.execute(**inputs, plan=plan, window_index=0, **SIZE, **LINES)
+    positive, negative, latent, window = values(told)
+    sampled, clean = comfy.call(
+        "SamplerCustom",
+        model=parts["model"],
+        add_noise=True,
+        noise_seed=3,
+        cfg=1.0,
+        positive=positive,
+        negative=negative,
+        sampler=values(nodes.LongAnimationSampler.execute(window, plan, **SHORT))[0],
+        sigmas=comfy.call("BasicScheduler", model=parts["model"], scheduler="simple", steps=STEPS, denoise=1.0)[0],
+        latent_image=latent,
+    )
+    # After the last step the state is its clean estimate, the reference's slot included.
+    assert torch.equal(sampled["samples"], clean["samples"])
+    assert sampled["samples"].shape == window.latents_shape
+
+
 @pytest.fixture
 def hidden(long, monkeypatch):
     """What the executor tells a node of its graph."""
@@ -168,10 +191,35 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
     condition = nodes.LongAnimationCondition.execute
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
     inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES
-    message = refused(condition, window_index=1, **inputs)
-    assert message == "Condition Window: previous must be connected for window_index 1 (Finish Window); got none."
+    rule = "Condition Window: previous must come from window 0 for window_index 1 (Finish Window)"
+    assert refused(condition, window_index=1, **inputs) == f"{rule}; got nothing."
+    handed = nodes.Handed(1, {})
+    assert refused(condition, window_index=1, previous=handed, **inputs) == f"{rule}; got what window 1 handed on."
+    assert refused(condition, window_index=0, previous=handed, **inputs) == (
+        "Condition Window: previous must be connected to no node for window_index 0 (Finish Window); got what window 1 "
+        "handed on."
+    )
+    assert refused(condition, window_index=3, **inputs) == (
+        "Condition Window: window_index must be between 0 and 2 (3 windows make 30 frames); got 3."
+    )
     window = values(condition(window_index=0, **inputs))[3]
-    other = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 2))[0]
+    other, ends = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 2))
+    finish, whole = nodes.LongAnimationFinish.execute, {"samples": torch.zeros(window.latents_shape)}
+    said = partial(refused, finish, plan=plan, vae=parts["vae"], tiled=False)
+    assert said(ends=ends, window_index=1, samples=whole) == (
+        "Finish Window: ends must be of window 1 (its LongAnimation Sampler); got 0."
+    )
+    assert said(ends=ends, window_index=0, samples=whole) == (
+        "Finish Window: ends must come from the sampler that made the samples (its LongAnimation Sampler); got those "
+        "of one that has not run."
+    )
+    without = values(nodes.LongAnimationSampler.execute(window, plan, 6, False, 2))[1]
+    short = {"samples": whole["samples"][:, :, 1:]}
+    assert said(ends=without, window_index=0, samples=short) == (
+        "Finish Window: samples must be as long as Condition Window's latent, 6 latent frames ([1, 16, 6, 6, 8]); got "
+        "[1, 16, 5, 6, 8]."
+    )
+    assert values(finish(without, plan, 0, whole, parts["vae"], False))[0] == nodes.Handed(0, {})
     from comfy.sample import sample_custom
 
     with pytest.raises(ValueError, match=r"^LongAnimation Sampler: steps must be those of the scheduler \(4\); got 6"):

@@ -10,7 +10,7 @@ from exact_parts import ExactCodec, Frames, exact_pictures
 from refusals import refusal
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
 
-from everanimate_core.longanimation.lines import white_on_black
+from everanimate_core.longanimation.lines import STYLES, white_on_black
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.longanimation.windows import window_fusion
 from everanimate_core.method import Sampled
@@ -85,6 +85,17 @@ def test_what_a_window_is_told():
     assert request.tails is None
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_margins_of_line_art_are_paper(style):
+    method = colour_method(height=32, fit="pad", lines=style, reference_lineart=exact_pictures(1, seed=8))
+    for frames in (method.chunk(0).frames, method.reference_lineart):
+        lines = white_on_black(frames, style)
+        assert lines.any()
+        assert not lines[:, :8].any() and not lines[:, 24:].any()
+    # The picture in colour has black ones.
+    assert not method.reference[:, :8].any()
+
+
 def test_an_autoregressive_reference_is_the_frame_at_which_the_next_window_begins():
     method = colour_method(reference_mode="autoregressive")
     frames = exact_pictures(17, seed=5)
@@ -121,6 +132,7 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
         ({"window_frames": 85}, "window_frames must be 8n + 1 (81, 49, 33); got 85."),
         ({"overlap": 15}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 15."),
         ({"overlap": 1}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 1."),
+        ({"overlap": 80, "fuse": False}, "overlap must be below window_frames - 1 (80) (17 of 81); got 80."),
         ({"steps": 31}, "fuse_from must be below steps (31), or fuse must be off (31 of 50); got 31."),
         ({"blocks": "some"}, "blocks must be skip-layer, full, former half, latter half, or a list of numbers"),
         ({"cfg": float("nan")}, "cfg must be a number, not NaN or infinity (6.0); got nan."),
@@ -133,6 +145,7 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
 
 def test_without_fusion_any_overlap_serves():
     assert Settings(overlap=15, fuse=False).plan(200).stride == 66
+    assert Settings(overlap=141, window_frames=161).plan(200).stride == 20
 
 
 def test_pictures_that_do_not_fit_are_refused():

@@ -41,7 +41,7 @@ def test_blank_frames_are_told_of_once_and_change_nothing():
         assert codec.decode(frames) is frames
     assert said == [
         "EverAnimate: 2 of 3 decoded frames are of one colour, the first is frame 1 of its chunk (often a VAE in half "
-        "precision, or a model that does not fit the LoRA)."
+        "precision, or weights that do not fit each other)."
     ]
 
 

@@ -35,6 +35,13 @@ def test_frames_are_fitted_as_they_are_read(fit):
     assert torch.equal(frames, fit_frames(Source().read([3, 1]), 8, 8, fit))
 
 
+def test_what_pad_adds_is_as_bright_as_is_asked():
+    for given, margin in (({}, 0.0), ({"margin": 1.0}, 1.0)):
+        frames = FittedFrames(Source(), 6, 8, "pad", **given).read([3])
+        assert torch.equal(frames[:, 2:6], Source().read([3]))
+        assert torch.equal(torch.cat([frames[:, :2], frames[:, 6:]], dim=1), torch.full((1, 4, 6, 3), margin))
+
+
 def test_a_size_that_is_refused():
     fitted = FittedFrames(Source(), 8, 8, "error")
     with pytest.raises(ValueError, match="8x8"):

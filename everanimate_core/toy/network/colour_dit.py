@@ -10,7 +10,6 @@ from ...backends.cog_checkpoint import config_of, network_from_state
 from ...backends.cog_codec import CogCodec
 from ...backends.cog_networks import CogVideoXTransformer3DModel, SketchDiT
 from ...backends.diffusers_cog import DiffusersCog
-from ...longanimation.files import CogSizes
 from ...longanimation.names import native_name
 from .colour_state import BASE_SIZES, BASE_WEIGHTS, NO_TEXT, SKETCH_SIZES, SKETCH_WEIGHTS, read_network
 from .colour_vae import SCALE, load_vae
@@ -30,20 +29,28 @@ def write_network(path: Path, network: nn.Module) -> None:
     write_packed(path, {native_name(name): value for name, value in network.state_dict().items()})
 
 
-def load_base(path: str | PathLike = BASE_WEIGHTS) -> nn.Module:
+def load_base(
+    path: str | PathLike = BASE_WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """The trained base network in diffusers' class, frozen."""
-    return _loaded(CogVideoXTransformer3DModel, path, BASE_SIZES)
+    return network_from_state(CogVideoXTransformer3DModel, read_network(path), BASE_SIZES, device=device, dtype=dtype)
 
 
-def load_sketch(path: str | PathLike = SKETCH_WEIGHTS) -> nn.Module:
+def load_sketch(
+    path: str | PathLike = SKETCH_WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """A trained SketchDiT in diffusers' class, frozen."""
-    return _loaded(SketchDiT, path, SKETCH_SIZES)
+    return network_from_state(SketchDiT, read_network(path), SKETCH_SIZES, device=device, dtype=dtype)
 
 
-def load_colour(sketch: str | PathLike = SKETCH_WEIGHTS, base: str | PathLike = BASE_WEIGHTS) -> DiffusersCog:
-    """The trained toy as an engine."""
-    return DiffusersCog(load_base(base), load_sketch(sketch), CogCodec(load_vae()), SCALE, NO_TEXT)
-
-
-def _loaded(kind: type[nn.Module], path: str | PathLike, sizes: CogSizes) -> nn.Module:
-    return network_from_state(kind, read_network(path), sizes, device="cpu", dtype=torch.float32)
+def load_colour(
+    sketch: str | PathLike = SKETCH_WEIGHTS,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    tiled: bool = False,
+) -> DiffusersCog:
+    """The trained toy as an engine, its VAE on the CPU. sketch: another SketchDiT. dtype: of base and SketchDiT.
+    tiled: decode in tiles."""
+    networks = load_base(device=device, dtype=dtype), load_sketch(sketch, device=device, dtype=dtype)
+    return DiffusersCog(*networks, CogCodec(load_vae(), tiled=tiled), SCALE, NO_TEXT, NO_TEXT)
