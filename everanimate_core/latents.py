@@ -1,4 +1,4 @@
-"""What holds for the latents of every method: the sizes of their pictures, what is refused, statistics and drift.
+"""What holds for the latents of every method: sizes of their pictures, what is refused, statistics, drift, previews.
 
 The VAEs make one latent of 8 x 8 pixels; the transformers read them in patches of 2 x 2.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from .errors import InputError
 
@@ -67,3 +68,17 @@ def channel_drift(latents: Tensor, statistics: Tensor) -> float:
     mean, spread = statistics
     distance = (channel_statistics(latents)[0] - mean) / spread.clamp(min=1e-6)
     return float(distance.square().mean().sqrt())
+
+
+def preview_map(latents: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """The linear map from latents [C, h, w] to the colours of their picture [8h, 8w, 3] in 0..1, in least squares.
+
+    Factors [C, 3] and bias [3], which give colours in -1..1: how previews of latents are made, for a VAE that nobody
+    has measured such a map of.
+    """
+    cells = latents.flatten(1).T.double()
+    small = avg_pool2d(picture.movedim(-1, 0).double(), SPATIAL_FACTOR).flatten(1).T * 2 - 1
+    with_bias = torch.cat([cells, cells.new_ones(len(cells), 1)], dim=1)
+    # The driver that finds the smallest map where a plain picture leaves many.
+    found = torch.linalg.lstsq(with_bias, small, driver="gelsd").solution.float()
+    return found[:-1], found[-1]

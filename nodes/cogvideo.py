@@ -10,23 +10,27 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+import comfy.cli_args
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.samplers
 import comfy.sd
+import latent_preview
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.latents import preview_map
 from ..everanimate_core.longanimation.control import chosen_blocks, controlled
 from ..everanimate_core.longanimation.dpm import draw_noise, sample
 from ..everanimate_core.longanimation.files import LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.text import check_text
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, WindowRequest
+from ..everanimate_core.ports import Codec
 from .host import TILE, TILE_OVERLAP, check_cancel
 from .node import SamplingError
 
@@ -98,6 +102,15 @@ def _encode_batched(network, video: Tensor) -> Tensor:
         part, cache = network.encoder(video[:, :, start:stop], conv_cache=cache)
         parts.append(part)
     return torch.cat(parts, dim=2).chunk(2, dim=1)[0]
+
+
+def previewer_of(codec: Codec, picture: Tensor) -> latent_preview.LatentPreviewer | None:
+    """Shows latents in colours as in a picture [1, H, W, 3]: the host has no map for those of CogVideoX. None where
+    the user has switched previews off."""
+    if comfy.cli_args.args.preview_method == comfy.cli_args.LatentPreviewMethod.NoPreviews:
+        return None
+    factors, bias = preview_map(cog().scale * codec.encode(picture)[0, :, 0], picture[0])
+    return latent_preview.Latent2RGBPreviewer(factors.tolist(), bias.tolist())
 
 
 def check_prompts(**prompts) -> None:

@@ -247,12 +247,16 @@ def sample(model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg
 
 
 class RunProgress:
-    """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel."""
+    """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel.
 
-    def __init__(self, model, chunks: int, steps: int):
+    previewer: that of a method whose latents the host has none for.
+    """
+
+    def __init__(self, model, chunks: int, steps: int, previewer: latent_preview.LatentPreviewer | None = None):
         self.bar = comfy.utils.ProgressBar(chunks * steps)
         self.remaining = RemainingTime()
-        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        own = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        self.previewer = previewer if own is None else own
         self.steps = steps
 
     def on_step(self, chunk: int, anchors: int):

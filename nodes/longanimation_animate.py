@@ -16,13 +16,14 @@ from ..everanimate_core.longanimation.windows import WindowRequest, window_fusio
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.method import Sampled
+from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
 from ..everanimate_core.runs.store import RunStore, run_folder
 from . import widgets
 from .checks import check_images
-from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, steered_model
+from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, previewer_of, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
 from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
 from .longanimation import (
@@ -129,7 +130,8 @@ class LongAnimationAnimate(io.ComfyNode):
                 sound_start=trim_window(lineart)[0],
                 metadata=graph_metadata(cls.hidden),
             )
-            progress = RunProgress(model, job.plan.chunk_count, settings.steps)
+            previewer = previewer_of(codec, method.reference)
+            progress = RunProgress(model, job.plan.chunk_count, settings.steps, previewer)
 
             def sample_window(request: WindowRequest, noise_seed: int) -> Sampled:
                 check_cancel()
@@ -156,6 +158,7 @@ def sampled(
     """Sample a window as SamplerCustom does, with the noise of the authors' script."""
     steered = steered_model(model, control, request, settings.strength, settings.blocks)
     fusion = window_fusion(request, settings)
+    own = -latent_frames(settings.window_frames)
     noise = draw_noise(request.latents_shape, torch.Generator().manual_seed(seed))
     levels = model.get_model_object("model_sampling").sigmas
     sigmas = torch.stack([*(levels[timestep] for timestep in timesteps(settings.steps)), levels.new_zeros(())])
@@ -167,7 +170,7 @@ def sampled(
         sigmas.cpu(),
         *condition(positive, negative, request),
         empty_latent(request)["samples"],
-        callback=lambda step, clean, x, steps: on_step(step, steps, clean),
+        callback=lambda step, clean, x, steps: on_step(step, steps, clean[:, :, own:]),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )

@@ -1,11 +1,18 @@
-"""What holds for the latents of every method: sizes, what is refused, statistics and drift."""
+"""What holds for the latents of every method: sizes, what is refused, statistics, drift, previews."""
 
 import numpy as np
 import pytest
 import torch
 from refusals import refusal
 
-from everanimate_core.latents import channel_drift, channel_statistics, check_frames, check_latents, check_size
+from everanimate_core.latents import (
+    channel_drift,
+    channel_statistics,
+    check_frames,
+    check_latents,
+    check_size,
+    preview_map,
+)
 
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (832, 480), (480, 832), (1280, 720)])
@@ -101,3 +108,24 @@ def test_channel_drift_by_hand():
     # Root of the mean square: one channel of 16 that is 8 spreads off counts sqrt(64 / 16).
     chunk[:, 4] += 8 * 5
     assert channel_drift(chunk, statistics) == pytest.approx(2)
+
+
+# --- previews --------------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_map_is_found_again():
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(16, 6, 8, generator=generator)
+    factors, bias = torch.randn(16, 3, generator=generator) / 40, torch.tensor([0.1, -0.2, 0.3])
+    colours = torch.einsum("chw,cr->hwr", latents, factors) + bias
+    # Each cell is a square of eight pixels, with a pattern in it that has mean zero.
+    picture = (colours / 2 + 0.5).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    picture += 0.02 * torch.tensor([1.0, -1.0]).repeat(32)[None, :, None]
+    found = preview_map(latents, picture)
+    torch.testing.assert_close(found[0], factors, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[1], bias, rtol=0, atol=1e-5)
+
+
+def test_a_plain_picture_has_a_preview_map():
+    factors, bias = preview_map(torch.ones(16, 2, 2), torch.full((16, 16, 3), 0.75))
+    torch.testing.assert_close(factors.sum(dim=0) + bias, torch.full((3,), 0.5))

@@ -4,9 +4,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from base_folder import PACK
+from safetensors.torch import load_file
+
+from everanimate_core.latents import preview_map
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -171,6 +175,29 @@ def test_blocks_and_the_one_node_give_the_same(nodes, long, parts, hidden):
     # A second start makes nothing.
     again = animate(long, parts)
     assert torch.equal(again[1], last)
+
+
+def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long, parts, hidden):
+    import comfy.utils as host_utils
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    shown = []
+    method, args.preview_method = args.preview_method, LatentPreviewMethod.Latent2RGB
+    host_utils.set_progress_bar_global_hook(lambda value, total, preview, **_: shown.append((value, total, preview)))
+    try:
+        animate(long, parts, run_name="previewed", total_frames=FRAMES, fuse=False)
+        reference = comfy.module(PACK, "nodes.cogvideo").CogHostCodec(parts["vae"]).encode(parts["reference"])
+        factors, bias = preview_map(0.7 * reference[0, :, 0], parts["reference"][0])
+    finally:
+        args.preview_method = method
+        host_utils.set_progress_bar_global_hook(None)
+    pictures = [preview for _, _, preview in shown if preview is not None]
+    assert len(pictures) == STEPS
+    kept = load_file(comfy.base / "output" / "everanimate" / "previewed" / "chunk_0000.safetensors")["latents"]
+    # The last one is of the window's first latent as it is kept, behind the reference's slot.
+    colours = torch.einsum("chw,cr->hwr", 0.7 * kept[0, :, 0], factors) + bias
+    seen = torch.from_numpy(np.array(pictures[-1][1])).float() / 255
+    assert (seen - (colours / 2 + 0.5).clamp(0, 1)).abs().max() < 0.01
 
 
 def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
