@@ -256,12 +256,12 @@ class LongAnimationCondition(io.ComfyNode):
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
         check_prompts(positive=positive, negative=negative)
         plan.check_index(window_index, "window_index")
-        before = None if previous is None else previous.index
-        expected = window_index - 1 if window_index else None
-        if before != expected:
-            rule = "must be connected to no node" if expected is None else f"must come from window {expected}"
-            got = "nothing" if before is None else f"what window {before} handed on"
-            raise InputError("previous", f"{rule} for window_index {window_index}", "Finish Window", got)
+        handed = "nothing" if previous is None else f"what window {previous.index} handed on"
+        if window_index == 0 and previous is not None:
+            raise InputError("previous", "must not be connected for window_index 0", "", handed)
+        if window_index and (previous is None or previous.index != window_index - 1):
+            rule = f"must come from window {window_index - 1} for window_index {window_index}"
+            raise InputError("previous", rule, "its Finish Window", handed)
         settings = Settings(
             lines=lines, threshold=threshold, fuse=False, window_frames=plan.chunk_frames, overlap=plan.overlap
         )
@@ -344,7 +344,8 @@ class LongAnimationSampler(io.ComfyNode):
     @classmethod
     @in_its_name
     def execute(cls, window, plan, steps, fuse, fuse_from) -> io.NodeOutput:
-        settings = Settings(steps=steps, fuse=fuse, fuse_from=fuse_from, overlap=plan.overlap)
+        windows = {"window_frames": plan.chunk_frames, "overlap": plan.overlap}
+        settings = Settings(steps=steps, fuse=fuse, fuse_from=fuse_from, **windows)
         window_fusion(window, settings)
         ends = Ends(window.index, fuse)
 

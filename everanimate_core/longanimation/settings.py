@@ -89,9 +89,9 @@ class Settings:
             raise InputError("window_frames", "must be 8n + 1", "81, 49, 33", self.window_frames)
         if self.overlap > self.window_frames - 2:
             rule = f"must be below window_frames - 1 ({self.window_frames - 1})"
-            raise InputError("overlap", rule, "17 of 81", self.overlap)
+            raise InputError("overlap", rule, "", self.overlap)
         if self.fuse and self.overlap != RELEASED_OVERLAP and (self.overlap % 4 != 1 or self.overlap == 1):
-            rule = f"must be 4n + 1 where overlaps are blended, or {RELEASED_OVERLAP} as released"
+            rule = f"must be 4n + 1 and at least 5 where overlaps are blended, or {RELEASED_OVERLAP} as released"
             raise InputError("overlap", rule, "17", self.overlap)
         if self.fuse and self.fuse_from >= self.steps:
             raise InputError(

@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js"
 app.registerExtension({
   name: "EverAnimate.FinishedVideo",
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (nodeData.name !== "EverAnimateAnimate") return
+    if (!["EverAnimateAnimate", "LongAnimationAnimate"].includes(nodeData.name)) return
     const { onExecuted } = nodeType.prototype
     nodeType.prototype.onExecuted = function (output) {
       onExecuted?.call(this, output)

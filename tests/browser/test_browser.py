@@ -35,7 +35,7 @@ def test_a_workflow_opens_from_the_template_browser(page, name):
         "Object.fromEntries((node.widgets || []).map(widget => [widget.name, widget.value]))]))"
     )
     for node in shipped["nodes"]:
-        if node["type"].startswith("EverAnimate"):
+        if node["type"].startswith(("EverAnimate", "LongAnimation")):
             values = node.get("widgets_values_named", {})
             assert {key: widgets[str(node["id"])][key] for key in values} == values
     # The canvas makes nodes as large as their widgets need, whatever size the file says.
@@ -50,22 +50,31 @@ def test_a_workflow_opens_from_the_template_browser(page, name):
     assert page.faults == []
 
 
-def test_toy_world_runs_from_the_page(page, server):
-    open_template(page, "toy_world")
-    set_widget(page, "EverAnimateLoadToy", "frames", 62)
-    set_widget(page, "EverAnimateAnimate", "run_name", "from_the_page")
+# The graphs with everything in one node: its loader, that node, frames for two chunks, and the steps of these.
+IN_ONE_NODE = {
+    "toy_world": ("EverAnimateLoadToy", "EverAnimateAnimate", 62, 8),
+    "toy_colour": ("LongAnimationLoadToy", "LongAnimationAnimate", 97, 20),
+}
+
+
+@pytest.mark.parametrize("name", IN_ONE_NODE)
+def test_a_graph_with_everything_in_one_node_runs_from_the_page(page, server, name):
+    loader, node, frames, steps = IN_ONE_NODE[name]
+    open_template(page, name)
+    set_widget(page, loader, "frames", frames)
+    set_widget(page, node, "run_name", f"{name}_from_the_page")
     run(page)
-    # Two chunks of four steps, each with its preview.
-    assert seen(page, "progress") >= 8 and seen(page, "b_preview") >= 8
-    assert (server.output / "everanimate" / "from_the_page.mp4").is_file()
-    assert list((server.output / "everanimate").glob("toy_world_comparison*.mp4"))
+    # Every step has its preview.
+    assert seen(page, "progress") >= steps and seen(page, "b_preview") >= steps
+    assert (server.output / "everanimate" / f"{name}_from_the_page.mp4").is_file()
+    assert list((server.output / "everanimate").glob(f"{name}_comparison*.mp4"))
     page.wait_for_selector("video", timeout=20_000)
     assert page.faults == []
 
 
 # The finished video as the node's own elements show it, and what is left of its live previews.
-ANIMATE = (
-    "() => { const node = app.graph._nodes.find(node => node.type === 'EverAnimateAnimate'); return {"
+SHOWN = (
+    "type => { const node = app.graph._nodes.find(node => node.type === type); return {"
     "height: node.size[1], needed: node.computeSize()[1], pictures: node.imgs?.length || 0, "
     "previews: app.nodePreviewImages[node.id]?.length || 0, widgets: node.widgets.map(widget => widget.name), "
     "shown: node.widgets.flatMap(widget => [...widget.element?.querySelectorAll('video, img') || []])"
@@ -73,21 +82,24 @@ ANIMATE = (
 )
 
 
-def test_the_finished_video_takes_the_place_of_the_live_preview(page):
-    open_template(page, "toy_world")
-    set_widget(page, "EverAnimateLoadToy", "frames", 62)
-    set_widget(page, "EverAnimateAnimate", "run_name", "seen_in_its_node")
+@pytest.mark.parametrize("name", IN_ONE_NODE)
+def test_the_finished_video_takes_the_place_of_the_live_preview(page, name):
+    loader, node, frames, _ = IN_ONE_NODE[name]
+    open_template(page, name)
+    set_widget(page, loader, "frames", frames)
+    set_widget(page, node, "run_name", f"{name}_seen_in_its_node")
     # Older editors load the videos of nodes on the screen alone.
-    page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'EverAnimateAnimate'))")
-    height = page.evaluate(ANIMATE)["height"]
+    page.evaluate("type => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === type))", node)
+    height = page.evaluate(SHOWN, node)["height"]
     queue(page)
-    page.wait_for_function(f"({ANIMATE})().pictures && ({ANIMATE})().previews", timeout=300_000)
+    live = f"type => {{ const found = ({SHOWN})(type); return found.pictures && found.previews }}"
+    page.wait_for_function(live, arg=node, timeout=300_000)
     page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=300_000)
-    page.wait_for_function(f"({ANIMATE})().shown.length", timeout=20_000)
-    state = page.evaluate(ANIMATE)
-    assert ["filename=seen_in_its_node.mp4" in source for source in state["shown"]] == [True]
+    page.wait_for_function(f"type => ({SHOWN})(type).shown.length", arg=node, timeout=20_000)
+    state = page.evaluate(SHOWN, node)
+    assert [f"filename={name}_seen_in_its_node.mp4" in source for source in state["shown"]] == [True]
     assert state["previews"] == state["pictures"] == 0
-    assert [name for name in state["widgets"] if name.startswith("$$")] == []
+    assert [widget for widget in state["widgets"] if widget.startswith("$$")] == []
     assert state["height"] <= max(height, state["needed"])
     assert page.faults == []
 

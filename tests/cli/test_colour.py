@@ -172,7 +172,10 @@ def test_weights_that_are_missing_are_named(folder, tmp_path, command):
     ("more", "said"),
     [
         (["--steps", "2"], "--fuse-from: must be below steps (2), or fuse must be off (31 of 50); got 2."),
-        (["--overlap", "10"], "--overlap: must be 4n + 1 where overlaps are blended, or 16 as released (17); got 10."),
+        (
+            ["--overlap", "10"],
+            "--overlap: must be 4n + 1 and at least 5 where overlaps are blended, or 16 as released (17); got 10.",
+        ),
         (["--blocks", "0-9"], "--blocks: must lie between 0 and 3 in this network (0-3:2); got 0-9."),
         (["--width", "40"], "--width: must be a multiple of 16 (832); got 40."),
         (["--prompt", "a" * 300], "--prompt: must have at most 226 tokens (about 150 words); got 301."),

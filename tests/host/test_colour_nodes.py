@@ -218,18 +218,20 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
     condition = nodes.LongAnimationCondition.execute
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
     inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES
-    rule = "Condition Window: previous must come from window 0 for window_index 1 (Finish Window)"
+    rule = "Condition Window: previous must come from window 0 for window_index 1 (its Finish Window)"
     assert refused(condition, window_index=1, **inputs) == f"{rule}; got nothing."
     handed = nodes.Handed(1, {})
     assert refused(condition, window_index=1, previous=handed, **inputs) == f"{rule}; got what window 1 handed on."
     assert refused(condition, window_index=0, previous=handed, **inputs) == (
-        "Condition Window: previous must be connected to no node for window_index 0 (Finish Window); got what window 1 "
-        "handed on."
+        "Condition Window: previous must not be connected for window_index 0; got what window 1 handed on."
     )
     assert refused(condition, window_index=3, **inputs) == (
         "Condition Window: window_index must be between 0 and 2 (3 windows make 30 frames); got 3."
     )
     window = values(condition(window_index=0, **inputs))[3]
+    # What overlap serves depends on the length of the windows.
+    longer = values(nodes.LongAnimationPlan.execute(300, 161, 97))[0]
+    assert len(values(nodes.LongAnimationSampler.execute(window, longer, **SHORT))) == 2
     other, ends = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 2))
     finish, whole = nodes.LongAnimationFinish.execute, {"samples": torch.zeros(window.latents_shape)}
     said = partial(refused, finish, plan=plan, vae=parts["vae"], tiled=False)

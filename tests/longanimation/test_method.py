@@ -130,9 +130,15 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
     [
         ({"window_frames": 80}, "window_frames must be 8n + 1 (81, 49, 33); got 80."),
         ({"window_frames": 85}, "window_frames must be 8n + 1 (81, 49, 33); got 85."),
-        ({"overlap": 15}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 15."),
-        ({"overlap": 1}, "overlap must be 4n + 1 where overlaps are blended, or 16 as released (17); got 1."),
-        ({"overlap": 80, "fuse": False}, "overlap must be below window_frames - 1 (80) (17 of 81); got 80."),
+        (
+            {"overlap": 15},
+            "overlap must be 4n + 1 and at least 5 where overlaps are blended, or 16 as released (17); got 15.",
+        ),
+        (
+            {"overlap": 1},
+            "overlap must be 4n + 1 and at least 5 where overlaps are blended, or 16 as released (17); got 1.",
+        ),
+        ({"overlap": 80, "fuse": False}, "overlap must be below window_frames - 1 (80); got 80."),
         ({"steps": 31}, "fuse_from must be below steps (31), or fuse must be off (31 of 50); got 31."),
         ({"blocks": "some"}, "blocks must be skip-layer, full, former half, latter half, or a list of numbers"),
         ({"cfg": float("nan")}, "cfg must be a number, not NaN or infinity (6.0); got nan."),
