@@ -81,27 +81,34 @@ def plan_facts(plan):
     return {name: getattr(plan, name) for name in ("total_frames", "chunk_frames", "overlap", "continuation")}
 
 
-def job_facts(job):
-    """The job of a run: what is made, from what, and what it goes by when it goes on."""
-    memory = job.method.memory
-    chunks = [job.method.chunk(index) for index in range(job.plan.chunk_count)]
-    drivers = {
-        name: mark([getattr(chunk, name) for chunk in chunks]) for name in ("pose", "face", "background", "mask")
-    }
+def run_facts(job):
+    """The job of a run of any method: how it is divided, what it goes by when it goes on, and what becomes of it."""
     return {
         **plan_facts(job.plan),
-        **drivers,
         **{f"known_{name}": value for name, value in job.constants().items()},
-        "references": mark(memory.references),
-        "identity": mark(memory.identity),
-        "anchors": memory.anchors,
-        "carried": memory.motion_count,
         "prompts": job.prompts,
         "fps": job.output.fps,
         "sound": type(job.output.sound).__name__,
         "sound_start": job.output.sound_start,
         "metadata": job.output.metadata,
         "as_0_1_0": job.earlier,
+    }
+
+
+def job_facts(job):
+    """The job of Animate Long Video: what is made, and from what."""
+    memory = job.method.memory
+    chunks = [job.method.chunk(index) for index in range(job.plan.chunk_count)]
+    drivers = {
+        name: mark([getattr(chunk, name) for chunk in chunks]) for name in ("pose", "face", "background", "mask")
+    }
+    return {
+        **run_facts(job),
+        **drivers,
+        "references": mark(memory.references),
+        "identity": mark(memory.identity),
+        "anchors": memory.anchors,
+        "carried": memory.motion_count,
     }
 
 
@@ -113,43 +120,61 @@ def video_facts(path):
     return {"video": seen, "pitch": pitch(path)}
 
 
-def animate(comfy, inputs):
-    """Animate Long Video; the facts of a run."""
-    nodes, fingerprint = comfy.module(PACK, "nodes.animate"), comfy.module(PACK, "nodes.fingerprint")
+def long_run(comfy, node, inputs, module, job_facts, sampled, place, stand_in):
+    """A node that makes a whole video, started anew: the facts of its run, and what else it gives.
+
+    inputs: those of an earlier start under `begun`, if there is one. module: the node's. job_facts(job): of its job.
+    place: (object, name) of what samples; stand_in stands there: it gives the facts of a sampling, named in sampled,
+    and what it made.
+    """
     output, vae = comfy.base / "output" / "everanimate", inputs["vae"]
-    facts, sampled = {}, []
+    facts, samplings = {}, []
 
     def run(job, store, sample_chunk, codec, path, resume, from_chunk, on_chunk):
         facts.update(job_facts(job))
         facts.update(place=(store.folder.name, path.name), resume=resume, from_chunk=from_chunk)
         return real_run(job, store, sample_chunk, codec, path, resume, from_chunk, on_chunk)
 
-    def sample(model, positive, negative, latent, sampler, sigmas, cfg, seed, on_step):
-        inner, correct = getattr(sampler, "sampler", sampler), getattr(sampler, "correct", None)
-        how = {"model": id(model), "sampler": fingerprint.sampler_digest(inner), "sigmas": sigmas.tolist(), "cfg": cfg}
-        correction = {"correction": estimate(correct and correct.estimate)}
-        sampled.append(how | {"seeds": seed} | correction | told_facts(positive, negative))
-        return noise(latent["samples"].shape, seed)
+    def sample(*asked, **named):
+        noted, made = stand_in(*asked, **named)
+        samplings.append(noted)
+        return made
 
     begun = inputs.pop("begun", None)
     for path in output.glob(f"{RUN}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.MonkeyPatch.context() as patch:
-        real_run = nodes.run
-        patch.setattr(nodes, "run", run)
-        patch.setattr(nodes, "sample", sample)
+        real_run = module.run
+        patch.setattr(module, "run", run)
+        patch.setattr(*place, sample)
         if begun is not None:
-            comfy.call("EverAnimateAnimate", **(inputs | begun))
-            sampled.clear()
+            comfy.call(node, **(inputs | begun))
+            samplings.clear()
         vae.work.clear()
-        video, last, memory, report = comfy.call("EverAnimateAnimate", **inputs)
+        video, last, *others, report = comfy.call(node, **inputs)
     chunks = sorted(output.glob(f"{inputs['run_name']}/chunk_*.safetensors"))
-    facts |= {name: [call[name] for call in sampled] for name in SAMPLED}
+    facts |= {name: [noted[name] for noted in samplings] for name in sampled}
     facts |= {"encoded": encodings(vae), "decoded": decodings(vae), "last_chunk": mark(last)}
     facts |= {"latents": [mark(load_file(path)["latents"]) for path in chunks]}
-    facts |= {f"after_{name}": value for name, value in memory_facts(memory).items()}
     facts |= {"made_with": [chunk["noise_seed"] for chunk in json.loads(report)["chunks"]]}
-    return facts | video_facts(video.get_stream_source())
+    return facts | video_facts(video.get_stream_source()), others
+
+
+def animate(comfy, inputs):
+    """Animate Long Video; the facts of a run."""
+    nodes, fingerprint = comfy.module(PACK, "nodes.animate"), comfy.module(PACK, "nodes.fingerprint")
+
+    def sample(model, positive, negative, latent, sampler, sigmas, cfg, seed, on_step):
+        inner, correct = getattr(sampler, "sampler", sampler), getattr(sampler, "correct", None)
+        how = {"model": id(model), "sampler": fingerprint.sampler_digest(inner), "sigmas": sigmas.tolist(), "cfg": cfg}
+        correction = {"correction": estimate(correct and correct.estimate)}
+        noted = how | {"seeds": seed} | correction | told_facts(positive, negative)
+        return noted, noise(latent["samples"].shape, seed)
+
+    facts, (memory,) = long_run(
+        comfy, "EverAnimateAnimate", inputs, nodes, job_facts, SAMPLED, (nodes, "sample"), sample
+    )
+    return facts | {f"after_{name}": value for name, value in memory_facts(memory).items()}
 
 
 def noise(shape, seed):
@@ -171,13 +196,15 @@ def decodings(vae):
 
 def facts_of(comfy, node, inputs):
     """What a node gives, {fact: value}."""
-    if node == "EverAnimateAnimate":
-        return animate(comfy, inputs)
+    return animate(comfy, inputs) if node == "EverAnimateAnimate" else given(comfy, node, inputs, GIVEN[node])
+
+
+def given(comfy, node, inputs, facts_of_outputs):
+    """What a node gives, and what it asks of its VAE, if it has one. facts_of_outputs(comfy, *outputs)."""
     vae = inputs.get("vae")
     if vae is not None:
         vae.work.clear()
-    given = comfy.call(node, **inputs)
-    facts = GIVEN[node](comfy, *given)
+    facts = facts_of_outputs(comfy, *comfy.call(node, **inputs))
     return facts if vae is None else facts | {"encoded": encodings(vae), "decoded": decodings(vae)}
 
 

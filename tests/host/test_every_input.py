@@ -1,42 +1,17 @@
-"""Every widget and every socket of every node does something, and nothing but that.
+"""Every widget and every socket of every node of EverAnimate does something, and nothing but that.
 
 Each case takes a node in a state in which an input acts, changes that one input, and names the facts about what the
 node gives that then change: all others stay. Of Animate Long Video these are its job, what the network and the VAE are
 asked, and the files; the network itself is replaced by noise of the seed, and the VAE by exact arithmetic.
 """
 
-from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
 
 import pytest
 import torch
+from node_cases import Case, Changes, cases, declared_inputs, on
 from node_facts import RUN, SAMPLED, facts_of
 from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, OVERLAP, TONES, TOTAL, WIDTH, Parts
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input of a node, changed.
-
-    other(parts): its other value. changed: the facts that then differ. state: one of the node's states, in which the
-    input acts. then: what some of the facts are afterwards.
-    """
-
-    node: str
-    name: str
-    other: object
-    changed: str
-    state: str = "plain"
-    then: dict = field(default_factory=dict)
-
-    @property
-    def id(self):
-        """For people."""
-        return f"{self.node.removeprefix('EverAnimate')}-{self.name}" + (
-            "" if self.state == "plain" else f"-{self.state}"
-        )
-
 
 # --- the states in which inputs act, and the cases
 
@@ -53,13 +28,6 @@ def half_mask(frames=TOTAL):
     mask = torch.zeros(frames, HEIGHT, WIDTH)
     mask[:, :, WIDTH // 2 :] = 1
     return mask
-
-
-def on(base, **changes):
-    """A state: that of another one with changes, changes(parts) where they are made of parts."""
-    return lambda parts: (
-        base(parts) | {name: value(parts) if callable(value) else value for name, value in changes.items()}
-    )
 
 
 def plain_animate(parts):
@@ -276,13 +244,6 @@ CASES = [
     animates("restore_schedule", "fixed", "known_restore_schedule correction", "restoring"),
     animates("restore_target", "low_frequency", "known_restore_target correction", "restoring"),
 ]
-
-
-def cases(node, *rows):
-    """Cases of a node: (input, other value, changed facts[, state[, then]])."""
-    return [Case(node, *row) for row in rows]
-
-
 CASES += cases(
     "EverAnimateChunk",
     ("positive", lambda parts: parts.text(2), "text"),
@@ -386,40 +347,17 @@ CASES += cases("EverAnimatePatchModel", ("model", lambda parts: parts.comfy.load
 
 
 @pytest.fixture(scope="module")
-def parts(comfy):
+def changes(comfy):
     with torch.inference_mode():
-        return Parts(comfy)
-
-
-@pytest.fixture(scope="module")
-def before(comfy, parts):
-    """before(node, state): the facts of a state, found once."""
-
-    @cache
-    def facts(node, state):
-        return facts_of(comfy, node, STATES[node][state](parts))
-
-    return facts
+        return Changes(comfy, Parts(comfy), STATES, facts_of)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_an_input_changes_what_it_is_for_and_nothing_else(comfy, parts, before, case):
-    other = case.other(parts) if callable(case.other) else case.other
-    plain, inputs = before(case.node, case.state), STATES[case.node][case.state](parts)
-    assert case.name not in inputs or inputs[case.name] is not other
-    facts = facts_of(comfy, case.node, inputs | {case.name: other})
-    changed = {name for name in plain.keys() | facts.keys() if plain.get(name) != facts.get(name)}
-    assert sorted(changed) == sorted(case.changed.split())
+def test_an_input_changes_what_it_is_for_and_nothing_else(changes, case):
+    changed, facts = changes.of(case)
+    assert changed == sorted(case.changed.split())
     assert {name: facts[name] for name in case.then} == case.then
 
 
 def test_every_input_of_every_node_has_a_case(comfy):
-    ours = {name: node for name, node in comfy.nodes.items() if name.startswith("EverAnimate")}
-    declared = {name: node.INPUT_TYPES() for name, node in ours.items()}
-    inputs = {
-        (name, part)
-        for name, kinds in declared.items()
-        for kind in ("required", "optional")
-        for part in kinds.get(kind, ())
-    }
-    assert {(case.node, case.name) for case in CASES} == inputs
+    assert {(case.node, case.name) for case in CASES} == declared_inputs(comfy, "EverAnimate")

@@ -1,0 +1,115 @@
+"""Inputs for the nodes of LongAnimation, small and each made once, for tests that change them one by one."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from base_folder import PACK
+from node_inputs import HEIGHT, WIDTH, Parts, once
+from safetensors.torch import save_file
+
+# The parts that the core's tests of LongAnimation share.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+FRAMES, OVERLAP = 17, 9
+STEPS, FIRST = 5, 2
+# Up to which half of the pixels of random pictures count as lines.
+THRESHOLD = 0.5
+# Two windows.
+TOTAL = 2 * FRAMES - OVERLAP
+# Of a window's latents, that of the reference in front.
+SHAPE = 1, 16, 2 + (FRAMES - 1) // 4, HEIGHT // 8, WIDTH // 8
+
+
+def drawn(*shape, seed):
+    """Numbers of a seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class ColourParts(Parts):
+    """Inputs of nodes, each made once."""
+
+    @once
+    def base(self, seed=0):
+        """The name of a file with the base network."""
+        import colour_parts
+
+        return self.written("diffusion_models", f"every_base_{seed}", colour_parts.base_network(seed))
+
+    @once
+    def sketch(self, seed=1):
+        """The name of a file with SketchDiT."""
+        import colour_parts
+
+        return self.written("controlnet", f"every_sketch_{seed}", colour_parts.sketch_network(seed))
+
+    def written(self, folder, name, network):
+        """The name of a file of the host with the weights of a network."""
+        path = self.comfy.base / "models" / folder / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+        return path.name
+
+    @once
+    def model(self, seed=0):
+        """The tiny model; one with so few heads is told the latent format of CogVideoX1.5."""
+        import comfy.latent_formats
+
+        (model,) = self.comfy.call("LongAnimationLoadBase", file=self.base(seed))
+        model.model.latent_format = comfy.latent_formats.CogVideoX1_5()
+        return model
+
+    @once
+    def control(self, seed=1):
+        """The tiny SketchDiT."""
+        return self.comfy.call("LongAnimationLoad", sketch_file=self.sketch(seed))[0]
+
+    @once
+    def vae(self, brighter=False):
+        """The VAE of exact arithmetic, which says that it is CogVideoX's."""
+        from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
+
+        vae = super().vae(brighter)
+        vae.first_stage_model = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, groups=2)
+        return vae
+
+    @once
+    def text(self, seed=0):
+        """A prompt."""
+        return [[drawn(1, 7, 48, seed=seed), {}]]
+
+    @once
+    def plan(self, total=TOTAL + FRAMES - OVERLAP, frames=FRAMES, overlap=OVERLAP):
+        """A plan of windows, three unless told otherwise."""
+        inputs = {"total_frames": total, "window_frames": frames, "overlap": overlap}
+        return self.comfy.call("LongAnimationPlan", **inputs)[0]
+
+    @once
+    def tails(self, seed=0):
+        """What the late steps of a window kept."""
+        return drawn(STEPS - FIRST, 16, OVERLAP // 4, *SHAPE[3:], seed=seed)
+
+    @once
+    def state(self, seed=0, index=0):
+        """What a finished window hands on."""
+        return self.comfy.module(PACK, "nodes.longanimation").Handed(index, {"tails": self.tails(seed)})
+
+    @once
+    def ends(self, seed=0, index=1):
+        """What the sampler of a window recorded."""
+        kept = SimpleNamespace(kept=self.tails(seed))
+        return self.comfy.module(PACK, "nodes.longanimation").Ends(index, True, kept)
+
+    @once
+    def samples(self, seed=0):
+        """What a sampler may have made of a window, the reference's slot included."""
+        return {"samples": drawn(*SHAPE, seed=seed)}
+
+    @once
+    def window(self, later=False, seed=1):
+        """The first window, or a later one; seed: of the line art."""
+        inputs = {name: self.text() for name in ("positive", "negative")} | {"width": WIDTH, "height": HEIGHT}
+        inputs |= {"vae": self.vae(), "plan": self.plan(), "reference": self.pictures(1), "threshold": THRESHOLD}
+        before = {"window_index": 1, "previous": self.state()} if later else {}
+        return self.comfy.call("LongAnimationCondition", lineart=self.pictures(TOTAL, seed), **inputs, **before)[3]
