@@ -6,14 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-try:
-    from accelerate import init_empty_weights
-    from diffusers import AutoencoderKLCogVideoX
-except ImportError as error:
-    raise ImportError(
-        f"everanimate: running without ComfyUI needs diffusers (pip install 'everanimate[cli]'); got {error}."
-    ) from error
-
 from ..errors import InputError, one_line
 from ..longanimation.files import (
     HEAD_DIM,
@@ -29,6 +21,11 @@ from ..longanimation.names import diffusers_name
 from .cog_networks import CogVideoXTransformer3DModel, SketchDiT
 from .components import component, place_weights, read_files
 from .model_folders import check_counts
+from .needs import extra_packages
+
+with extra_packages():
+    from accelerate import init_empty_weights
+    from diffusers import AutoencoderKLCogVideoX
 
 
 def load_networks(

@@ -6,17 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-try:
-    from transformers import T5EncoderModel
-except ImportError as error:
-    raise ImportError(
-        f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
-    ) from error
-
 from ..errors import InputError
 from ..longanimation.text import TEXT_TOKENS, check_text
 from .model_folders import check_model, load_model
+from .needs import extra_packages
 from .wan_encoders import load_tokenizer
+
+with extra_packages():
+    from transformers import T5EncoderModel
+
 
 TEXT_MODELS = ("t5",)
 

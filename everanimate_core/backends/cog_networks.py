@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-try:
+from .needs import extra_packages
+
+with extra_packages():
     from diffusers import CogVideoXTransformer3DModel
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
-except ImportError as error:
-    raise ImportError(
-        f"everanimate: running without ComfyUI needs diffusers (pip install 'everanimate[cli]'); got {error}."
-    ) from error
+
 
 # What CogVideoX1.5 I2V is told beside the timestep.
 OFS = 2.0

@@ -14,15 +14,13 @@ from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
 from .components import component, open_weights, place_weights, read_files
 from .model_folders import check_counts
+from .needs import extra_packages
 
-try:
+with extra_packages():
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
-except ImportError as error:
-    raise ImportError(
-        f"everanimate: running without ComfyUI needs diffusers (pip install 'everanimate[cli]'); got {error}."
-    ) from error
+
 
 State = dict[str, Tensor]
 Value = TypeVar("Value")

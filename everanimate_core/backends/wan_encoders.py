@@ -8,17 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-try:
-    from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
-except ImportError as error:
-    raise ImportError(
-        f"everanimate: running without ComfyUI needs transformers (pip install 'everanimate[cli]'); got {error}."
-    ) from error
-
 from ..errors import InputError, one_line, shown
 from .diffusers_wan import TEXT_TOKENS
 from .model_folders import LOCAL, check_model, load_model, read_config
+from .needs import extra_packages
 from .wan_checkpoint import check_transformer, check_vae
+
+with extra_packages():
+    from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
+
 
 # OpenAI's CLIP normalisation, which Wan's image encoder was trained with.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -308,10 +308,16 @@ def test_a_file_that_is_no_vae_is_refused(faceless, tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "module"),
-    [("diffusers", "wan_checkpoint"), ("transformers", "wan_encoders")],
+    [
+        ("diffusers", "wan_checkpoint"),
+        ("transformers", "wan_encoders"),
+        ("diffusers", "cog_networks"),
+        ("diffusers", "cog_checkpoint"),
+        ("transformers", "cog_encoders"),
+    ],
 )
 def test_a_missing_package_names_the_extra(package, module):
     code = f"import sys; sys.modules[{package!r}] = None; import everanimate_core.backends.{module}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
-    assert f"running without ComfyUI needs {package} (pip install 'everanimate[cli]')" in result.stderr
+    assert "running without ComfyUI needs more packages (pip install 'everanimate[cli]')" in result.stderr
