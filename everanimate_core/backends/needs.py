@@ -9,7 +9,8 @@ def extra_packages() -> Iterator[None]:
     """Around imports from diffusers and transformers: an ImportError says how to install them."""
     try:
         yield
-    except ImportError as error:
+    # diffusers makes RuntimeErrors of what it cannot import itself.
+    except (ImportError, RuntimeError) as error:
         raise ImportError(
             f"everanimate: running without ComfyUI needs more packages (pip install 'everanimate[cli]'); got {error}."
         ) from error
