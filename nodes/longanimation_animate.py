@@ -9,6 +9,7 @@ import folder_paths
 import torch
 from comfy_api.latest import InputImpl, io, ui
 
+from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
@@ -122,6 +123,7 @@ class LongAnimationAnimate(io.ComfyNode):
                     "network": network_digest(model),
                     "lora": patches_digest(model),
                     "sketch": network_digest(control.patcher),
+                    "vae": weights_digest(vae.first_stage_model.state_dict().items()),
                     "negative": conditioning_digest(negative, "negative") if settings.cfg != 1 else None,
                     "tiled": video.tiled,
                 },

@@ -11,7 +11,8 @@ from ..longanimation.dpm import alpha_bars, clean_estimate, draw_noise, sample, 
 from ..longanimation.settings import Settings
 from ..longanimation.windows import WindowRequest, window_fusion
 from ..method import Sampled
-from ..ports import Codec, StepCallback
+from ..ports import StepCallback
+from .cog_codec import CogCodec
 from .cog_networks import predict, rotary_embedding
 
 
@@ -26,7 +27,7 @@ class DiffusersCog:
 
     base: nn.Module
     sketch: nn.Module
-    codec: Codec
+    codec: CogCodec
     scale: float
     text: Tensor
     negative_text: Tensor | None = None

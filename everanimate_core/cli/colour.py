@@ -92,6 +92,7 @@ def main(options: Options, command: Command) -> None:
             network={
                 "network": weights_digest(model.base.state_dict().items()),
                 "sketch": weights_digest(model.sketch.state_dict().items()),
+                "vae": weights_digest(model.codec.vae.state_dict().items()),
                 "negative": options.negative_prompt if settings.cfg != 1 else None,
                 "dtype": str(model.base.dtype),
                 "tiled": video.tiled,

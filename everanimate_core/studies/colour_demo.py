@@ -39,6 +39,7 @@ def make_colour_demo(folder: Path, seconds: float, seed: int, say: Callable[[str
         network={
             "network": weights_digest(model.base.state_dict().items()),
             "sketch": weights_digest(model.sketch.state_dict().items()),
+            "vae": weights_digest(model.codec.vae.state_dict().items()),
             "world": world.seed,
         },
         prompts=[digest("")],

@@ -138,7 +138,7 @@ ALL_SAMPLED = " ".join(SAMPLED)
 CASES = [
     animates("model", lambda parts: parts.model(2), "network known_network"),
     animates("control", lambda parts: parts.control(2), "sketch known_sketch added"),
-    animates("vae", lambda parts: parts.vae(brighter=True), f"{LINES} colours last_chunk"),
+    animates("vae", lambda parts: parts.vae(brighter=True), f"{LINES} colours last_chunk known_vae"),
     animates("positive", lambda parts: parts.text(2), "text prompts"),
     animates("negative", lambda parts: parts.text(2), "negative known_negative"),
     # Without guidance it has no say, and a run goes on with any.

@@ -57,9 +57,9 @@ class Task:
     decay: float = 0.998
 
 
-BASE = Task("colour_base", None, 8000, 1.2e-3)
+BASE = Task("colour_base", None, 5000, 1.2e-3)
 SKETCHES = tuple(
-    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 4000, 1.2e-3)
+    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 3000, 1.2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
 )
 TASKS = (BASE, *SKETCHES)
