@@ -1,8 +1,8 @@
 """Training of the colouring toy's VAE: `python -m everanimate_core.toy.learning.train_colour_vae --out DIR`.
 
 DIR receives state.safetensors (to go on from: the same command resumes), log.csv, and at the end colour_vae.safetensors
-in half precision with colour_vae.json, which says how it was made and how good it is. It sees films and their line
-art alike, for both go through it.
+with colour_vae.json, which says how it was made and how good it is. It sees films and their line art alike, for both go
+through it.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from ...files import write_whole
 from ...latents import SPATIAL_FACTOR
 from ...longanimation.lines import white_on_black
 from ...runs.store import RunFailed
-from ...tensor_files import write_tensors
 from ..network.colour_vae import SCALE, load_vae, new_vae
+from ..network.state import write_packed
 from ..world.raster import SIZE
 from ..world.world import World
 from .learner import Learner, check_limits
@@ -128,9 +128,9 @@ class Training:
 
 
 def export(run: Training, folder: Path, command: str) -> dict:
-    """Write colour_vae.safetensors (half precision) and colour_vae.json into `folder`; what the JSON says."""
+    """Write colour_vae.safetensors (packed) and colour_vae.json into `folder`; what the JSON says."""
     path = folder / "colour_vae.safetensors"
-    write_tensors(path, {name: value.half() for name, value in run.averaged().state_dict().items()})
+    write_packed(path, run.averaged().state_dict())
     # What the file holds is measured, not what was rounded to it.
     vae = load_vae(path)
 

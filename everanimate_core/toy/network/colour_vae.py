@@ -5,16 +5,16 @@ It keeps what matters about the large one: it is causal in time, and works throu
 """
 
 from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError, needed, one_line
 from ...longanimation.files import LATENT_CHANNELS
-from ...tensor_files import read_tensors
+from .state import FOLDER, read_packed
 
-WEIGHTS = Path(__file__).parent / "weights" / "colour_vae.safetensors"
+WEIGHTS = FOLDER / "colour_vae.safetensors"
+_WHAT, _EXAMPLE = "the colouring toy's VAE", WEIGHTS.name
 # What CogVideoX1.5 reads latents times.
 SCALE = 0.7
 CHANNELS, LAYERS, GROUPS = (8, 16, 32, 32), 1, 2
@@ -38,22 +38,14 @@ def new_vae(seed: int) -> torch.nn.Module:
 def load_vae(path: str | PathLike = WEIGHTS) -> torch.nn.Module:
     """The trained VAE in float32, for inference; InputError for a file of something else."""
     vae, state = new_vae(0), read_vae(path)
-    if _shapes(state) != _shapes(vae.state_dict()):
-        raise _wrong(path, "which holds other tensors")
+    own = vae.state_dict()
+    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in own.items()}:
+        rule, got = f"must be a .safetensors file of {_WHAT}", f"{one_line(path)}, which holds other tensors"
+        raise InputError("the toy's weights", rule, _EXAMPLE, got)
     vae.load_state_dict(state)
     return vae.eval().requires_grad_(False)
 
 
 def read_vae(path: str | PathLike = WEIGHTS) -> dict[str, Tensor]:
-    """The trained VAE's weights by name, float32; InputError for a file that is none of safetensors."""
-    tensors, _ = read_tensors(path, lambda wrong: _wrong(path, wrong))
-    return {name: value.float() for name, value in tensors.items()}
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items()}
-
-
-def _wrong(path: str | PathLike, wrong: str) -> InputError:
-    rule = "must be a .safetensors file of the colouring toy's VAE"
-    return InputError("the toy's weights", rule, "colour_vae.safetensors", f"{one_line(path)}, {wrong}")
+    """The trained VAE's weights by name, float32; InputError for a file that `write_packed` did not write."""
+    return read_packed(path, _WHAT, _EXAMPLE)

@@ -76,7 +76,11 @@ def test_what_is_written_is_what_was_averaged(small, tmp_path):
     run.advance()
     export(run, tmp_path, "command")
     for name, value in load_vae(tmp_path / "colour_vae.safetensors").state_dict().items():
-        assert torch.equal(value, run.averaged().state_dict()[name].half().float())
+        # Kernels have 8 bits with a scale for each output, the rest half precision.
+        trained = run.averaged().state_dict()[name]
+        step = trained.flatten(1).abs().amax(dim=1) / 127 if trained.ndim > 1 else trained.abs() / 1024
+        off = (value - trained).abs().flatten(1).amax(dim=1) if trained.ndim > 1 else (value - trained).abs()
+        assert (off <= 0.51 * step + 1e-7).all()
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
