@@ -70,7 +70,7 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("train-toy", ["--out"]),
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
-        ("colour", ["--reference", "--out", "--model", "--sketch"]),
+        ("colour", ["--reference", "--out"]),
         ("longanimation convert", ["SOURCE", "DESTINATION"]),
     ],
 )

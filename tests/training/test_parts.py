@@ -6,7 +6,6 @@ from fractions import Fraction
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
 from wan_folder import TEXT, save_wan
 
 from everanimate_core.backends.wan_checkpoint import load_transformer
@@ -17,7 +16,7 @@ from everanimate_core.lora.files import read_lora
 from everanimate_core.lora.fit import check_coverage
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
-from everanimate_core.toy.network.state import BASELINE_WEIGHTS, MEMORY_WEIGHTS
+from everanimate_core.toy.network.state import BASELINE_WEIGHTS, MEMORY_WEIGHTS, read_state
 from everanimate_core.training.records import FilmSet, as_frames
 
 
@@ -79,5 +78,5 @@ def test_films_become_a_lora_of_both_stages(model, films, tmp_path, capsys):
 @pytest.mark.parametrize("weights", [MEMORY_WEIGHTS, BASELINE_WEIGHTS])
 def test_the_toys_network_is_the_one_asked_for(weights):
     network = toy_parts(weights).network(torch.device("cpu"), torch.float32)
-    stored = load_file(weights)["blocks.3.ffn.0.weight"]
-    assert torch.equal(network.blocks[3].ffn.net[0].proj.weight, stored.float())
+    stored = read_state(weights)["blocks.3.ffn.0.weight"]
+    assert torch.equal(network.blocks[3].ffn.net[0].proj.weight, stored)
