@@ -59,7 +59,7 @@ class Task:
 
 BASE = Task("colour_base", None, 5000, 1.2e-3)
 SKETCHES = tuple(
-    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 3000, 1.2e-3)
+    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 6000, 1.2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
 )
 TASKS = (BASE, *SKETCHES)
@@ -92,6 +92,12 @@ def loss_of(base: nn.Module, sketch: nn.Module | None, blocks: str | None, batch
     return (answer.transpose(1, 2) - v).square().mean()
 
 
+def begin_as_base(sketch: nn.Module, base: nn.Module) -> None:
+    """Give a SketchDiT the weights of the base's first blocks, as a ControlNet begins; what leads out stays zero."""
+    own = sketch.state_dict()
+    sketch.load_state_dict({**own, **{name: value for name, value in base.state_dict().items() if name in own}})
+
+
 class Training:
     """One task in a folder, from where it was left to the end; a step is a function of the seed and what was before."""
 
@@ -99,11 +105,12 @@ class Training:
         self.task, self.folder, self.seed = task, folder, seed
         self.codec = CogCodec(load_vae())
         self.network = new_network(task.blocks is not None, seed)
-        facts = {"task": task.name, "seed": seed, "steps": task.steps}
-        self.learner = Learner(self.network, task.steps, task.rate, WARMUP, task.decay, facts)
         if task.blocks is not None:
             own = folder / BASE_WEIGHTS.name
             self.base = load_base(own if own.exists() else BASE_WEIGHTS)
+            begin_as_base(self.network, self.base)
+        facts = {"task": task.name, "seed": seed, "steps": task.steps}
+        self.learner = Learner(self.network, task.steps, task.rate, WARMUP, task.decay, facts)
         if self.state.exists():
             self.learner.resume(self.state)
 

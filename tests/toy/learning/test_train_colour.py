@@ -92,6 +92,15 @@ def test_it_goes_on_where_it_was_left(small):
     assert [run.advance(learnt) for _ in range(2)] == [again.advance(learnt) for _ in range(2)]
 
 
+def test_a_sketch_begins_as_the_first_blocks_of_its_base(small):
+    write_network(small / "colour_base.safetensors", new_network(False, 5))
+    sketch, base = Training(SKETCHES[0], small, 0).network.state_dict(), load_base(small / "colour_base.safetensors")
+    base = base.state_dict()
+    assert sketch.keys() - base.keys() == {"zero_conv.weight"}
+    assert not sketch["zero_conv.weight"].any()
+    assert all(torch.equal(value, base[name]) for name, value in sketch.items() if name in base)
+
+
 def test_steering_leaves_the_base_as_it_is(small):
     write_network(small / "colour_base.safetensors", new_network(False, 0))
     run = Training(train_colour.TASKS[1], small, 0)
