@@ -49,7 +49,11 @@ class Keypoints:
     height: int
 
     def joints(self) -> tuple[np.ndarray, np.ndarray]:
-        """The drawn body: [N, 20, 2] in pixels and [N, 20], in the order of JOINTS; means of the points and scores."""
+        """The drawn body: [N, 20, 2] in pixels and [N, 20], in the order of JOINTS.
+
+        A joint is the mean of its points, and so is its score; 0 where one of them is missing, which may lie anywhere.
+        """
         groups = [list(group) for group in JOINTS.values()]
         points = np.stack([self.points[:, group].mean(axis=1) for group in groups], axis=1)
-        return points, np.stack([self.scores[:, group].mean(axis=1) for group in groups], axis=1)
+        scores = [self.scores[:, group] for group in groups]
+        return points, np.stack([own.mean(axis=1) * own.all(axis=1) for own in scores], axis=1)

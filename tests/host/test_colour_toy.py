@@ -44,7 +44,7 @@ def toy(comfy, needs_cogvideo):
 
 def test_an_older_host_is_told_what_it_lacks(comfy):
     try:
-        import comfy.ldm.cogvideo  # noqa: F401
+        import comfy.ldm.cogvideo
     except ImportError:
         said = "ComfyUI must be 0.21 or newer, which has CogVideoX; got an older one."
         with pytest.raises(ValueError) as caught:
