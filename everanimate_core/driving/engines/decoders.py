@@ -1,6 +1,6 @@
 """What detectors and pose networks in ONNX files say, as boxes and points: YOLOv10, YOLOX, heatmaps and SimCC.
 
-NumPy only. Formats and thresholds: PREPARE.md, section 6. All results are in pixels of the network's own picture.
+NumPy only. All results are in pixels of the network's own picture.
 """
 
 import numpy as np
