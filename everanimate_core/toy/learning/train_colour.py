@@ -2,7 +2,8 @@
 
 First the base, which makes a film of its reference and knows no lines; then, over it as it stands, a SketchDiT for each
 pattern of blocks, all alike but for the pattern. DIR receives the films, and per network a state to go on from (the
-same command resumes), a log, and at the end the weights with a JSON that says how they were made.
+same command resumes), a log, and at the end the weights with a JSON that says how they were made. With `--after OTHER`
+a network begins with the weights that an earlier training left in OTHER.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from ...longanimation.method import long_animation
 from ...method import each_made
 from ...runs.journal import Journal
 from ...runs.store import RunFailed
-from ..network.colour_dit import load_base, new_network, write_network
+from ..network.colour_dit import load_base, load_sketch, new_network, write_network
 from ..network.colour_state import BASE_WEIGHTS, NO_TEXT, SETTINGS
 from ..network.colour_vae import SCALE, load_vae
 from ..network.engine import WorldFrames
@@ -57,7 +58,7 @@ class Task:
     decay: float = 0.998
 
 
-BASE = Task("colour_base", None, 5000, 1.2e-3)
+BASE = Task("colour_base", None, 4500, 3e-3)
 SKETCHES = tuple(
     Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 6000, 1.2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
@@ -101,14 +102,17 @@ def begin_as_base(sketch: nn.Module, base: nn.Module) -> None:
 class Training:
     """One task in a folder, from where it was left to the end; a step is a function of the seed and what was before."""
 
-    def __init__(self, task: Task, folder: Path, seed: int):
-        self.task, self.folder, self.seed = task, folder, seed
+    def __init__(self, task: Task, folder: Path, seed: int, after: Path | None = None):
+        self.task, self.folder, self.seed, self.after = task, folder, seed, after
         self.codec = CogCodec(load_vae())
         self.network = new_network(task.blocks is not None, seed)
         if task.blocks is not None:
             own = folder / BASE_WEIGHTS.name
             self.base = load_base(own if own.exists() else BASE_WEIGHTS)
             begin_as_base(self.network, self.base)
+        if after is not None:
+            load = load_base if task.blocks is None else load_sketch
+            self.network.load_state_dict(load(after / f"{task.name}.safetensors").state_dict())
         facts = {"task": task.name, "seed": seed, "steps": task.steps}
         self.learner = Learner(self.network, task.steps, task.rate, WARMUP, task.decay, facts)
         if self.state.exists():
@@ -191,7 +195,11 @@ class Training:
         network = self.averaged()
         write_network(self.folder / f"{self.task.name}.safetensors", network)
         scores = self.unseen(network, UNSEEN)
+        before = None
+        if self.after is not None:
+            before = json.loads((self.after / f"{self.task.name}.json").read_text(encoding="utf-8"))
         facts = {
+            "after": before,
             "command": command,
             "task": asdict(self.task),
             "seed": self.seed,
@@ -220,6 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the training; one that is there goes on")
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="these networks alone")
+    parser.add_argument("--after", type=Path, help="folder of an earlier training, whose weights are begun with")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes (the same command goes on)")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
@@ -228,10 +237,11 @@ def main(arguments: list[str] | None = None) -> None:
         prepared(chosen.out)
         for task in TASKS:
             if chosen.only is None or task.name in chosen.only:
-                training = Training(task, chosen.out, chosen.seed)
+                training = Training(task, chosen.out, chosen.seed, chosen.after)
                 if not training.run(chosen.minutes):
                     return
-                training.export(f"{parser.prog} --out DIR --only {task.name} --seed {chosen.seed}")
+                more = "" if chosen.after is None else " --after OTHER"
+                training.export(f"{parser.prog} --out DIR --only {task.name} --seed {chosen.seed}{more}")
     except ValueError as error:
         parser.error(str(error))
     except RunFailed as error:

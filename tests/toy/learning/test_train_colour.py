@@ -101,6 +101,20 @@ def test_a_sketch_begins_as_the_first_blocks_of_its_base(small):
     assert all(torch.equal(value, base[name]) for name, value in sketch.items() if name in base)
 
 
+def test_a_network_begins_with_what_an_earlier_training_left(small, tmp_path):
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    write_network(earlier / "colour_base.safetensors", new_network(False, 5))
+    (earlier / "colour_base.json").write_text('{"command": "as before"}', encoding="utf-8")
+    run = Training(TASKS[0], small, 0, earlier)
+    begun = load_base(earlier / "colour_base.safetensors").state_dict()
+    for values in (run.network.state_dict(), run.learner.average):
+        assert all(torch.equal(value, begun[name]) for name, value in values.items())
+    run.export("command")
+    facts = json.loads((small / "colour_base.json").read_text(encoding="utf-8"))
+    assert facts["after"] == {"command": "as before"}
+
+
 def test_steering_leaves_the_base_as_it_is(small):
     write_network(small / "colour_base.safetensors", new_network(False, 0))
     run = Training(train_colour.TASKS[1], small, 0)
