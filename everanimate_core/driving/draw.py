@@ -10,32 +10,8 @@ import cv2
 import numpy as np
 
 from .keypoints import DRAWN
-from .pose import LIMBS, Pose
+from .pose import COLOURS, LIMB_BRIGHTNESS, LIMBS, Pose
 
-# RGB of joint i, and of limb i before it is darkened.
-COLOURS = (
-    (255, 0, 0),
-    (255, 85, 0),
-    (255, 170, 0),
-    (255, 255, 0),
-    (170, 255, 0),
-    (85, 255, 0),
-    (0, 255, 0),
-    (0, 255, 85),
-    (0, 255, 170),
-    (0, 255, 255),
-    (0, 170, 255),
-    (0, 85, 255),
-    (0, 0, 255),
-    (85, 0, 255),
-    (170, 0, 255),
-    (255, 0, 255),
-    (255, 0, 170),
-    (255, 0, 85),
-    (200, 200, 0),
-    (100, 100, 0),
-)
-LIMB_BRIGHTNESS = 0.6
 # The four bones of each finger, from the wrist to the tip, and their colours once round the hues.
 BONES = tuple(
     bone

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ...driving.pose import COLOURS, LIMB_BRIGHTNESS
 from .raster import SIZE, capsule, column, coverage, paint
 from .skeleton import KEYPOINTS
 
@@ -26,35 +27,14 @@ LIMBS = (
     ("nose", "eye left"),
     ("eye left", "ear left"),
 )
-COLOURS = (
-    (255, 0, 0),
-    (255, 85, 0),
-    (255, 170, 0),
-    (255, 255, 0),
-    (170, 255, 0),
-    (85, 255, 0),
-    (0, 255, 0),
-    (0, 255, 85),
-    (0, 255, 170),
-    (0, 255, 255),
-    (0, 170, 255),
-    (0, 85, 255),
-    (0, 0, 255),
-    (85, 0, 255),
-    (170, 0, 255),
-    (255, 0, 255),
-    (255, 0, 170),
-    (255, 0, 85),
-)
-_LIMB_BRIGHTNESS = 0.6
 
 
 def draw_pose(points: Tensor, found: Tensor) -> Tensor:
     """Pose maps [n, 64, 64, 3] in 0..1 of keypoints [n, 18 or more, 2 or 3] (x, y in pixels); found: bool [n, 18]."""
     canvas = torch.zeros(len(points), 3, SIZE, SIZE)
-    colours = torch.tensor(COLOURS) / 255
+    colours = torch.tensor(COLOURS[: len(KEYPOINTS)]) / 255
     # A limb is drawn where both of its ends are found.
-    parts = [(*pair, LIMB_RADIUS, hue * _LIMB_BRIGHTNESS) for pair, hue in zip(LIMBS, colours, strict=False)]
+    parts = [(*pair, LIMB_RADIUS, hue * LIMB_BRIGHTNESS) for pair, hue in zip(LIMBS, colours, strict=False)]
     parts += [(name, name, JOINT_RADIUS, hue) for name, hue in zip(KEYPOINTS, colours, strict=True)]
     for start, end, radius, hue in parts:
         first, second = KEYPOINTS.index(start), KEYPOINTS.index(end)

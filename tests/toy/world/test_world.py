@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d
 
+from everanimate_core.driving.pose import COLOURS
 from everanimate_core.toy.world.figure import PROP
 from everanimate_core.toy.world.light import apply_light, light_at
 from everanimate_core.toy.world.motion import SEGMENT
-from everanimate_core.toy.world.pose import COLOURS, JOINT_RADIUS, LIMB_RADIUS, LIMBS
+from everanimate_core.toy.world.pose import JOINT_RADIUS, LIMB_RADIUS, LIMBS
 from everanimate_core.toy.world.scene import Scene
 from everanimate_core.toy.world.skeleton import JOINTS, KEYPOINTS, joints
 from everanimate_core.toy.world.world import FAR, World
