@@ -58,9 +58,9 @@ class Task:
     decay: float = 0.998
 
 
-BASE = Task("colour_base", None, 4500, 3e-3)
+BASE = Task("colour_base", None, 3500, 2e-3)
 SKETCHES = tuple(
-    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 6000, 1.2e-3)
+    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 1500, 2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
 )
 TASKS = (BASE, *SKETCHES)

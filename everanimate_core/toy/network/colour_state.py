@@ -12,8 +12,8 @@ from ...longanimation.files import CogSizes
 from ...longanimation.settings import Settings
 from .state import FOLDER, read_packed
 
-BASE_SIZES = CogSizes(width=128, blocks=8, time=32, ofs=32, text=16)
-SKETCH_SIZES = CogSizes(width=128, blocks=2, time=32, ofs=32, text=16)
+BASE_SIZES = CogSizes(width=256, blocks=5, time=32, ofs=32, text=16)
+SKETCH_SIZES = CogSizes(width=256, blocks=2, time=32, ofs=32, text=16)
 NO_TEXT = torch.zeros(1, 1, BASE_SIZES.text)
 BASE_WEIGHTS, SKETCH_WEIGHTS = FOLDER / "colour_base.safetensors", FOLDER / "colour_skip_layer.safetensors"
 # What the networks are sampled with; all else as released.
