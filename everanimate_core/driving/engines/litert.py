@@ -5,11 +5,14 @@ next frame. The networks are described in arXiv 2006.10204 (body),
 2006.10214 (hands) and 1907.06724 (face).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import NamedTuple
 
 import numpy as np
 
+from ...digests import digest
 from ...errors import needed
 from .found import Found
 from .landmarks import whole_body
@@ -76,15 +79,28 @@ class LitertEngine:
 
     weights: see read_weights. threads: how many the networks use. regions: where the people of the frame before are
     looked for; whoever goes on with a clip later can keep it, and set it again. Empty at the start of a clip.
+    name, digest and state are those of engine.Engine.
     """
+
+    name = "litert"
 
     def __init__(self, weights: Mapping[str, bytes], people: int = 2, threads: int = 2):
         self.people = people
+        self.digest = digest(people, {name: hashlib.sha256(content).hexdigest() for name, content in weights.items()})
         self.regions: Sequence[Region] = ()
         self._detection, self._body, self._hand, self._face = (
             Network(weights[name], threads)
             for name in ("pose_detection", "pose_landmark_full", "hand_landmark_full", "face_landmark")
         )
+
+    @property
+    def state(self) -> np.ndarray:
+        """The regions, [people, 4]."""
+        return np.array([astuple(region) for region in self.regions]).reshape(-1, 4)
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        self.regions = [Region(*row) for row in state.reshape(-1, 4).tolist()]
 
     def find(self, frame: np.ndarray) -> list[Found]:
         """The people in the next frame, [H, W, 3], float32 RGB in 0..1; the largest first."""

@@ -4,16 +4,19 @@ What a file is follows from its shapes, not from its name. onnxruntime is import
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from ...digests import digest, file_digest
 from ...errors import InputError, needed, one_line
 from ..keypoints import POINTS
 from . import decoders
 from .boxes import Crop
+from .engine import START
 from .found import Found, normalised
 
 # Of ImageNet, in RGB: what the pose networks were trained with.
@@ -40,12 +43,20 @@ class OnnxEngine:
     """Finds up to `people` in each frame, the surest ones. It remembers nothing from frame to frame.
 
     folder: holds a detector and a pose network, *.onnx; of several the first by name. Raises InputError when one of
-    them is missing, ImportError without onnxruntime.
+    them is missing, ImportError without onnxruntime. name, digest and state are those of
+    engine.Engine.
     """
 
+    name = "onnx"
+
     def __init__(self, folder: Path, people: int = 4):
-        self.people = people
+        self.people, self.folder, self.state = people, folder, START
         self._detector, self._pose = networks_in(folder)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all networks in the folder, of which two are used; weights that lie in files beside them do not count."""
+        return digest(self.people, [file_digest(file) for file in sorted(self.folder.glob("*.onnx"))])
 
     def find(self, frame: np.ndarray) -> list[Found]:
         """The people in a frame, [H, W, 3], float32 RGB in 0..1, the surest first; without masks."""
