@@ -23,7 +23,7 @@ def anchors(text):
 
 
 def test_the_readme_is_short():
-    assert len(read("README.md").splitlines()) <= 190
+    assert len(read("README.md").splitlines()) <= 150
 
 
 @each_document
