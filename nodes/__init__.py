@@ -8,12 +8,11 @@ from .longanimation import (
     LongAnimationApply,
     LongAnimationCondition,
     LongAnimationFinish,
-    LongAnimationLoad,
-    LongAnimationLoadBase,
     LongAnimationPlan,
     LongAnimationSampler,
 )
 from .longanimation_animate import LongAnimationAnimate
+from .longanimation_load import LongAnimationLoad, LongAnimationLoadBase
 from .longanimation_toy import LongAnimationLoadToy
 from .lora import EverAnimateLoadLora, EverAnimatePatchModel
 from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimatePropagate

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import comfy.model_management
 import comfy.sample
 import comfy.utils
-import folder_paths
 import node_helpers
 import torch
 from comfy_api.latest import io
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.knobs import knobs
-from ..everanimate_core.longanimation.files import INDEX_SUFFIX, LATENT_CHANNELS
+from ..everanimate_core.longanimation.files import LATENT_CHANNELS
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
@@ -24,7 +22,7 @@ from ..everanimate_core.method import State
 from ..everanimate_core.plan import latent_frames
 from . import widgets
 from .checks import check_images
-from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, load_base, load_sketch, steered_model
+from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, steered_model
 from .host import frame_source
 from .node import in_its_name
 
@@ -46,23 +44,11 @@ _TOOLTIPS = {
     "given another name, its video is replaced.",
     "from_chunk": "Make this window and all after it again, for example with another seed. 0: only what is missing.",
 }
-# Number types of weights, by what the loader's widget calls them.
-DTYPES = {"default": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8_e4m3fn": torch.float8_e4m3fn}
-# Where SketchDiT lies.
-SKETCH_FOLDER, BASE_FOLDER = "controlnet", "diffusion_models"
 
 
 def of_run(*names: str) -> list[io.Input]:
     """The widgets of these settings of a run."""
     return [widgets.widget(name, **({"tooltip": _TOOLTIPS[name]} if name in _TOOLTIPS else {})) for name in names]
-
-
-def base_files() -> list[str]:
-    """What Load CogVideoX I2V offers: files of weights, and indexes of sharded ones."""
-    found = set(folder_paths.get_filename_list(BASE_FOLDER))
-    for folder in folder_paths.get_folder_paths(BASE_FOLDER):
-        found |= {str(path.relative_to(folder)) for path in Path(folder).rglob(f"*{INDEX_SUFFIX}")}
-    return sorted(found)
 
 
 def lineart_input(optional: bool = False) -> io.MultiType.Input:
@@ -85,80 +71,6 @@ def reference_inputs() -> list[io.Input]:
             tooltip="The line art of the reference. Not connected: the reference is taken to show the first frame.",
         ),
     ]
-
-
-class LongAnimationLoadBase(io.ComfyNode):
-    """The base network under whatever names it was published."""
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="LongAnimationLoadBase",
-            display_name="Load CogVideoX I2V",
-            category=CATEGORY,
-            description="Load CogVideoX1.5-5B-I2V as it is published: a file, or the index of a sharded one, with the "
-            "names of diffusers or of ComfyUI. A converted file also loads with ComfyUI's own Load Diffusion Model.",
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=base_files(),
-                    tooltip="A .safetensors file or a .safetensors.index.json in models/diffusion_models.",
-                ),
-                io.Combo.Input(
-                    "weight_dtype", options=list(DTYPES), default="default", tooltip="Number type of the weights."
-                ),
-            ],
-            outputs=[
-                io.Model.Output(
-                    display_name="model", tooltip="CogVideoX1.5 I2V, for Apply SketchDiT or Colour Long Animation."
-                )
-            ],
-        )
-
-    @classmethod
-    @in_its_name
-    def execute(cls, file, weight_dtype) -> io.NodeOutput:
-        path = next(
-            (
-                found
-                for folder in folder_paths.get_folder_paths(BASE_FOLDER)
-                if (found := Path(folder) / file).is_file()
-            ),
-            None,
-        )
-        if path is None:
-            raise InputError("file", f"must be in models/{BASE_FOLDER}", "", file)
-        return io.NodeOutput(load_base(str(path), DTYPES[weight_dtype]))
-
-
-class LongAnimationLoad(io.ComfyNode):
-    """The network that looks at line art."""
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="LongAnimationLoad",
-            display_name="Load LongAnimation",
-            category=CATEGORY,
-            description="Load SketchDiT, the part of LongAnimation that looks at line art and steers CogVideoX.",
-            inputs=[
-                io.Combo.Input(
-                    "sketch_file",
-                    options=folder_paths.get_filename_list(SKETCH_FOLDER),
-                    tooltip="control_module.safetensors of LongAnimation, in models/controlnet.",
-                ),
-            ],
-            outputs=[
-                Control.Output(
-                    display_name="control", tooltip="SketchDiT, for Apply SketchDiT or Colour Long Animation."
-                )
-            ],
-        )
-
-    @classmethod
-    @in_its_name
-    def execute(cls, sketch_file) -> io.NodeOutput:
-        return io.NodeOutput(load_sketch(folder_paths.get_full_path_or_raise(SKETCH_FOLDER, sketch_file)))
 
 
 class LongAnimationPlan(io.ComfyNode):
