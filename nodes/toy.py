@@ -48,10 +48,9 @@ class EverAnimateLoadToy(io.ComfyNode):
                     default=TOY,
                     optional=True,
                     tooltip="toy: reads EverAnimate's memory, and has seen even light alone. toy-baseline: works like "
-                    "Wan-Animate without EverAnimate, and drifts. toy-control: the same, trained with references in "
-                    "the light of their film. toy-memory: reads EverAnimate's memory, and is trained on the same films "
-                    "as toy-baseline. toy-full: trained on, so that it brings a drifted memory back. "
-                    "toy-even-baseline: like Wan-Animate, and has seen even light alone.",
+                    "Wan-Animate without EverAnimate, and drifts. toy-memory: reads EverAnimate's memory, and is "
+                    "trained on the same films as toy-baseline. toy-full: trained on, so that it brings a drifted "
+                    "memory back. toy-even-baseline: like Wan-Animate, and has seen even light alone.",
                 ),
                 io.Combo.Input(
                     "light",

@@ -80,7 +80,6 @@ FULL = FULL_WEIGHTS.stem
 MAIN = (
     row("baseline", "baseline"),
     row("baseline+restore", "baseline", restore=1.0),
-    row("control", "control"),
     row("memory", "memory"),
     row("full", FULL),
     row("memory-lora", "baseline", lora=MEMORY_LORA.stem),
@@ -88,6 +87,7 @@ MAIN = (
 )
 # Of networks that `everanimate train-toy` makes, and of the shipped ones rolled out in other ways.
 SIDE = (
+    row("control", "control"),
     row("memory+rfm", "memory_rfm"),
     row("baseline, latent carry", "baseline", carry="latent"),
     row("baseline+restore, strength 2", "baseline", restore=2.0),

@@ -21,7 +21,7 @@ from everanimate_core.training.pace import Pace
 from everanimate_core.training.recipe import Recipe
 
 ROOMS = (Settings, RunSettings, Recipe, Pace)
-TOYS = ("toy", "toy-baseline", "toy-control", "toy-memory", "toy-full", "toy-even-baseline")
+TOYS = ("toy", "toy-baseline", "toy-memory", "toy-full", "toy-even-baseline")
 # {command: (the fewest arguments, {option: its value then})}. None: what the model was trained at, or that there is
 # none.
 # `--fps 0` is what no --fps was: that of the pose.

@@ -43,7 +43,6 @@ def test_the_main_rows():
     assert found == [
         ("baseline", "baseline", None, False),
         ("baseline+restore", "baseline", None, False),
-        ("control", "control", None, False),
         ("memory", "memory", None, True),
         ("full", "memory_motion_exact", None, True),
         ("memory-lora", "baseline", "memory_lora", True),

@@ -24,12 +24,11 @@ MEMORY_WEIGHTS, BASELINE_WEIGHTS = FOLDER / "even_memory.safetensors", FOLDER / 
 # The method in full, in light that wanders: the memory, trained on with a perturbed motion memory and restoration.
 FULL_WEIGHTS = FOLDER / "memory_motion_exact.safetensors"
 # What `--model` calls the embedded toy, and the other networks: Wan-Animate's way, which drifts in light that wanders
-# and is what LoRAs are trained on; its control; EverAnimate's memory in such light, and the method in full.
+# and is what LoRAs are trained on; EverAnimate's memory in such light, and the method in full.
 TOY = "toy"
 TOYS = {
     TOY: MEMORY_WEIGHTS,
     "toy-baseline": FOLDER / "baseline.safetensors",
-    "toy-control": FOLDER / "control.safetensors",
     "toy-memory": FOLDER / "memory.safetensors",
     "toy-full": FULL_WEIGHTS,
     "toy-even-baseline": BASELINE_WEIGHTS,
