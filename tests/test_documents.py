@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "MEASUREMENTS.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "MEASUREMENTS.md", "COLOURING.md", "CONTRIBUTING.md")
 FOLDERS = "everanimate_core|nodes|tests|workflows"
 
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
