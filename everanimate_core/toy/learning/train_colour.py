@@ -40,8 +40,8 @@ from .scores import psnr
 from .train_vae import prepared
 
 BATCH, WARMUP = 8, 200
-# Shards of films to learn from; the one behind them is held out.
-SHARDS, HELD_OUT = 12, 8
+# Shards of films to learn from, the one that is held out, and how many of its batches are tested with.
+SHARDS, HELD_OUT_SHARD, HELD_OUT = 8, 12, 8
 COLUMNS = "step,loss,loss_unseen,psnr_unseen"
 LOG_EVERY, SAVE_EVERY = 50, 500
 UNSEEN = range(8)
@@ -60,17 +60,20 @@ class Task:
 
 BASE = Task("colour_base", None, 3500, 2e-3)
 SKETCHES = tuple(
-    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 1000, 2e-3)
+    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 3000, 2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
 )
 TASKS = (BASE, *SKETCHES)
 
 
 def draw_batch(films: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Some films, by name as [B, 16, T, h, w] float32, their timesteps [B] and noise like them."""
+    """Some films, by name as [B, 16, T, h, w] float32, their timesteps [B] and noise like them.
+
+    A timestep is the later of two, so that late ones come more often: the more noise, the more the lines can tell.
+    """
     chosen = torch.randint(len(films["colour"]), (BATCH,), generator=generator)
     batch = {name: value[chosen].float() for name, value in films.items()}
-    timestep = torch.randint(TRAIN_STEPS, (BATCH,), generator=generator)
+    timestep = torch.randint(TRAIN_STEPS, (2, BATCH), generator=generator).amax(dim=0)
     return batch | {"timestep": timestep, "noise": torch.randn(batch["colour"].shape, generator=generator)}
 
 
@@ -133,9 +136,9 @@ class Training:
         """Those to learn from, and those held out; made if they are not there."""
         folder = self.folder / "films"
         folder.mkdir(exist_ok=True)
-        for shard in range(SHARDS + 1):
+        for shard in (*range(SHARDS), HELD_OUT_SHARD):
             write_shard(folder, shard, self.codec, make_colour_film)
-        return read_shards(folder, range(SHARDS)), read_shards(folder, [SHARDS])
+        return read_shards(folder, range(SHARDS)), read_shards(folder, [HELD_OUT_SHARD])
 
     def advance(self, films: dict[str, Tensor]) -> float:
         """Take one step; its loss."""

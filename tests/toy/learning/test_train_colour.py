@@ -25,7 +25,16 @@ def small(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "SHARD", 2, raising=False)
     settings = replace(SETTINGS, window_frames=9, overlap=5, steps=2, fuse_from=1)
     monkeypatch.setattr(colour_films, "FRAMES", 9)
-    sizes = {"SETTINGS": settings, "SHARDS": 1, "BATCH": 2, "WARMUP": 2, "HELD_OUT": 1, "LOG_EVERY": 2, "SAVE_EVERY": 2}
+    sizes = {
+        "SETTINGS": settings,
+        "SHARDS": 1,
+        "HELD_OUT_SHARD": 1,
+        "BATCH": 2,
+        "WARMUP": 2,
+        "HELD_OUT": 1,
+        "LOG_EVERY": 2,
+        "SAVE_EVERY": 2,
+    }
     for name, value in {**sizes, "UNSEEN": range(1)}.items():
         monkeypatch.setattr(train_colour, name, value)
     for name in ("BASE_SIZES", "SKETCH_SIZES"):
