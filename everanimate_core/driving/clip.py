@@ -13,8 +13,10 @@ from ..media.reader import DEFAULT_FPS
 from ..ports import FrameSource
 from .cuts import histogram
 from .engines.engine import START, Engine
-from .found_store import Findings, FoundStore, packed, windows
+from .engines.found import Found
+from .found_store import Findings, FoundStore, packed, unpacked, windows
 from .people import Person, torso_colour
+from .segmenting import Before, Segmenter, outlined
 from .timing import shown_frames
 
 # progress(done, total): frames that are done.
@@ -60,19 +62,23 @@ class Clip:
             yield number, window, self.video.read(self.numbers[window])
 
 
-def search(clip: Clip, engine: Engine, store: FoundStore, progress: Progress) -> None:
+def search(clip: Clip, engine: Engine, segmenter: Segmenter | None, store: FoundStore, progress: Progress) -> None:
     """Find everybody in the clip, window by window; what the store has already is kept.
 
-    Raises InputError where the store is of another video or engine, and where it is to keep masks and the engine gives
-    none.
+    segmenter: finds the masks in the place of the engine. Raises InputError where the store is of another video or
+    engine, and where it is to keep masks and the engine gives none.
     """
-    engine.state = START
+    engine.state, before = START, None
     for number, window, frames in clip.windows():
         found = store.kept(number, frames)
         if found is None:
-            found = _look(frames, engine, store.masks)
+            found = _look(frames.numpy(), engine, segmenter, bool(store.masks), before)
             store.write(number, frames, found)
         engine.state = found.state
+        if segmenter is not None:
+            masks = [unpacked(mask, clip.width, clip.height) for mask in found.masks[-1]]
+            # A copy: a view would keep the whole window in memory.
+            before = Before(frames[-1].numpy().copy(), masks)
         progress(window.stop, 2 * len(clip.numbers))
 
 
@@ -83,16 +89,26 @@ def all_found(clip: Clip, store: FoundStore) -> tuple[list[Sequence[Person]], np
     return [there for part in found for there in part.people], np.concatenate([part.histograms for part in found])
 
 
-def _look(frames: Tensor, engine: Engine, masks: bool) -> Findings:
-    """What the engine finds in the frames [n, H, W, 3] that come next."""
-    everybody, all_masks, histograms = [], [], []
-    for frame in frames.numpy():
-        found = engine.find(frame)
-        seen = [packed(one.mask) for one in found if masks and one.mask is not None]
-        if masks and len(seen) < len(found):
-            rule = "must be animation with an engine that finds points only"
-            raise InputError("mode", rule, "the engine litert finds masks too", f"replacement with {engine.name}")
-        everybody.append([Person(one.points, one.scores, torso_colour(frame, one.points, one.scores)) for one in found])
-        all_masks.append(seen)
-        histograms.append(histogram(frame))
-    return Findings(everybody, all_masks, np.array(histograms), engine.state)
+def _look(
+    frames: np.ndarray, engine: Engine, segmenter: Segmenter | None, masks: bool, before: Before | None
+) -> Findings:
+    """What is found in the frames [n, H, W, 3] that come next. masks: whether they are wanted."""
+    found = engine.find_all(frames)
+    people = [
+        [Person(one.points, one.scores, torso_colour(frame, one.points, one.scores)) for one in there]
+        for frame, there in zip(frames, found, strict=True)
+    ]
+    if segmenter is not None:
+        outlines = outlined(frames, people, segmenter, before)
+    else:
+        outlines = [_own_masks(there, engine) if masks else [] for there in found]
+    return Findings(people, outlines, np.array([histogram(frame) for frame in frames]), engine.state)
+
+
+def _own_masks(found: Sequence[Found], engine: Engine) -> list[bytes]:
+    """The masks that the engine itself gives of the people in a frame. Raises InputError where it gives none."""
+    masks = [packed(one.mask) for one in found if one.mask is not None]
+    if len(masks) < len(found):
+        rule = "must be animation with an engine that finds points only"
+        raise InputError("mode", rule, "the engine litert finds masks too", f"replacement with {engine.name}")
+    return masks

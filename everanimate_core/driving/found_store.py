@@ -25,7 +25,9 @@ from .people import Person
 
 # Bytes of the float32 frames of a window: all that is in memory of a video at once.
 WINDOW_BYTES = 256_000_000
-_RECORD = {"video": str, "engine": str, "weights": str, "masks": bool}
+# What finds the masks where the engine itself does.
+OWN = "engine"
+_RECORD = {"video": str, "engine": str, "weights": str, "masks": str}
 _ANEW = "choose another folder, or delete this one"
 
 
@@ -66,10 +68,12 @@ def unpacked(content: bytes, width: int, height: int) -> np.ndarray:
 
 
 class FoundStore:
-    """What an engine (its name, and its digest: weights) found in the windows of a video; masks: whether they are
-    kept. The folder must exist."""
+    """What an engine (its name, and its digest: weights) found in the windows of a video. The folder must exist.
 
-    def __init__(self, folder: Path, engine: str, weights: str, masks: bool):
+    masks: what finds the masks that are kept, OWN or the digest of a segmenter; "" where none are.
+    """
+
+    def __init__(self, folder: Path, engine: str, weights: str, masks: str):
         self.folder, self.engine, self.weights, self.masks = folder, engine, weights, masks
 
     def path(self, window: int) -> Path:
@@ -96,7 +100,7 @@ class FoundStore:
         write_tensors(self.path(window), as_tensors, {"found": json.dumps(record)})
 
     def kept(self, window: int, frames: Tensor) -> Findings | None:
-        """What was found in a window; None when it was not searched yet, or without the masks that are wanted.
+        """What was found in a window; None when it was not searched yet, or not for the masks that are wanted.
 
         frames: [n, H, W, 3], of the window. Raises InputError, which names what differs, where other frames were
         searched, or by another engine, and for a damaged file.
@@ -112,7 +116,7 @@ class FoundStore:
         if record["video"] != _video(frames):
             got = f"another video, or another fps, in {one_line(self.path(window))}"
             raise InputError("what was found", "must be of this video at this fps", _ANEW, got)
-        return findings if record["masks"] or not self.masks else None
+        return findings if self.masks in ("", record["masks"]) else None
 
     def read(self, window: int) -> Findings:
         """What was found in a window that was searched. Raises InputError for a missing or damaged file."""

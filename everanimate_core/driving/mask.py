@@ -38,6 +38,18 @@ def in_blocks(mask: np.ndarray, cell: int) -> np.ndarray:
     return result
 
 
+def around(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A mask of width x height pixels for somebody of whom only points [n, 2] are known: their box, an eighth larger on
+    each side."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = (high - low) / 8
+    left, top = np.maximum(np.floor(low - margin), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(high + margin) + 1, 0).astype(int)
+    mask = np.zeros((height, width), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
 def without_person(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The background: the frame [H, W, 3] uint8, black exactly where the mask is white."""
     return np.where(mask[..., None], 0, frame).astype(np.uint8)

@@ -152,7 +152,7 @@ def _costs(guesses: list[_Guess], bodies: np.ndarray, torsos: np.ndarray) -> tup
     return moved + np.nan_to_num(colours, nan=0.0) / _COLOUR_UNIT, swapped
 
 
-def _pairs(costs: np.ndarray, limit: float) -> list[tuple[int, int]]:
+def pairs(costs: np.ndarray, limit: float) -> list[tuple[int, int]]:
     """Row and column of the cheapest pairs, the cheapest first: each row and column once, none above the limit."""
     found: list[tuple[int, int]] = []
     for number in np.argsort(costs, axis=None, kind="stable"):
@@ -188,7 +188,7 @@ def followed(people: Sequence[Sequence[Person]], cuts: Sequence[int] = ()) -> li
         for group in (known, new):
             if group and free:
                 costs, swapped = _costs(group, bodies[free], colours[free])
-                taken = [(row, column, free[column]) for row, column in _pairs(costs, np.inf if cut else _LIMIT)]
+                taken = [(row, column, free[column]) for row, column in pairs(costs, np.inf if cut else _LIMIT)]
                 for row, column, one in taken:
                     sides = bool(swapped[row, column])
                     joints = bodies[one, OTHER_SIDE[BODY]] if sides else bodies[one]

@@ -31,13 +31,14 @@ from .cuts import found_cuts, shots
 from .draw import draw_pose
 from .engines.engine import START, Engine, GivenEngine
 from .face import FACE_SIZE, Faces, face_picture, find_faces
-from .found_store import Findings, FoundStore, eight_bit, unpacked
+from .found_store import OWN, Findings, FoundStore, eight_bit, unpacked
 from .keypoints import BODY, DRAWN, LEFT_HAND, RIGHT_HAND, Keypoints
-from .mask import grown, in_blocks, without_person
+from .mask import around, grown, in_blocks, without_person
 from .people import Person, Track, body, body_box, chosen, followed, keypoints
 from .pose import pose_of
 from .pose_keypoint import as_pose_keypoint, read_pose_keypoint
 from .retarget import letterboxed, retargeted
+from .segmenting import Segmenter
 from .settings import OFF, Settings
 from .smooth import RATE, steadied
 
@@ -94,13 +95,16 @@ def prepare(
     sound: Source | Sound | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress = lambda done, total: None,
+    segmenter: Segmenter | None = None,
+    sound_start: float = 0.0,
 ) -> Prepared:
     """Write pose.mp4 and face.mp4, in replacement mode background.mp4 and mask.mp4, and the keypoints into `folder`.
 
     reference: the picture of whoever will be animated, [1, H, W, 3] in 0..1, however large; the animation shows it
     stretched to its own size. pose_keypoint: POSE_KEYPOINT of every frame of the video; then the engine looks at the
-    reference only. sound: of the driver, for pose.mp4. say: is given each warning of the report. progress: is given
-    the frames that are done in both passes, and how many there are.
+    reference only. sound: of the driver, for pose.mp4; sound_start: the second of its picture with which the video
+    begins. segmenter: finds the masks of replacement mode in the place of the engine. say: is given each warning of the
+    report. progress: is given the frames that are done in both passes, and how many there are.
 
     What is found is kept in the folder "found": an interrupted call goes on with it. The videos get their names when
     all of them are whole, report.json comes last. The folder belongs to one call at a time. Raises InputError before
@@ -121,8 +125,10 @@ def prepare(
     (folder / FOUND).mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / FOUND):
         clear_parts(place)
-    store = FoundStore(folder / FOUND, finder.name, finder.digest, replacing)
-    search(clip, finder, store, progress)
+    segmenter = segmenter if replacing else None
+    masks = segmenter.digest if segmenter is not None else OWN if replacing else ""
+    store = FoundStore(folder / FOUND, finder.name, finder.digest, masks)
+    search(clip, finder, segmenter, store, progress)
     driver = _driver(clip, store, settings)
     report = _report(clip, finder, settings, driver)
 
@@ -142,7 +148,7 @@ def prepare(
     # A gap that is filled in may begin in the window before or end in the next one.
     found_in = lru_cache(maxsize=2)(store.read)
     names = ["pose", "face", "background", "mask"] if replacing else ["pose", "face"]
-    with _writers(folder, names, clip, size, sound) as write:
+    with _writers(folder, names, clip, size, sound, sound_start) as write:
         for _, window, frames in clip.windows():
             for frame in np.flatnonzero((clip.order >= window.start) & (clip.order < window.stop)).tolist():
                 place = int(clip.order[frame]) - window.start
@@ -164,7 +170,7 @@ def _reference_person(picture: Tensor, engine: Engine | None, width: int, height
         raise InputError("the reference", rule, "or set retarget to off", "keypoints of the driver alone")
     engine.state = START
     frame = picture[0, ..., :3].float().cpu().numpy()
-    found = [one for one in engine.find(frame) if (one.scores[BODY] >= DRAWN).any()]
+    found = [one for one in engine.find_all(frame[None])[0] if (one.scores[BODY] >= DRAWN).any()]
     if not found:
         way = "take a full-body picture, or set retarget to off"
         raise InputError("the reference", "must show a person", way, f"nobody whom the engine {engine.name} finds")
@@ -246,8 +252,13 @@ def _mask(
     if place < 0:
         return np.zeros((clip.height, clip.width), dtype=bool)
     window, number = divmod(place, clip.window_size)
-    packed = found_in(window).masks[number][driver.places[place]]
-    return in_blocks(grown(unpacked(packed, clip.width, clip.height), settings.mask_grow), settings.mask_blocks)
+    found, person = found_in(window), driver.places[place]
+    mask = unpacked(found.masks[number][person], clip.width, clip.height)
+    if not mask.any():
+        # The points are there, the outline was lost.
+        points, scores, _ = found.people[number][person]
+        mask = around(points[scores >= DRAWN], clip.width, clip.height)
+    return in_blocks(grown(mask, settings.mask_grow), settings.mask_blocks)
 
 
 def _report(clip: Clip, finder: Engine, settings: Settings, driver: _Driver) -> dict[str, Any]:
@@ -276,7 +287,12 @@ def _report(clip: Clip, finder: Engine, settings: Settings, driver: _Driver) -> 
 
 @contextmanager
 def _writers(
-    folder: Path, names: Sequence[str], clip: Clip, size: tuple[int, int], sound: Source | Sound | None
+    folder: Path,
+    names: Sequence[str],
+    clip: Clip,
+    size: tuple[int, int],
+    sound: Source | Sound | None,
+    sound_start: float,
 ) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
     """A function that writes one frame [H, W, 3], uint8, of each video; they get their names when the block ends."""
     with ExitStack() as opened:
@@ -284,7 +300,9 @@ def _writers(
         for name in names:
             width, height = (FACE_SIZE, FACE_SIZE) if name == "face" else size
             heard = sound if name == "pose" else None
-            writer = VideoWriter(folder / f"{name}.mp4", clip.fps, width, height, crf=CRF, audio_from=heard)
+            writer = VideoWriter(
+                folder / f"{name}.mp4", clip.fps, width, height, crf=CRF, audio_from=heard, audio_start=sound_start
+            )
             writers[name] = opened.enter_context(writer)
 
         def write(pictures: Mapping[str, np.ndarray]) -> None:

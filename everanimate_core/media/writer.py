@@ -33,6 +33,7 @@ class VideoWriter:
         YUV is tagged and converted as BT.709, limited range. crf is for the codecs that have one (0 best, 51 worst).
     audio_from: a Sound, or a video (path or own file object) whose sound is added, in step with its picture, up to the
         length written (to one audio packet): copied where the container allows, else as AAC. None there: none.
+    audio_start: the second of its picture from which on it is heard.
     check: called before the file gets its name; what it raises is raised by `close`, and the file goes.
 
     Raises VideoError for sizes the format cannot hold, an unreadable `audio_from`, and a close without any frame.
@@ -49,6 +50,7 @@ class VideoWriter:
         crf: int = 17,
         pix_fmt: str = "yuv420p",
         audio_from: Source | Sound | None = None,
+        audio_start: float = 0,
         check: Callable[[], object] = lambda: None,
     ):
         check_size(width, height, pix_fmt)
@@ -64,7 +66,7 @@ class VideoWriter:
             if not av.VideoFormat(pix_fmt).is_rgb:
                 context = self._stream.codec_context
                 context.colorspace = context.color_primaries = context.color_trc = BT709
-            self._mux_audio = files.enter_context(sound_into(audio_from, self._output))
+            self._mux_audio = files.enter_context(sound_into(audio_from, self._output, audio_start))
             files.push(self._finish)
             self._files = files.pop_all()
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from driving.bodies import standing
 
+from everanimate_core.driving.engines.engine import FrameByFrame
 from everanimate_core.driving.engines.found import Found
 from everanimate_core.driving.keypoints import FACE, POINTS
 
@@ -27,6 +28,11 @@ def number_of(upper, lower):
     """The number that two grey values, 0..255, tell."""
     first, second = (round((float(value) - DARKEST) / STEP) for value in (upper, lower))
     return DIGITS * first + second
+
+
+def number_in(frame):
+    """The number in the corner of a painted frame, [HEIGHT, WIDTH, 3] in 0..1."""
+    return number_of(frame[-24, -8, 0] * 255, frame[-8, -8, 0] * 255)
 
 
 def painted(number):
@@ -52,7 +58,7 @@ class Driver:
         return torch.from_numpy(np.stack([painted(self.first + number) for number in indices])).float() / 255
 
 
-class Reader:
+class Reader(FrameByFrame):
     """Finds the painted person by the number in the corner.
 
     It remembers how many frames it has seen, and moves the wrists by it: to go on with another state is seen.
@@ -66,7 +72,7 @@ class Reader:
         self.state, self.read = np.zeros(0), []
 
     def find(self, frame):
-        number = number_of(frame[-24, -8, 0] * 255, frame[-8, -8, 0] * 255)
+        number = number_in(frame)
         self.on_frame(number)
         self.read.append(number)
         seen = self.state.sum()

@@ -27,7 +27,7 @@ def findings():
     return Findings(people, masks, RANDOM.random((3, 64)), np.array([[1.5, 1 / 3]]))
 
 
-def store(folder, engine="reader", weights="0123456789abcdef", masks=True):
+def store(folder, engine="reader", weights="0123456789abcdef", masks="engine"):
     return FoundStore(folder, engine, weights, masks)
 
 
@@ -75,11 +75,12 @@ def test_masks_come_back(tmp_path):
 def test_without_the_masks_that_are_wanted_it_is_not_found(tmp_path):
     found = findings()
     plain = Findings(found.people, [[], [], []], found.histograms, found.state)
-    store(tmp_path, masks=False).write(0, FRAMES, plain)
-    assert store(tmp_path, masks=True).kept(0, FRAMES) is None
-    assert_same(store(tmp_path, masks=False).kept(0, FRAMES), plain)
-    store(tmp_path, masks=True).write(0, FRAMES, found)
-    assert_same(store(tmp_path, masks=False).kept(0, FRAMES), found)
+    store(tmp_path, masks="").write(0, FRAMES, plain)
+    assert store(tmp_path).kept(0, FRAMES) is None
+    assert_same(store(tmp_path, masks="").kept(0, FRAMES), plain)
+    store(tmp_path).write(0, FRAMES, found)
+    assert_same(store(tmp_path, masks="").kept(0, FRAMES), found)
+    assert store(tmp_path, masks="fedcba9876543210").kept(0, FRAMES) is None
 
 
 def test_another_video_or_engine_is_refused_by_name(tmp_path):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from everanimate_core.driving.mask import grown, in_blocks, without_person
+from everanimate_core.driving.mask import around, grown, in_blocks, without_person
 
 
 def mask_of(*rows):
@@ -14,6 +14,15 @@ def mask_of(*rows):
 
 def scattered(seed, height=60, width=80, share=0.01):
     return np.random.default_rng(seed).random((height, width)) < share
+
+
+def test_the_box_of_points_is_an_eighth_larger_and_stays_in_the_picture():
+    points = np.array([[8.0, 16.0], [24.0, 24.0], [10.0, 32.0]])
+    expected = np.zeros((60, 40), dtype=bool)
+    expected[14:35, 6:27] = True
+    assert np.array_equal(around(points, 40, 60), expected)
+    assert around(points * 100, 40, 60).sum() == 0
+    assert around(np.array([[-9.0, -9.0], [90.0, 90.0]]), 40, 60).all()
 
 
 def test_one_pixel_grows_to_a_square_of_19():

@@ -154,6 +154,18 @@ def test_the_sound_goes_with_the_pose(tmp_path):
     assert heard["pose"] == pytest.approx([0.5], abs=0.03)
 
 
+def test_the_sound_of_a_part_begins_with_it(tmp_path):
+    # Silence, then a tone: the part begins with the tone.
+    samples = torch.zeros(1, 48000)
+    samples[:, 24000:] = torch.sin(torch.arange(24000) / 5)
+    for start, loud in ((0.0, False), (0.5, True)):
+        sound = SampledSound(samples, 48000)
+        made = prepare.prepare(Driver(12), Reader(), ANIMATING, tmp_path, sound=sound, sound_start=start)
+        with av.open(str(made.pose)) as container:
+            heard = np.concatenate([part.to_ndarray()[0] for part in container.decode(audio=0)])
+        assert (np.abs(heard[4800:14400]).max() > 0.5) == loud
+
+
 @pytest.mark.parametrize(("count", "rate"), [(24, 24), (60, 60)])
 def test_another_rate_repeats_and_drops_frames(tmp_path, count, rate):
     engine = Reader()

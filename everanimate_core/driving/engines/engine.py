@@ -1,5 +1,6 @@
-"""What an engine is: anything that finds the people in a frame, frame by frame."""
+"""What an engine is: anything that finds the people in the frames of a clip."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,7 +14,7 @@ START = np.zeros(0)
 
 
 class Engine(Protocol):
-    """Finds people in the frames of a clip, one after the other.
+    """Finds people in the frames of a clip, which it sees in order, some at a time.
 
     state: all that it remembers from frame to frame, float64, finite, of any shape; START at the start of a clip. An
     engine whose state is set goes on as the one did that had it.
@@ -29,11 +30,25 @@ class Engine(Protocol):
     def digest(self) -> str:
         """Stands for all that its findings depend on besides the frames: its weights and settings."""
 
+    def find_all(self, frames: np.ndarray) -> list[list[Found]]:
+        """The people in each of the next frames, [n, H, W, 3], float32 RGB in 0..1. How many come at a time changes
+        nothing."""
+
+
+class FrameByFrame(ABC):
+    """An engine that looks at one frame after the other. A network that is called for many frames at once needs its own
+    `find_all`."""
+
+    def find_all(self, frames: np.ndarray) -> list[list[Found]]:
+        """The people in each of the next frames, [n, H, W, 3], float32 RGB in 0..1."""
+        return [self.find(frame) for frame in frames]
+
+    @abstractmethod
     def find(self, frame: np.ndarray) -> list[Found]:
         """The people in the next frame, [H, W, 3], float32 RGB in 0..1."""
 
 
-class GivenEngine:
+class GivenEngine(FrameByFrame):
     """Finds nothing itself: it hands out the people that are known already, of one frame after the other."""
 
     name = "keypoints"

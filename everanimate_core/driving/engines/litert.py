@@ -14,6 +14,7 @@ import numpy as np
 
 from ...digests import digest
 from ...errors import needed
+from .engine import FrameByFrame
 from .found import Found
 from .landmarks import whole_body
 from .regions import Region, upright
@@ -74,7 +75,7 @@ class Network:
         return [self._interpreter.get_tensor(output)[0] for output in self._outputs]
 
 
-class LitertEngine:
+class LitertEngine(FrameByFrame):
     """Finds up to `people` in each frame, and follows them from frame to frame.
 
     weights: see read_weights. threads: how many the networks use. regions: where the people of the frame before are

@@ -16,7 +16,7 @@ from ...errors import InputError, needed, one_line
 from ..keypoints import POINTS
 from . import decoders
 from .boxes import Crop
-from .engine import START
+from .engine import START, FrameByFrame
 from .found import Found, normalised
 
 # Of ImageNet, in RGB: what the pose networks were trained with.
@@ -39,7 +39,7 @@ class Network(NamedTuple):
     kind: str
 
 
-class OnnxEngine:
+class OnnxEngine(FrameByFrame):
     """Finds up to `people` in each frame, the surest ones. It remembers nothing from frame to frame.
 
     folder: holds a detector and a pose network, *.onnx; of several the first by name. Raises InputError when one of

@@ -59,6 +59,12 @@ def test_given_people_are_handed_out_in_order():
     assert (engine.name, engine.digest) == ("keypoints", "digest")
 
 
+def test_frames_at_once_are_frames_one_after_the_other():
+    people = [[person(0.5)], [], [person(0.6)]]
+    one, other = GivenEngine(people, ""), GivenEngine(people, "")
+    assert one.find_all(np.array([PICTURE] * 3)) == [other.find(PICTURE) for _ in range(3)]
+
+
 def test_given_people_go_on_from_a_state():
     people = [[person(score)] for score in (0.5, 0.6, 0.7)]
     one, other = GivenEngine(people, ""), GivenEngine(people, "")
