@@ -16,6 +16,7 @@ from .longanimation_load import LongAnimationLoad, LongAnimationLoadBase
 from .longanimation_toy import LongAnimationLoadToy
 from .lora import EverAnimateLoadLora, EverAnimatePatchModel
 from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimatePropagate
+from .prepare import EverAnimatePrepare
 from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
 from .toy import EverAnimateLoadToy
 from .video import EverAnimateDriftReport, EverAnimateJoinChunks
@@ -38,6 +39,7 @@ class EverAnimateExtension(ComfyExtension):
             EverAnimateJoinChunks,
             EverAnimateDriftReport,
             EverAnimateLoadToy,
+            EverAnimatePrepare,
             LongAnimationAnimate,
             LongAnimationLoadBase,
             LongAnimationLoad,

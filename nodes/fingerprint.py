@@ -87,6 +87,11 @@ def sampler_digest(sampler) -> str:
     return content_digest(sampler, "sampler", known)
 
 
+def model_digest(model, name: str) -> str:
+    """Stands for a MODEL or a VAE, the input `name`: its weights, and what is patched into them."""
+    return content_digest(model, name, known)
+
+
 def clip_vision_digest(clip_vision) -> str:
     """Stands for a CLIP_VISION: its weights."""
     return content_digest(clip_vision, "clip_vision", known)

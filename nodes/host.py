@@ -1,4 +1,4 @@
-"""Everything that touches the host: latent spaces, VAE, conditioning, sampling, driving videos, progress.
+"""Everything that touches the host: latent spaces, VAE, conditioning, sampling, driving videos, its nodes, progress.
 
 LATENT on a wire is in the host's raw space, the core works in the network's normalised space: they meet only here.
 """
@@ -21,6 +21,8 @@ import node_helpers
 import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
+
+import nodes
 
 from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.everanimate.drivers import Drivers
@@ -94,7 +96,7 @@ def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[Fram
         return
     with ExitStack() as files:
         if isinstance(video, InputImpl.VideoFromFile):
-            source = files.enter_context(telling_video(_log, stream_source(video), fps, *trim_window(video)))
+            source = files.enter_context(telling_video(say, stream_source(video), fps, *trim_window(video)))
         elif isinstance(video, Input.Video):
             components = video.get_components()
             check_finite(name, components.images)
@@ -132,7 +134,7 @@ def sound_of(video) -> Iterator[Sound | None]:
     if isinstance(video, InputImpl.VideoFromFile):
         with FileSound(stream_source(video)) as sound:
             for note in sound.notes:
-                _log(note)
+                say(note)
             yield sound
     else:
         audio = video.get_components().audio if isinstance(video, Input.Video) else None
@@ -149,7 +151,8 @@ def graph_metadata(hidden) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in tags.items()}
 
 
-def _log(note: str) -> None:
+def say(note: str) -> None:
+    """Put into the log what whoever runs the graph should know."""
     logging.warning("EverAnimate: %s", note)
 
 
@@ -276,6 +279,24 @@ class RunProgress:
         logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
         self.bar.update_absolute((done.index + 1) * self.steps)
         check_cancel()
+
+
+def call_node(name: str, **inputs) -> tuple:
+    """The outputs of one of the host's own nodes, which is called inside a node of the pack.
+
+    Its progress is not shown: it would move the bar of the node around it. Cancel is seen wherever it reports any.
+    """
+    bar = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(lambda *progress, **more: check_cancel())
+    try:
+        return nodes.NODE_CLASS_MAPPINGS[name].execute(**inputs).result
+    finally:
+        comfy.utils.set_progress_bar_global_hook(bar)
+
+
+def missing_nodes(*names: str) -> list[str]:
+    """Which of these nodes the host does not have."""
+    return [name for name in names if name not in nodes.NODE_CLASS_MAPPINGS]
 
 
 def check_cancel() -> None:

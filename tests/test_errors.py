@@ -94,17 +94,25 @@ def without_packages(code):
 
 
 def imported_by_the_nodes():
-    """The modules of the core that nodes import at their top."""
-    found = set()
-    for path in (ROOT / "nodes").glob("*.py"):
-        lines = re.findall(r"^from \.\.(everanimate_core\S*) import", path.read_text(encoding="utf-8"), re.MULTILINE)
-        found |= set(lines)
+    """The modules of the core that nodes import at their top; files of nodes that are imported at work are left out."""
+    found, files, waiting = set(), set(), ["__init__"]
+    while waiting:
+        file = waiting.pop()
+        files.add(file)
+        text = (ROOT / "nodes" / f"{file}.py").read_text(encoding="utf-8")
+        found |= set(re.findall(r"^from \.\.(everanimate_core\S*) import", text, re.MULTILINE))
+        beside = set(re.findall(r"^from \.(\w+) import", text, re.MULTILINE))
+        # `from . import module, another`.
+        for line in re.findall(r"^from \. import (.*)$", text, re.MULTILINE):
+            beside |= set(line.split(", "))
+        waiting += beside - files
     return sorted(found)
 
 
 def test_what_nodes_import_needs_none_of_them():
     modules = imported_by_the_nodes()
     assert {"everanimate_core.runs.run", "everanimate_core.toy.network.vae"} <= set(modules)
+    assert "everanimate_core.longanimation.control" in modules and "everanimate_core.driving.prepare" not in modules
     done = without_packages("".join(f"import {module}\n" for module in [*modules, "everanimate_core.cli.main"]))
     assert done.returncode == 0, done.stderr
 

@@ -49,8 +49,11 @@ class DamagedChunk(RunError):
     """The file of a finished chunk is gone, or is not what was written."""
 
 
-def run_folder(root: str | os.PathLike, name: str) -> Path:
-    """The folder of run `name` under root/everanimate; RunError for a name that could lead anywhere else."""
+def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:
+    """The folder of run `name` under root/everanimate; RunError for a name that could lead anywhere else.
+
+    ending: of the name of a folder in which something else than an animation is made.
+    """
     if not _PLAIN.fullmatch(name) or _DEVICES.fullmatch(name):
         raise RunError(
             "run_name",
@@ -59,7 +62,7 @@ def run_folder(root: str | os.PathLike, name: str) -> Path:
             repr(name),
         )
     root = Path(root).resolve()
-    folder = root / "everanimate" / name
+    folder = root / "everanimate" / f"{name}{ending}"
     # A link that someone put there may lead out.
     for path in (folder, folder.with_name(f"{name}.mp4")):
         if not path.resolve().is_relative_to(root):

@@ -1,5 +1,7 @@
 """Every widget and every socket of every node of EverAnimate does something, and nothing but that.
 
+Those of Prepare Driving Video are in test_every_driving_input.py.
+
 Each case takes a node in a state in which an input acts, changes that one input, and names the facts about what the
 node gives that then change: all others stay. Of Animate Long Video these are its job, what the network and the VAE are
 asked, and the files; the network itself is replaced by noise of the seed, and the VAE by exact arithmetic.
@@ -360,4 +362,5 @@ def test_an_input_changes_what_it_is_for_and_nothing_else(changes, case):
 
 
 def test_every_input_of_every_node_has_a_case(comfy):
-    assert {(case.node, case.name) for case in CASES} == declared_inputs(comfy, "EverAnimate")
+    declared = declared_inputs(comfy, "EverAnimate") - declared_inputs(comfy, "EverAnimatePrepare")
+    assert {(case.node, case.name) for case in CASES} == declared

@@ -1,0 +1,205 @@
+"""Stand-ins with exact arithmetic under the host's own nodes for people: RT-DETR, SDPose and SAM 3 that see red boxes.
+
+A person is a red box on a picture without other red. The detector finds the box, SDPose a standing body that fills it,
+SAM 3 its pixels. Everything around them is the host's: the nodes, MODEL, sampler, decoding of heatmaps, packed masks.
+Nothing is imported where the host has no such networks.
+"""
+
+import numpy as np
+import torch
+from driving.bodies import standing
+
+from everanimate_core.driving.engines.engine import START, FrameByFrame
+from everanimate_core.driving.engines.found import Found
+from everanimate_core.driving.keypoints import POINTS
+
+# The channels of SDPose's last features, how high its heatmaps rise, and the pixels of a cell of its latents.
+FEATURES, SCORE, CELL = 640, 0.75, 8
+
+
+def scene(width, height, *boxes):
+    """A picture [height, width, 3] with a red box (left, top, right, bottom) for each person; no two places of it are
+    alike, and all values are multiples of 1/255."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.stack([np.full(x.shape, 25), 120 * x // width, 120 * y // height], axis=-1) / np.float32(255)
+    for left, top, right, bottom in boxes:
+        picture[top:bottom, left:right, 0] = 1
+    return picture
+
+
+def body_in(left, top, right, bottom):
+    """The 133 points that stand-ins see in a box. Points count from the middle of a pixel, boxes from its edge."""
+    return standing(tall=bottom - top, middle=(left + right - 1) / 2, crown=top - 0.5)
+
+
+def red_boxes(red):
+    """The boxes (left, top, right, bottom) of what is red, [H, W] bool, from left to right; side by side, not above."""
+    columns = np.flatnonzero(np.diff(np.r_[0, red.any(axis=0), 0]))
+    boxes = []
+    for left, right in columns.reshape(-1, 2):
+        rows = np.flatnonzero(red[:, left:right].any(axis=1))
+        boxes.append((int(left), int(rows[0]), int(right), int(rows[-1]) + 1))
+    return boxes
+
+
+def edges(cells):
+    """From where to where a row of cells is red, in cells: -1 for not at all, 1 for all of one, else a part."""
+    covered = (cells + 1) / 2
+    (there,) = np.nonzero(covered > 0.01)
+    return there[0] + 1 - covered[there[0]], there[-1] + covered[there[-1]]
+
+
+class PixelVae:
+    """Latents are the means of cells of 8 x 8 pixels: 1 where all of a cell is red, -1 where nothing is."""
+
+    latent_channels = 4
+
+    def __init__(self, weight=0.0):
+        self.weight = weight
+
+    def encode(self, pictures):
+        """[B, H, W, 3] in 0..1 -> [B, 4, H/8, W/8]."""
+        red = (pictures[..., 0] > 0.5).float()[:, None]
+        return torch.nn.functional.avg_pool2d(red * 2 - 1, CELL).expand(-1, 4, -1, -1).contiguous()
+
+
+def patcher(network, weight=0.0):
+    """A MODEL of the host around a network. weight: its only one, by which it is known."""
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.supported_models
+    from comfy.model_patcher import ModelPatcher
+
+    config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
+    model = comfy.model_base.BaseModel(config)
+    network.weight = torch.nn.Parameter(torch.tensor([weight]), requires_grad=False)
+    network.dtype = torch.float32
+    model.diffusion_model = network
+    cpu = torch.device("cpu")
+    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def detector(weight=0.0):
+    """RT-DETR that finds every red box, the largest surest, and behind each a chair that is surer."""
+    from comfy.ldm.rt_detr.rtdetr_v4 import COCO_CLASSES, RTv4
+
+    class Boxes(RTv4):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.seen = []
+
+        def forward(self, pictures, size):
+            self.seen.append(len(pictures))
+            return [self.found(picture, size) for picture in pictures]
+
+        def found(self, picture, size):
+            boxes = red_boxes((picture[0] > 0.5).numpy())
+            boxes.sort(key=lambda box: -(box[2] - box[0]) * (box[3] - box[1]))
+            scale = torch.tensor([*size, *size]) / 640
+            scores = [0.9 - 0.05 * number for number in range(len(boxes))]
+            labels = [COCO_CLASSES.index("person")] * len(boxes) + [COCO_CLASSES.index("chair")] * len(boxes)
+            return {
+                "boxes": torch.tensor(boxes * 2, dtype=torch.float32).reshape(-1, 4) * scale,
+                "labels": torch.tensor(labels, dtype=torch.long),
+                "scores": torch.tensor(scores + [0.99] * len(boxes)),
+            }
+
+    return patcher(Boxes(), weight)
+
+
+def pose_model(weight=0.0):
+    """SDPose that sees a standing body in the red box of each picture; `seen`: how many pictures at once."""
+    from comfy.ldm.modules.sdpose import HeatmapHead
+
+    class Heatmaps(torch.nn.Module):
+        """Features [B, 640, h, w] -> heatmaps [B, 133, 2h, 2w]: a peak at each point."""
+
+        def forward(self, features):
+            # The sampler has scaled them.
+            return torch.from_numpy(np.stack([self.peaks(one / np.abs(one).max()) for one in features[:, 0].numpy()]))
+
+        def peaks(self, cells):
+            height, width = 2 * cells.shape[0], 2 * cells.shape[1]
+            if cells.max() <= 0:
+                return np.zeros((133, height, width), np.float32)
+            left, right = edges(cells.max(axis=0))
+            top, bottom = edges(cells.max(axis=1))
+            points = body_in(left * CELL, top * CELL, right * CELL, bottom * CELL)
+            # The middles of the first and the last pixel are those of the first and the last place of a heatmap.
+            points = points * (np.array([width, height]) - 1) / (CELL * np.array(cells.shape[::-1]) - 1)
+            y, x = np.mgrid[:height, :width]
+            near = (x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2
+            return (SCORE * np.exp(-near / 8)).astype(np.float32)
+
+    class Unet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.heatmap_head = HeatmapHead(deconv_out_channels=(), conv_out_channels=(), operations=torch.nn)
+            self.heatmap_head.final_layer = Heatmaps()
+            self.seen = []
+
+        def forward(self, x, timesteps=None, context=None, transformer_options=None, **more):
+            self.seen.append(len(x))
+            features = x[:, :1].expand(-1, FEATURES, -1, -1)
+            for patch in transformer_options["patches"]["output_block_patch"]:
+                patch(features, features, transformer_options)
+            return torch.zeros_like(x)
+
+    return patcher(Unet(), weight)
+
+
+def segmenter(weight=0.0, lost=()):
+    """SAM 3.1 that follows every red box; `seen`: frames at once, and how many outlines were known.
+
+    lost: numbers of frames, counted over all that were ever seen, in which it follows nobody.
+    """
+    from comfy.ldm.sam3.detector import SAM3Model
+    from comfy.ldm.sam3.tracker import SAM31Tracker, pack_masks
+
+    class Tracker(SAM31Tracker):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+
+    class Outlines(SAM3Model):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.tracker, self.seen, self.frames = Tracker(), [], 0
+
+        def forward_video(self, images, initial_masks, pbar=None, text_prompts=None, **options):
+            assert text_prompts
+            self.seen.append((len(images), 0 if initial_masks is None else len(initial_masks)))
+            red = (images[:, 0] > 0.5).numpy()
+            boxes = [[] if self.frames + number in lost else red_boxes(mask) for number, mask in enumerate(red)]
+            self.frames += len(images)
+            count = max(map(len, boxes))
+            if count == 0:
+                return {"packed_masks": None, "n_frames": len(images), "scores": []}
+            masks = torch.full((len(images), count, *red.shape[1:]), -1.0)
+            for number, there in enumerate(boxes):
+                for person, (left, top, right, bottom) in enumerate(there):
+                    masks[number, person, top:bottom, left:right] = 1
+            return {"packed_masks": pack_masks(masks), "n_frames": len(images), "scores": [1.0] * count}
+
+    return patcher(Outlines(), weight)
+
+
+class RedEngine(FrameByFrame):
+    """An engine that sees a body in every red box, the largest first, and with `masks` an ellipse in it."""
+
+    state, digest = START, "red"
+
+    def __init__(self, name, masks):
+        self.name, self.masks = name, masks
+
+    def find(self, frame):
+        """The people in a frame [H, W, 3]."""
+        boxes = sorted(red_boxes(frame[..., 0] > 0.5), key=lambda box: -(box[2] - box[0]) * (box[3] - box[1]))
+        masks = [self.mask_in(frame, box) if self.masks else None for box in boxes]
+        return [Found(body_in(*box), np.full(POINTS, 0.9), mask) for box, mask in zip(boxes, masks, strict=True)]
+
+    def mask_in(self, frame, box):
+        """An ellipse."""
+        left, top, right, bottom = box
+        y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
+        across, down = (2 * x - left - right + 1) / (right - left), (2 * y - top - bottom + 1) / (bottom - top)
+        return across**2 + down**2 <= 1
