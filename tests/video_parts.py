@@ -1,6 +1,7 @@
 """Video files that tests of media make and read."""
 
 import random
+import struct
 import wave
 from fractions import Fraction
 from functools import lru_cache
@@ -29,19 +30,33 @@ def pictures(count, first=0):
     return torch.from_numpy(np.stack([picture(first + i) for i in range(count)])).float() / 255
 
 
-def encode(path, codec="libx264", options="", pix_fmt="yuv420p", times=None, count=COUNT):
-    """A file made with PyAV alone; `times` are the presentation times in milliseconds, else 25 fps from 0."""
-    base = Fraction(1, 25) if times is None else Fraction(1, 1000)
+def encode(
+    path, codec="libx264", options="", pix_fmt="yuv420p", times=None, count=COUNT, rate=Fraction(25), paint=picture
+):
+    """A file made with PyAV alone, of paint(number) for each frame.
+
+    times: the presentation times in milliseconds, else `rate` frames a second from 0.
+    """
+    base = 1 / rate if times is None else Fraction(1, 1000)
+    height, width, _ = paint(0).shape
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=dict(o.split("=", 1) for o in options.split()))
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        stream = container.add_stream(codec, rate=rate, options=dict(o.split("=", 1) for o in options.split()))
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = base
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(paint(number), format="rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = number if times is None else times[number], base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def turned(path, matrix):
+    """Let an mp4 file say that players turn and mirror it: a point goes to x' = a x + c y, y' = b x + d y."""
+    data, (a, b, c, d) = bytearray(path.read_bytes()), matrix
+    place = data.index(b"tkhd") + 4 + 40
+    data[place : place + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def full_decode(path):

@@ -1,12 +1,11 @@
 """Colours and shape: turned, mirrored, full range, HDR, pixels that are no squares."""
 
-import struct
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from video_parts import HEIGHT, WIDTH, picture
+from video_parts import HEIGHT, WIDTH, picture, turned
 
 from everanimate_core.media.reader import VideoFrames
 
@@ -46,11 +45,9 @@ def test_a_turned_and_mirrored_video_comes_as_a_player_shows_it(tmp_path, matrix
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(quadrant(96, 64), format="rgb24")))
         container.mux(stream.encode(None))
-    data = bytearray(path.read_bytes())
-    place, (a, b, c, d) = data.index(b"tkhd") + 4 + 40, matrix
-    data[place : place + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-    # A point goes to x' = a x + c y, y' = b x + d y: the middle of the red quadrant, seen from the middle.
+    turned(path, matrix)
+    # The middle of the red quadrant, seen from the middle.
+    a, b, c, d = matrix
     x, y = a * -1 + c * -1, b * -1 + d * -1
     expected = [(x, y) == corner for corner in ((-1, -1), (1, -1), (-1, 1), (1, 1))]
     with VideoFrames(path) as video:
