@@ -167,28 +167,30 @@ def pairs(costs: np.ndarray, limit: float) -> list[tuple[int, int]]:
 def followed(people: Sequence[Sequence[Person]], cuts: Sequence[int] = ()) -> list[Track]:
     """The tracks of everybody, in the order in which they come in.
 
-    people: of each frame, in any order. cuts: the numbers of frames with which a new shot begins; there, people are
-    known again by their torsos alone, and whoever comes closest is taken, so that somebody alone stays the same one.
+    people: of each frame, in any order. cuts: the numbers of frames with which a new shot begins. In the first frame of
+    a shot that shows anybody, people are known again by their torsos alone, and whoever comes closest is taken, so that
+    somebody alone stays the same one.
     A person is the one who costs least: median distance of the joints to where a constant velocity would have brought
     them, in units of the body, plus the distance of the torso colours. Above a limit the person is hidden, and the
     guess goes on.
     """
     guesses: list[_Guess] = []
+    unseen = False  # whether nobody was seen yet since the last cut
     for frame, there in enumerate(people):
         places = [place for place, person in enumerate(there) if (person.scores[BODY] >= DRAWN).any()]
         bodies = np.array([body(there[place]) for place in places]).reshape(-1, 17, 2)
         torsos = [there[place].torso for place in places]
         colours = np.array([np.full(3, np.nan) if torso is None else torso for torso in torsos]).reshape(-1, 3)
-        cut = frame in cuts
+        unseen = unseen or frame in cuts
         free = list(range(len(places)))
         for guess in guesses:
-            guess.go_on(cut)
+            guess.go_on(frame in cuts)
         known = [guess for guess in guesses if guess.seen >= _KNOWN_AFTER]
         new = [guess for guess in guesses if guess.seen < _KNOWN_AFTER]
         for group in (known, new):
             if group and free:
                 costs, swapped = _costs(group, bodies[free], colours[free])
-                taken = [(row, column, free[column]) for row, column in pairs(costs, np.inf if cut else _LIMIT)]
+                taken = [(row, column, free[column]) for row, column in pairs(costs, np.inf if unseen else _LIMIT)]
                 for row, column, one in taken:
                     sides = bool(swapped[row, column])
                     joints = bodies[one, OTHER_SIDE[BODY]] if sides else bodies[one]
@@ -199,6 +201,7 @@ def followed(people: Sequence[Sequence[Person]], cuts: Sequence[int] = ()) -> li
         for one in free:
             guesses.append(_Guess(bodies[one], colours[one], len(people)))
             guesses[-1].see(frame, places[one], bodies[one], colours[one], swapped=False)
+        unseen = unseen and not places
     return [Track(guess.places, _voted(guess.swapped, guess.line)) for guess in guesses]
 
 

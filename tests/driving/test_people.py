@@ -147,6 +147,16 @@ def test_somebody_alone_stays_the_same_one_over_a_cut_in_other_clothes():
     assert [track.places.tolist() for track in followed(walks(line), cuts=[10])] == [[0] * 20]
 
 
+@pytest.mark.parametrize("unseen", [[10], [9, 10, 11], [10, 11, 12]])
+def test_somebody_alone_stays_the_same_one_where_nobody_is_found_about_the_cut(unseen):
+    line = [
+        None if frame in unseen else person(100.0, torso=RED) if frame < 10 else person(500.0, torso=BLUE)
+        for frame in range(20)
+    ]
+    (track,) = followed(walks(line), cuts=[10])
+    assert np.flatnonzero(track.places < 0).tolist() == unseen
+
+
 def test_a_cut_ends_a_velocity():
     line = [person(60.0 * frame if frame < 10 else 900.0 - 30 * frame) for frame in range(20)]
     assert [track.places.tolist() for track in followed(walks(line), cuts=[10])] == [[0] * 20]
