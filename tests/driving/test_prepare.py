@@ -14,45 +14,21 @@ import torch
 from driving.bodies import keypoints as standing_keypoints
 from driving.bodies import standing
 from driving.dancers import HEIGHT, WIDTH, Driver, Reader, body, mask_of, number_of, painted
+from driving.prepare_parts import ANIMATING, REPLACING, SMALL, files, films, refused, told
 from run_parts import in_child, killed_before_rename, posix_only, video_of
 from safetensors.numpy import load_file
 
-from everanimate_core.driving import found_store, prepare
+from everanimate_core.driving import prepare
 from everanimate_core.driving.keypoints import FACE, Keypoints
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
 from everanimate_core.driving.retarget import letterboxed, retargeted
 from everanimate_core.driving.settings import Settings
-from everanimate_core.errors import InputError
-from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.sound import SampledSound
 
-SMALL = {"width": 64, "height": 48}
-REPLACING = Settings(mode="replacement", **SMALL)
-ANIMATING = Settings(**SMALL)
-VIDEOS = ("pose", "face", "background", "mask")
 # A level that H.264 leaves: half of what tells two numbers apart.
 ERROR = 5 / 255
 
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch):
-    """Seven frames each."""
-    monkeypatch.setattr(found_store, "WINDOW_BYTES", 7 * 12 * WIDTH * HEIGHT)
-
-
-def films(folder):
-    return {name: video_of(folder / f"{name}.mp4") for name in VIDEOS if (folder / f"{name}.mp4").exists()}
-
-
-def files(folder):
-    """{name: content} of what was made."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def refused(*args, **options):
-    with pytest.raises(InputError) as caught:
-        prepare.prepare(*args, **options)
-    return str(caught.value)
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 def test_all_videos_are_in_step_with_the_driver(tmp_path):
@@ -77,14 +53,6 @@ def test_all_videos_are_in_step_with_the_driver(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["shares"] == {part: 280 / 300 for part in ("body", "left hand", "right hand")} | {"face": 200 / 300}
     assert report["warnings"] == [] and report["cuts"] == [] and report["people"] == 1
-
-
-def told(path, *places):
-    """The red of each frame at some places, 0..255: [frames, places]."""
-    with VideoFrames(path) as video:
-        return np.array(
-            [[video.read([number])[0][place][0] * 255 for place in places] for number in range(video.frame_count)]
-        )
 
 
 def test_the_background_is_black_where_the_mask_is_white(tmp_path):
