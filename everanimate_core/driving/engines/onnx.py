@@ -3,8 +3,10 @@
 What a file is follows from its shapes, not from its name. onnxruntime is imported when an engine is made.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ class Network(NamedTuple):
     width: int
     height: int
     kind: str
+    file: Path
 
 
 class OnnxEngine(FrameByFrame):
@@ -50,13 +53,15 @@ class OnnxEngine(FrameByFrame):
     name = "onnx"
 
     def __init__(self, folder: Path, people: int = 4):
-        self.people, self.folder, self.state = people, folder, START
+        self.people, self.state = people, START
         self._detector, self._pose = networks_in(folder)
 
     @cached_property
     def digest(self) -> str:
-        """Of all networks in the folder, of which two are used; weights that lie in files beside them do not count."""
-        return digest(self.people, [file_digest(file) for file in sorted(self.folder.glob("*.onnx"))])
+        """Of both networks, with the weights that lie in files beside them."""
+        networks = (self._detector, self._pose)
+        files = [file for network in networks for file in (network.file, *weights_beside(network.file))]
+        return digest(self.people, [file_digest(file) for file in files])
 
     def find(self, frame: np.ndarray) -> list[Found]:
         """The people in a frame, [H, W, 3], float32 RGB in 0..1, the surest first; without masks."""
@@ -116,7 +121,17 @@ def opened(file: Path, runtime: Any) -> Network | None:
     def run(picture: np.ndarray) -> list[np.ndarray]:
         return [output[0] for output in session.run(None, {source.name: picture[None]})]
 
-    return Network(run, width, height, kind)
+    return Network(run, width, height, kind, file)
+
+
+def weights_beside(file: Path) -> list[Path]:
+    """The files beside an ONNX file whose names stand in it, sorted: where it keeps weights, it names their file.
+
+    As it stands there in plain text, nothing has to be parsed. A name that stands there by chance does no harm.
+    """
+    others = sorted(path for path in file.parent.iterdir() if path.is_file() and path.suffix != file.suffix)
+    with file.open("rb") as stored, mmap(stored.fileno(), 0, access=ACCESS_READ) as content:
+        return [path for path in others if content.find(os.fsencode(path.name)) >= 0]
 
 
 def planes(picture: np.ndarray) -> np.ndarray:

@@ -36,14 +36,30 @@ def test_the_digest_of_litert_is_that_of_weights_and_people(litert_engine):
     assert litert_engine(threads=1).digest == engines[0].digest
 
 
-def test_the_digest_of_onnx_is_that_of_files_and_people(monkeypatch, tmp_path):
-    monkeypatch.setattr(onnx, "networks_in", lambda folder: (None, None))
-    (tmp_path / "a.onnx").write_bytes(b"1")
-    engines = [onnx.OnnxEngine(tmp_path), onnx.OnnxEngine(tmp_path, people=1)]
-    first = [engine.digest for engine in engines]
-    assert first[0] != first[1] and onnx.OnnxEngine(tmp_path).digest == first[0]
-    (tmp_path / "a.onnx").write_bytes(b"2")
-    assert onnx.OnnxEngine(tmp_path).digest not in first
+@pytest.fixture
+def onnx_engine(monkeypatch, tmp_path):
+    """Makes one of two files without networks."""
+    for name in ("detector", "pose"):
+        (tmp_path / f"{name}.onnx").write_bytes(b"1")
+    files = [onnx.Network(None, 1, 1, "", tmp_path / f"{name}.onnx") for name in ("detector", "pose")]
+    monkeypatch.setattr(onnx, "networks_in", lambda folder: files)
+    return lambda **options: onnx.OnnxEngine(tmp_path, **options)
+
+
+def test_the_digest_of_onnx_is_that_of_files_and_people(onnx_engine, tmp_path):
+    engines = [onnx_engine(), onnx_engine(people=1)]
+    found = [engine.digest for engine in engines]
+    assert found[0] != found[1] and onnx_engine().digest == found[0]
+    for name in ("detector", "pose"):
+        (tmp_path / f"{name}.onnx").write_bytes(b"2")
+        found.append(onnx_engine().digest)
+    # Weights that lie in a file beside it, which it names.
+    (tmp_path / "pose.onnx").write_bytes(b"2 location pose_data.bin")
+    for content in (b"1", b"2"):
+        (tmp_path / "pose_data.bin").write_bytes(content)
+        found.append(onnx_engine().digest)
+    (tmp_path / "other.bin").write_bytes(b"1")
+    assert len(set(found)) == 6 and onnx_engine().digest == found[-1]
     assert engines[0].name == "onnx" and engines[0].state.size == 0
 
 

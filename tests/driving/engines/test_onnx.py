@@ -1,6 +1,7 @@
 """The engine for ONNX files: what the networks are shown, where boxes and points lie, and small files of each kind."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,10 @@ class Shown:
     def __call__(self, picture):
         self.picture = picture
         return self.outputs
+
+
+def network(run, width, height, kind):
+    return Network(run, width, height, kind, Path())
 
 
 def frame(height=240, width=320):
@@ -55,7 +60,7 @@ def simcc_values():
 
 def test_yolov10_sees_the_frame_stretched_in_rgb():
     run = Shown(yolov10_rows())
-    boxes = engine.yolov10_boxes(Network(run, 640, 640, "yolov10"), frame())
+    boxes = engine.yolov10_boxes(network(run, 640, 640, "yolov10"), frame())
     assert boxes.tolist() == [[80, 24, 240, 216]]
     assert (run.picture.shape, run.picture.dtype) == ((3, 640, 640), np.float32)
     assert run.picture[:, [0, 0, -1, -1], [0, -1, 0, -1]].T.tolist() == [RED.tolist()] * 4
@@ -63,7 +68,7 @@ def test_yolov10_sees_the_frame_stretched_in_rgb():
 
 def test_yolox_sees_it_in_a_corner_of_grey_in_bgr():
     run = Shown(yolox_rows())
-    boxes = engine.yolox_boxes(Network(run, 640, 640, "yolox"), frame())
+    boxes = engine.yolox_boxes(network(run, 640, 640, "yolox"), frame())
     # The centre 320, 256 and the size 320 x 256, in a picture of twice the frame's size.
     np.testing.assert_allclose(boxes, [[80, 64, 240, 192]], atol=1e-4)
     assert run.picture[:, 0, 0].tolist() == run.picture[:, 479, 639].tolist() == [0, 63.75, 255]
@@ -72,7 +77,7 @@ def test_yolox_sees_it_in_a_corner_of_grey_in_bgr():
 
 def test_heatmaps_are_cells_of_four_pixels():
     run = Shown(heatmap_values())
-    points, scores = engine.heatmap_points(Network(run, 192, 256, "heatmaps"), frame(256, 192))
+    points, scores = engine.heatmap_points(network(run, 192, 256, "heatmaps"), frame(256, 192))
     np.testing.assert_allclose(points, np.tile([80, 120], (133, 1)), atol=0.1)
     np.testing.assert_allclose(scores, 0.8)
     assert (run.picture.shape, run.picture.dtype) == ((3, 256, 192), np.float32)
@@ -81,7 +86,7 @@ def test_heatmaps_are_cells_of_four_pixels():
 
 def test_simcc_is_drawn_from_0_3_on():
     run = Shown(*simcc_values())
-    points, scores = engine.simcc_points(Network(run, 288, 384, "simcc"), frame(384, 288))
+    points, scores = engine.simcc_points(network(run, 288, 384, "simcc"), frame(384, 288))
     assert points.tolist() == [[120, 180]] * 133
     np.testing.assert_allclose(scores, 0.5)
     np.testing.assert_allclose(run.picture[:, 9, 9], NORMAL, rtol=1e-6)
@@ -107,11 +112,11 @@ def test_kinds_by_shapes(picture, outputs, kind):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a small ONNX file: fixed outputs, whatever picture it is given."""
+    """Writes a small ONNX file: fixed outputs, whatever picture it is given. beside: where onnx.save puts weights."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
 
-    def write(name, width, height, *outputs):
+    def write(name, width, height, *outputs, **beside):
         helper = onnx.helper
         names = [f"output{number}" for number in range(len(outputs))]
         tensors = [
@@ -132,7 +137,7 @@ def write(tmp_path):
             [*tensors, onnx.numpy_helper.from_array(np.float32(0), "zero")],
         )
         model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-        onnx.save(model, tmp_path / name)
+        onnx.save(model, tmp_path / name, **beside)
         return tmp_path
 
     return write
@@ -180,6 +185,38 @@ def test_of_several_the_first_by_name_and_others_are_passed_over(write):
     folder = write("e.onnx", 640, 640, yolov10_rows())
     detector, pose = engine.networks_in(folder)
     assert (detector.kind, pose.kind, pose.width, pose.height) == ("yolov10", "simcc", 288, 384)
+
+
+BESIDE = {"save_as_external_data": True, "size_threshold": 0, "location": "vitpose_data.bin"}
+
+
+def test_the_digest_is_that_of_both_networks_and_of_weights_beside_them(write, tmp_path):
+    write("b.onnx", 640, 640, yolov10_rows())
+    write("a.onnx", 192, 256, heatmap_values(), **BESIDE)
+    weights, found = tmp_path / "vitpose_data.bin", []
+    found.append(engine.OnnxEngine(tmp_path).digest)
+    # What is not used does not count.
+    write("c.onnx", 192, 256, heatmap_values(sigma=3.0))
+    (tmp_path / "notes.bin").write_bytes(b"1")
+    assert engine.OnnxEngine(tmp_path).digest == found[0]
+    assert engine.weights_beside(tmp_path / "a.onnx") == [weights]
+    assert engine.weights_beside(tmp_path / "b.onnx") == engine.weights_beside(tmp_path / "c.onnx") == []
+    content = bytearray(weights.read_bytes())
+    content[4 * 64 * 48] ^= 1
+    weights.write_bytes(content)
+    found.append(engine.OnnxEngine(tmp_path).digest)
+    write("a.onnx", 192, 256, heatmap_values())
+    found.append(engine.OnnxEngine(tmp_path).digest)
+    write("b.onnx", 640, 640, 2 * yolov10_rows())
+    found.append(engine.OnnxEngine(tmp_path).digest)
+    assert len(set(found)) == 4
+
+
+def test_weights_that_are_not_beside_their_file_are_named(write, tmp_path):
+    write("b.onnx", 640, 640, yolov10_rows())
+    write("a.onnx", 192, 256, heatmap_values(), **BESIDE)
+    (tmp_path / "vitpose_data.bin").unlink()
+    assert "vitpose_data.bin" in refused(tmp_path)
 
 
 def refused(folder):
