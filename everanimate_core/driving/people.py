@@ -255,6 +255,24 @@ def chosen(
     return often[int(np.argmin(rank))]
 
 
+def at_point(
+    tracks: Sequence[Track], people: Sequence[Sequence[Person]], frame: int, x: float, y: float
+) -> Track | None:
+    """The track of whoever is at a point, in pixels, of a frame; None where nobody is seen in it.
+
+    It is the one whose body's box holds the point or is nearest to it; of several whose boxes hold it, the one the mean
+    of whose joints is nearest.
+    """
+
+    def distance(track: Track) -> tuple[float, float]:
+        joints = body(people[frame][track.places[frame]])
+        left, top, right, bottom = body_box(joints)
+        outside = np.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
+        return float(outside), float(np.hypot(*(np.nanmean(joints, axis=0) - (x, y))))
+
+    return min((track for track in tracks if track.places[frame] >= 0), key=distance, default=None)
+
+
 def _boxes(track: Track, people: Sequence[Sequence[Person]]) -> np.ndarray:
     """Left, top, right and bottom of a person's body in the frames in which they are seen, [n, 4]."""
     seen = [there[place] for there, place in zip(people, track.places, strict=True) if place >= 0]

@@ -34,7 +34,7 @@ from .face import FACE_SIZE, Faces, face_picture, find_faces
 from .found_store import OWN, Findings, FoundStore, eight_bit, unpacked
 from .keypoints import BODY, DRAWN, LEFT_HAND, RIGHT_HAND, Keypoints
 from .mask import around, grown, in_blocks, without_person
-from .people import Person, Track, body, body_box, chosen, followed, keypoints
+from .people import Person, Track, at_point, body, body_box, chosen, followed, keypoints
 from .pose import pose_of
 from .pose_keypoint import as_pose_keypoint, read_pose_keypoint
 from .retarget import letterboxed, retargeted
@@ -117,6 +117,7 @@ def prepare(
     # An odd last row or column is left out: H.264 halves the sides.
     size = (clip.width // 2 * 2, clip.height // 2 * 2) if replacing else (settings.width, settings.height)
     check_writing(clip.fps, *size)
+    _check_point(clip, settings)
     still, others = None, 0
     if reference is not None and settings.retarget != OFF and not replacing:
         still, others = _reference_person(reference, engine, *size)
@@ -206,7 +207,7 @@ def _driver(clip: Clip, store: FoundStore, settings: Settings) -> _Driver:
     tracks = followed(everybody, cuts)
     track = Track(np.full(len(everybody), -1), np.zeros(len(everybody), dtype=bool))
     if tracks:
-        track = chosen(tracks, everybody, clip.width, clip.height, settings.person, settings.person_index)
+        track = _chosen(tracks, everybody, clip, settings)
     share = float((track.places >= 0).mean())
     if share < LEAST:
         best = max((person.scores[BODY].mean() for there in everybody for person in there), default=0.0)
@@ -227,6 +228,30 @@ def _driver(clip: Clip, store: FoundStore, settings: Settings) -> _Driver:
         [int(np.searchsorted(order, cut)) for cut in cuts],
         len(tracks),
     )
+
+
+def _check_point(clip: Clip, settings: Settings) -> None:
+    """Raise InputError where person_at lies outside of the video."""
+    if settings.point is None:
+        return
+    limits = len(clip.order), clip.width, clip.height
+    if any(value >= limit for value, limit in zip(settings.point, limits, strict=True)):
+        rule = f"must lie in the video, which has {limits[0]} frames of {clip.width}x{clip.height}"
+        raise InputError("person_at", rule, "all counted from 0", settings.person_at)
+
+
+def _chosen(tracks: Sequence[Track], everybody: Sequence[Sequence[Person]], clip: Clip, settings: Settings) -> Track:
+    """The track of the person that the settings say, out of one or more."""
+    if settings.point is None:
+        return chosen(tracks, everybody, clip.width, clip.height, settings.person, settings.person_index)
+    frame, x, y = settings.point
+    track = at_point(tracks, everybody, int(clip.order[frame]), x, y)
+    if track is None:
+        seen = np.any([track.places >= 0 for track in tracks], axis=0)[clip.order]
+        nearest = min(np.flatnonzero(seen), key=lambda number: abs(number - frame))
+        rule = "must name a frame in which somebody is found"
+        raise InputError("person_at", rule, f"frame {nearest} is the nearest one", settings.person_at)
+    return track
 
 
 def mask_places(seen: np.ndarray, cuts: Sequence[int], gap: int) -> np.ndarray:

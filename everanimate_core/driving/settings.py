@@ -1,7 +1,9 @@
 """The settings by which a video of a person becomes driving videos."""
 
+import re
 from dataclasses import dataclass
 
+from ..errors import InputError, one_line
 from ..knobs import check_knobs, knob
 from ..latents import check_size
 from .people import CHOICES
@@ -10,6 +12,8 @@ from .smooth import MAX_GAP
 
 MODES = ("animation", "replacement")
 OFF = "off"
+_WHOLE, _PARTS = "[0-9]{1,9}", r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_POINT = re.compile(rf" *({_WHOLE}) *, *({_PARTS}) *, *({_PARTS}) *")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Settings:
     person_index: int = knob(
         0, "With person index: which of the people, counted from 0, from the left.", low=0, high=99, rare=True
     )
+    person_at: str = knob(
+        "",
+        "Who drives, as frame,x,y: whoever is at this point of this frame, or nearest to it. The frame of the driving "
+        "videos, counted from 0, the point in pixels of the driver's video. It takes the place of person.",
+        unit="frame,x,y",
+        rare=True,
+    )
     retarget: str = knob(
         "proportions",
         "How the driver's pose fits the person of the reference picture: fit = its size and place, proportions = also "
@@ -96,3 +107,12 @@ class Settings:
     def __post_init__(self):
         check_knobs(self)
         check_size(self.width, self.height)
+        if self.person_at and not _POINT.fullmatch(self.person_at):
+            rule = "must be a frame and a point, as frame,x,y"
+            raise InputError("person_at", rule, "120,415,236", one_line(self.person_at, 40))
+
+    @property
+    def point(self) -> tuple[int, float, float] | None:
+        """What person_at says: frame, x and y; None where it says nothing."""
+        found = _POINT.fullmatch(self.person_at)
+        return found and (int(found[1]), float(found[2]), float(found[3]))

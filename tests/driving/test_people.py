@@ -6,6 +6,7 @@ from everanimate_core.driving.people import (
     OTHER_SIDE,
     Person,
     Track,
+    at_point,
     body_distance,
     body_size,
     chosen,
@@ -277,6 +278,46 @@ def test_choices_that_nobody_fits(three):
         chosen(tracks, three, 832, 480, "tallest")
     with pytest.raises(InputError, match=r"must show a person.*none in 2 frames"):
         chosen(followed([[], []]), [[], []], 832, 480)
+
+
+# Of the three in the last frame: the right one's box is 672..728 wide, 97..285 high, the middle one's 416..444.
+@pytest.mark.parametrize(
+    "x, y, expected",
+    [
+        (700, 200, 1),
+        (430, 140, 2),
+        (672, 97, 1),
+        # Beside a box, whoever is nearer; below, too.
+        (557, 150, 2),
+        (559, 150, 1),
+        (700, 479, 1),
+        (0, 0, 0),
+    ],
+)
+def test_whoever_is_at_a_point(three, x, y, expected):
+    tracks = [Track(np.full(12, place), np.zeros(12, dtype=bool)) for place in range(3)]
+    assert at_point(tracks, three, 11, x, y) is tracks[expected]
+
+
+def test_whoever_is_at_a_point_of_that_frame():
+    people = walks([person(100.0 if frame < 6 else 600.0) for frame in range(12)], [person(350.0) for _ in range(12)])
+    tracks = [Track(np.full(12, place), np.zeros(12, dtype=bool)) for place in range(2)]
+    assert at_point(tracks, people, 5, 100, 200) is tracks[0] and at_point(tracks, people, 6, 200, 200) is tracks[1]
+
+
+def test_of_people_whose_boxes_hold_a_point_the_one_whose_joints_are_about_it():
+    # A hand of the first one reaches over the second.
+    reaching = STANDING.copy()
+    reaching[9] = (150, 25)
+    people = [[person(100.0, joints=reaching), person(200.0)]]
+    tracks = [Track(np.array([place]), np.zeros(1, dtype=bool)) for place in range(2)]
+    assert at_point(tracks, people, 0, 200, 180) is tracks[1] and at_point(tracks, people, 0, 110, 180) is tracks[0]
+
+
+def test_whoever_is_hidden_is_at_no_point():
+    people = [[person(100.0)], [person(100.0)], []]
+    tracks = [Track(np.array([0, -1, -1]), np.zeros(3, dtype=bool)), Track(np.array([-1, 0, -1]), np.zeros(3, bool))]
+    assert [at_point(tracks, people, frame, 400, 100) for frame in range(3)] == [*tracks, None]
 
 
 def test_keypoints_of_a_track():

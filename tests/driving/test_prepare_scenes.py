@@ -137,6 +137,10 @@ CHOICES = [
     ({"person": "index"}, "left"),
     ({"person": "index", "person_index": 1}, "middle"),
     ({"person": "index", "person_index": 2}, "right"),
+    # It takes the place of person; the point lies on a shirt.
+    ({"person": "leftmost", "person_at": "0,62,20"}, "middle"),
+    ({"person_at": "17,20.5,14.25"}, "left"),
+    ({"person_at": "9,120,30"}, "right"),
 ]
 
 
@@ -169,6 +173,42 @@ def test_one_of_several_people_in_given_keypoints(tmp_path, choice, name):
     expected = np.array([one_of_them(name, number) for number in range(COUNT)])
     np.testing.assert_allclose(load_file(made.keypoints)["points"], expected, atol=1e-9)
     assert made.report["people"] == 3
+
+
+class Relay(Crowd):
+    """The left one is there in the first half of the video, the right one in the second, nobody in frames 7 and 8."""
+
+    def find(self, frame):
+        everybody = super().find(frame)
+        number = self.read[-1]
+        found = dict(zip(order_in(number), everybody, strict=True))
+        return [] if number in (7, 8) else [found["left" if number < 7 else "right"]]
+
+
+# Of 18 frames at 30 a second: 18 at 60 a second is frame 9, and 5 at 15 a second is frame 10.
+@pytest.mark.parametrize(
+    ("fps", "frame", "name"), [(60, 13, "left"), (60, 18, "right"), (15, 3, "left"), (15, 5, "right")]
+)
+def test_the_frame_of_a_point_is_one_of_the_driving_videos(tmp_path, fps, frame, name):
+    settings = Settings(fps=fps, person_at=f"{frame},62,30", smoothing=False, max_gap=0, **SMALL)
+    made = prepare.prepare(Stage(COUNT), Relay(), settings, tmp_path)
+    points = load_file(made.keypoints)["points"]
+    x = points[points.any(axis=(1, 2)), 0, 0]
+    assert set(x) == {MIDDLES[name]}
+
+
+def test_a_point_at_which_nobody_can_be_is_an_error(tmp_path):
+    rule = "person_at must lie in the video, which has 18 frames of 128x96 (all counted from 0); got "
+    for point in ("18,0,0", "0,128,0", "0,0,96"):
+        assert refused(Stage(COUNT), Relay(), Settings(person_at=point, **SMALL), tmp_path) == f"{rule}{point}."
+    assert not list(tmp_path.iterdir())
+    # Frame 15 at 60 a second is frame 7 of the driver.
+    for fps, frame, nearest in ((0, 7, 6), (0, 8, 9), (60, 15, 13), (60, 17, 18)):
+        settings = Settings(fps=fps, person_at=f"{frame},1,2", **SMALL)
+        message = refused(Stage(COUNT), Relay(), settings, tmp_path)
+        rule = f"person_at must name a frame in which somebody is found (frame {nearest} is the nearest one)"
+        assert message == f"{rule}; got {frame},1,2."
+    assert [path.name for path in tmp_path.iterdir()] == ["found"]
 
 
 def test_a_person_whom_nobody_is_is_an_error_before_any_video(tmp_path):
