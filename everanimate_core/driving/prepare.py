@@ -42,8 +42,9 @@ from .segmenting import Segmenter
 from .settings import OFF, Settings
 from .smooth import RATE, steadied
 
-# Lines are 2 to 5 pixels wide, and H.264 keeps a quarter of the colours: a low number keeps them apart.
-CRF = 10
+# Lines are 2 to 5 pixels wide, and H.264 keeps a quarter of the colours: a low crf keeps them apart.
+LOSSY: Mapping[str, Any] = {"codec": "libx264", "crf": 10, "pix_fmt": "yuv420p"}
+LOSSLESS: Mapping[str, Any] = {"codec": "libx264rgb", "crf": 0, "pix_fmt": "rgb24"}
 FOUND = "found"
 # In this share of the frames the person has to be there; below the second, the report warns.
 LEAST, FEW = 0.2, 0.5
@@ -116,7 +117,8 @@ def prepare(
     replacing = settings.mode == "replacement"
     # An odd last row or column is left out: H.264 halves the sides.
     size = (clip.width // 2 * 2, clip.height // 2 * 2) if replacing else (settings.width, settings.height)
-    check_writing(clip.fps, *size)
+    coding = LOSSLESS if settings.lossless else LOSSY
+    check_writing(clip.fps, *size, coding["codec"], coding["pix_fmt"])
     _check_point(clip, settings)
     still, others = None, 0
     if reference is not None and settings.retarget != OFF and not replacing:
@@ -149,7 +151,7 @@ def prepare(
     # A gap that is filled in may begin in the window before or end in the next one.
     found_in = lru_cache(maxsize=2)(store.read)
     names = ["pose", "face", "background", "mask"] if replacing else ["pose", "face"]
-    with _writers(folder, names, clip, size, sound, sound_start) as write:
+    with _writers(folder, names, clip, size, coding, sound, sound_start) as write:
         for _, window, frames in clip.windows():
             for frame in np.flatnonzero((clip.order >= window.start) & (clip.order < window.stop)).tolist():
                 place = int(clip.order[frame]) - window.start
@@ -316,6 +318,7 @@ def _writers(
     names: Sequence[str],
     clip: Clip,
     size: tuple[int, int],
+    coding: Mapping[str, Any],
     sound: Source | Sound | None,
     sound_start: float,
 ) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
@@ -326,7 +329,7 @@ def _writers(
             width, height = (FACE_SIZE, FACE_SIZE) if name == "face" else size
             heard = sound if name == "pose" else None
             writer = VideoWriter(
-                folder / f"{name}.mp4", clip.fps, width, height, crf=CRF, audio_from=heard, audio_start=sound_start
+                folder / f"{name}.mp4", clip.fps, width, height, **coding, audio_from=heard, audio_start=sound_start
             )
             writers[name] = opened.enter_context(writer)
 

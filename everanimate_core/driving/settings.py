@@ -103,6 +103,12 @@ class Settings:
         high=8192,
         unit="pixels",
     )
+    lossless: bool = knob(
+        False,
+        "Write the videos without any loss, as H.264 in RGB: lines, masks and black are exact. The files are several "
+        "times as large, and browsers and some players do not show them.",
+        rare=True,
+    )
 
     def __post_init__(self):
         check_knobs(self)

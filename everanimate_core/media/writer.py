@@ -120,17 +120,17 @@ def writable_rate(fps: Fraction | float) -> Fraction:
     return rate
 
 
-def check_writing(fps: Fraction, width: int, height: int) -> None:
+def check_writing(fps: Fraction, width: int, height: int, codec: str = "libx264", pix_fmt: str = "yuv420p") -> None:
     """Raise VideoError or ValueError when videos of this rate (a second) and size (pixels) cannot be written.
 
-    For use before anything is sampled: one black frame is encoded in memory.
+    codec, pix_fmt: as for VideoWriter. For use before anything is sampled: one frame is encoded in memory.
     """
-    check_size(width, height, "yuv420p")
+    check_size(width, height, pix_fmt)
     try:
         with av.open(BytesIO(), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=writable_rate(fps))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            container.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+            stream = container.add_stream(codec, rate=writable_rate(fps))
+            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+            container.mux(stream.encode(av.VideoFrame(width, height, pix_fmt)))
             container.mux(stream.encode(None))
     except (av.FFmpegError, OverflowError, ValueError) as error:
         raise VideoError(

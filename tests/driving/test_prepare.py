@@ -14,7 +14,7 @@ import torch
 from driving.bodies import keypoints as standing_keypoints
 from driving.bodies import standing
 from driving.dancers import HEIGHT, WIDTH, Driver, Reader, body, mask_of, number_of, painted
-from driving.prepare_parts import ANIMATING, REPLACING, SMALL, files, films, refused, told
+from driving.prepare_parts import ANIMATING, REPLACING, SMALL, VIDEOS, files, films, refused, told
 from run_parts import in_child, killed_before_rename, posix_only, video_of
 from safetensors.numpy import load_file
 
@@ -98,6 +98,27 @@ def test_the_drawn_pose_is_the_letterboxed_body(tmp_path):
     # Lit on the same pixels, in the middle of 192 rows.
     assert not pose[0, :40].numpy().max() > 0.2 and drawn[48:144].any()
     assert np.abs(pose[0].numpy() - drawn / 255).mean() < 0.02
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_lossless_videos_are_exact(tmp_path, lossless):
+    settings = Settings(mode="replacement", lossless=lossless, smoothing=False)
+    prepare.prepare(Driver(9), Reader(), settings, tmp_path)
+    data = load_file(tmp_path / "keypoints.safetensors")
+    pose = prepare.pose_of(Keypoints(data["points"], data["scores"], WIDTH, HEIGHT))
+    exact = dict.fromkeys(VIDEOS, True)
+    made = {name: (frames * 255).round().numpy() for name, (frames, _) in films(tmp_path).items()}
+    for number in range(9):
+        mask = prepare.in_blocks(prepare.grown(mask_of(body(number)), 9), 32)
+        wanted = {
+            "pose": prepare.draw_pose(pose, number),
+            "face": prepare.face_picture(painted(number), data["face_boxes"][number]),
+            "background": prepare.without_person(painted(number), mask),
+            "mask": np.repeat(mask[..., None], 3, axis=-1) * 255,
+        }
+        for name, picture in wanted.items():
+            exact[name] &= np.array_equal(made[name][number], picture)
+    assert exact == dict.fromkeys(VIDEOS, lossless)
 
 
 def test_one_frame_without_sound(tmp_path):

@@ -13,7 +13,7 @@ from video_parts import COLOURS, HEIGHT, WIDTH, packets_of, pictures
 
 from everanimate_core.media.open import VideoError
 from everanimate_core.media.reader import VideoFrames
-from everanimate_core.media.writer import VideoWriter
+from everanimate_core.media.writer import VideoWriter, check_writing
 
 LOSSLESS = {"codec": "libx264rgb", "crf": 0, "pix_fmt": "rgb24"}
 
@@ -107,7 +107,7 @@ def test_a_crash_leaves_nothing_behind_and_an_older_file_alone(tmp_path):
 
 WRITE_A_PATTERN = """
 import sys, torch
-from everanimate_core.media.writer import VideoWriter
+from everanimate_core.media.writer import VideoWriter, check_writing
 y, x = torch.meshgrid(torch.arange(240), torch.arange(240), indexing="ij")
 noise = torch.rand(240, 240, 3, generator=torch.Generator().manual_seed(0)) / 4
 frames = [((x * 3 + y * k) % 200 / 300)[..., None] + noise.roll(2 * k, 1) for k in range(16)]
@@ -148,6 +148,17 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(VideoError, match=r"must be a readable video; got missing\.mp4"):
         VideoWriter(tmp_path / "silent.mp4", 25, WIDTH, HEIGHT, audio_from=tmp_path / "missing.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_known_before_anything_is(tmp_path):
+    check_writing(Fraction(30000, 1001), WIDTH, HEIGHT)
+    check_writing(Fraction(25), 95, 63, "libx264rgb", "rgb24")
+    with pytest.raises(VideoError, match=r"must be even for yuv420p .*; got 95x63"):
+        check_writing(Fraction(25), 95, 63)
+    with pytest.raises(VideoError, match=r"a video of 96x64 at 25 frames per second must be writable; got .*no codec"):
+        check_writing(Fraction(25), WIDTH, HEIGHT, "no codec")
+    with pytest.raises(VideoError, match=r"a video of 20000x64 at 25 frames per second must be writable; got "):
+        check_writing(Fraction(25), 20000, HEIGHT)
 
 
 def test_odd_sizes_fit_where_colour_is_not_halved(tmp_path):
