@@ -26,18 +26,18 @@ _KINDS = {
 }
 
 
-def read_text(path: str | PathLike, refuse: Refuse) -> str:
+def read_text(path: str | PathLike, refuse: Refuse, most: int = MOST_BYTES) -> str:
     """The text of a UTF-8 file, without the byte order mark that editors on Windows put in front.
 
-    Refuses what cannot be opened, other encodings, NUL bytes and more than MOST_BYTES.
+    Refuses what cannot be opened, other encodings, NUL bytes and more than `most` bytes.
     """
     try:
         with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise refuse(f"a file that cannot be read ({error.strerror})") from error
-    if len(content) > MOST_BYTES:
-        raise refuse(f"more than {MOST_BYTES // 1_000_000} MB")
+    if len(content) > most:
+        raise refuse(f"more than {most // 1_000_000} MB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,9 +47,9 @@ def read_text(path: str | PathLike, refuse: Refuse) -> str:
     return text
 
 
-def read_json(path: str | PathLike, refuse: Refuse) -> Any:
-    """The value in a JSON file; refuses what read_text and parse_json refuse."""
-    return parse_json(read_text(path, refuse), refuse)
+def read_json(path: str | PathLike, refuse: Refuse, most: int = MOST_BYTES) -> Any:
+    """The value in a JSON file of up to `most` bytes; refuses what read_text and parse_json refuse."""
+    return parse_json(read_text(path, refuse, most), refuse)
 
 
 def parse_json(text: str, refuse: Refuse) -> Any:

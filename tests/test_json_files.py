@@ -57,12 +57,13 @@ def test_what_is_wrong(tmp_path, content, got):
     assert found == got or (found.startswith("no JSON (") and got.startswith("no JSON ("))
 
 
-def test_files_that_cannot_be_read(tmp_path, monkeypatch):
+def test_files_that_cannot_be_read(tmp_path):
     assert refusal(read_text, tmp_path / "none").startswith("a file that cannot be read (")
     assert refusal(read_text, tmp_path).startswith("a file that cannot be read (")
-    monkeypatch.setattr("everanimate_core.json_files.MOST_BYTES", 1_000_000)
-    (tmp_path / "large").write_bytes(b" " * 1_000_001)
-    assert refusal(read_text, tmp_path / "large") == "more than 1 MB"
+    (tmp_path / "large").write_bytes(b" " * 1_000_000 + b"1")
+    assert refusal(read_text, tmp_path / "large", most=1_000_000) == "more than 1 MB"
+    assert refusal(read_json, tmp_path / "large", most=1_000_000) == "more than 1 MB"
+    assert read_json(tmp_path / "large", refuse) == 1
 
 
 KINDS = {"step": int, "loss": float, "name": (str, type(None)), "on": bool, "parts": list}

@@ -7,9 +7,11 @@ from functools import partial
 
 import pytest
 import torch
+from driving.bodies import keypoints, standing
 from safetensors.torch import save
 
 from everanimate_core.backends.model_folders import check_model
+from everanimate_core.driving.pose_keypoint import as_pose_keypoint, load_pose_keypoint, read_pose_keypoint
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.memory import ContextMemory, load_memory, save_memory
 from everanimate_core.latents import channel_statistics
@@ -139,6 +141,13 @@ def files(tmp_path):
             read_state,
             (InputError, "the toy's weights must be "),
         ),
+        "keypoints": (
+            tmp_path / "openpose.json",
+            json_text(as_pose_keypoint(keypoints(standing()))),
+            changed_json,
+            lambda path: read_pose_keypoint(load_pose_keypoint(path), 480, 832),
+            (InputError, "keypoints must "),
+        ),
         "prompts": (
             tmp_path / "prompts.txt",
             b"0: a woman dances\n75: she turns\n",
@@ -157,7 +166,7 @@ def files(tmp_path):
     }
 
 
-KINDS = ("lora", "lora settings", "lora metadata", "memory", "toy", "prompts", "config", "index")
+KINDS = ("lora", "lora settings", "lora metadata", "memory", "toy", "keypoints", "prompts", "config", "index")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,6 +20,7 @@ from ..evaluation.report import Report, shown
 from ..everanimate.settings import Settings
 from ..files import write_whole
 from ..plan import ChunkPlan
+from ..tenths import every_tenth
 from .command import Command
 from .inputs import opened
 from .options import option, settings_options, several
@@ -89,7 +90,7 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
             options.person_boxes and read_boxes("person_boxes", options.person_boxes),
             options.reference_box,
             load_networks(options.lpips, options.inception, options.videomae, choose_device()),
-            _every_tenth(say),
+            every_tenth(lambda done, total: say(f"{done} of {total} frames")),
         )
     for line in summary(report):
         say(line)
@@ -126,16 +127,3 @@ def _left_out(report: Report, name: str) -> str:
 def _joins(frames: int, options: Options) -> list[int]:
     chunk: Any = options.chunk
     return ChunkPlan(frames, options.chunk_frames, chunk.overlap).joins if options.chunk_frames else []
-
-
-def _every_tenth(say: Say) -> Callable[[int, int], None]:
-    """Say how far it is each time another tenth of the frames is done."""
-    said = 0
-
-    def on_frames(done: int, total: int) -> None:
-        nonlocal said
-        if done * 10 // total > said:
-            said = done * 10 // total
-            say(f"{done} of {total} frames")
-
-    return on_frames

@@ -9,11 +9,13 @@ with OpenPose's 18 body points, feet, face and hands. Its sources differ:
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, shown
+from ..errors import InputError, one_line, shown
+from ..json_files import read_json
 from .engines.found import normalised
 from .keypoints import DRAWN, FACE, FEET, JOINTS, LEFT_HAND, POINTS, RIGHT_HAND, Keypoints
 from .people import Person
@@ -40,9 +42,24 @@ HANDS_SWAPPED = np.r_[0:91, 112:133, 91:112]
 # Stands for the distance to a hand or wrist that was not found: more pixels than a frame has.
 UNKNOWN = 1e6
 
+# A minute of one person is 15 MB of JSON at 30 frames a second.
+MOST_BYTES = 1_000_000_000
 # Coordinates up to this size are shares of the canvas. Detectors also look a little beyond the edges, so a limit of 1
 # would take some clips for pixels; nobody who is seen is as small as two pixels.
 LARGEST_SHARE = 2
+
+
+def load_pose_keypoint(path: Path) -> list[dict[str, Any]]:
+    """POSE_KEYPOINT of a JSON file; read_pose_keypoint looks at its frames. Raises InputError for what is no list."""
+
+    def refuse(got: str) -> InputError:
+        rule = "must be POSE_KEYPOINT as JSON, a list of frames"
+        return InputError("keypoints", rule, "openpose.json", f"{got} in {one_line(path)}")
+
+    frames = read_json(path, refuse, MOST_BYTES)
+    if not isinstance(frames, list):
+        raise refuse(shown(frames))
+    return frames
 
 
 def read_pose_keypoint(
@@ -51,9 +68,10 @@ def read_pose_keypoint(
     """The people in each frame of POSE_KEYPOINT, in pixels of a video of width x height, in their order there.
 
     threshold: the score from which on a point counts where the data comes from; it becomes DRAWN. What is not there is
-    missing: no feet, None or empty parts, scores of 0 or less, and points with NaN, infinity or None; somebody without
-    a point is left out. Hands belong to the wrist that is nearer, whatever their names. Raises InputError, which names
-    frame and key, for a part of another length, a canvas without a size, and what is no list of people.
+    missing: no feet, None or empty parts, scores of 0 or less, points with NaN, infinity or None, and points a million
+    pixels away; somebody without a point is left out. Hands belong to the wrist that is nearer, whatever their names.
+    Raises InputError, which names frame and key, for a part of another length or of something else than numbers, a
+    canvas without a size, and what is no list of people.
     """
     found = [[_found(person, number) for person in _people(frame, number)] for number, frame in enumerate(frames)]
     # One source makes all frames: a frame alone may show too little to tell.
@@ -62,8 +80,9 @@ def read_pose_keypoint(
     for number, people in enumerate(found):
         canvas = (1, 1) if largest <= LARGEST_SHARE else _canvas(frames[number], number)
         scale = np.divide((width, height), canvas)
-        seen = (points for points in people if points[:, 2].any())
-        result.append([_person(points[:, :2] * scale, normalised(points[:, 2], threshold)) for points in seen])
+        scaled = [_in_pixels(points, scale) for points in people]
+        seen = (points for points in scaled if points[:, 2].any())
+        result.append([_person(points[:, :2], normalised(points[:, 2], threshold)) for points in seen])
     return result
 
 
@@ -103,6 +122,14 @@ def _canvas(frame: dict[str, Any], number: int) -> list[float]:
     return [frame[key] for key in keys]
 
 
+def _in_pixels(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """x, y and score [133, 3], scaled; all 0 where a point would lie further away than any frame reaches."""
+    with np.errstate(over="ignore"):
+        scaled = np.concatenate([points[:, :2] * scale, points[:, 2:]], axis=1)
+    scaled[(np.abs(scaled[:, :2]) > UNKNOWN).any(axis=1)] = 0
+    return scaled
+
+
 def _found(person: dict[str, Any], frame: int) -> np.ndarray:
     """x, y and score as they are given, [133, 3]; all 0 where a point is missing."""
     found = np.zeros((POINTS, 3))
@@ -118,14 +145,22 @@ def _found(person: dict[str, Any], frame: int) -> np.ndarray:
 def _part(person: dict[str, Any], key: str, sizes: tuple[int, ...], frame: int) -> np.ndarray:
     """x, y and score of each point of a part that may have any of these sizes, [points, 3]."""
     flat = person.get(key)
-    if flat is None or len(flat) == 0:
+    if flat is None:
         return np.zeros((sizes[0], 3))
-    if len(flat) not in [3 * size for size in sizes]:
-        points = " or ".join(str(size) for size in sizes)
-        rule = f"must have x, y and score of {points} points in {key} of frame {frame}"
-        raise InputError("keypoints", rule, "or none", f"{len(flat)} numbers")
-    # None becomes NaN.
-    return np.array(flat, dtype=np.float64).reshape(-1, 3)
+    points = " or ".join(str(size) for size in sizes)
+    rule = f"must have x, y and score of {points} points in {key} of frame {frame}"
+    try:
+        # None becomes NaN.
+        numbers = np.array(flat, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("keypoints", rule, "or none", shown(flat)) from error
+    if numbers.ndim != 1:
+        raise InputError("keypoints", rule, "or none", shown(flat))
+    if len(numbers) == 0:
+        return np.zeros((sizes[0], 3))
+    if len(numbers) not in [3 * size for size in sizes]:
+        raise InputError("keypoints", rule, "or none", f"{len(numbers)} numbers")
+    return numbers.reshape(-1, 3)
 
 
 def _person(points: np.ndarray, scores: np.ndarray) -> Person:

@@ -39,7 +39,7 @@ from .pose import pose_of
 from .pose_keypoint import as_pose_keypoint, read_pose_keypoint
 from .retarget import letterboxed, retargeted
 from .segmenting import Segmenter
-from .settings import OFF, Settings
+from .settings import Settings
 from .smooth import RATE, steadied
 
 # Lines are 2 to 5 pixels wide, and H.264 keeps a quarter of the colours: a low crf keeps them apart.
@@ -114,14 +114,14 @@ def prepare(
     video or by another engine.
     """
     clip = Clip.shown_at(video, settings.fps)
-    replacing = settings.mode == "replacement"
+    replacing = settings.replacing
     # An odd last row or column is left out: H.264 halves the sides.
     size = (clip.width // 2 * 2, clip.height // 2 * 2) if replacing else (settings.width, settings.height)
     coding = LOSSLESS if settings.lossless else LOSSY
     check_writing(clip.fps, *size, coding["codec"], coding["pix_fmt"])
     _check_point(clip, settings)
     still, others = None, 0
-    if reference is not None and settings.retarget != OFF and not replacing:
+    if reference is not None and settings.retargeting:
         still, others = _reference_person(reference, engine, *size)
     finder = _finder(clip, engine, pose_keypoint)
 
@@ -304,7 +304,8 @@ def _report(clip: Clip, finder: Engine, settings: Settings, driver: _Driver) -> 
         "driver": {"width": clip.width, "height": clip.height},
         "engine": finder.name,
         "engine_digest": finder.digest,
-        "settings": vars(settings),
+        # A rate may be a fraction, which JSON does not know.
+        "settings": {**vars(settings), "fps": float(settings.fps)},
         "people": driver.people,
         "cuts": driver.cuts,
         "shares": shares,

@@ -10,7 +10,8 @@ from .people import CHOICES
 from .retarget import AUTOMATIC, RETARGETS
 from .smooth import MAX_GAP
 
-MODES = ("animation", "replacement")
+REPLACEMENT = "replacement"
+MODES = ("animation", REPLACEMENT)
 OFF = "off"
 _WHOLE, _PARTS = "[0-9]{1,9}", r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _POINT = re.compile(rf" *({_WHOLE}) *, *({_PARTS}) *, *({_PARTS}) *")
@@ -122,3 +123,13 @@ class Settings:
         """What person_at says: frame, x and y; None where it says nothing."""
         found = _POINT.fullmatch(self.person_at)
         return found and (int(found[1]), float(found[2]), float(found[3]))
+
+    @property
+    def replacing(self) -> bool:
+        """Whether masks are needed."""
+        return self.mode == REPLACEMENT
+
+    @property
+    def retargeting(self) -> bool:
+        """Whether the person of a reference picture is looked for, where there is one."""
+        return self.retarget != OFF and not self.replacing

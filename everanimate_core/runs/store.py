@@ -10,7 +10,7 @@ what the chunk depends on and, through the key before it, what it is handed: wha
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,6 +70,31 @@ def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:
     return folder
 
 
+@contextmanager
+def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
+    """Keep other writers out of `folder`, whose absolute path is given, while the block runs; see `owned` for the check
+    that it gives.
+
+    what: that is written there, "a run". Raises RunError when there is another writer, OSError when no folder can be
+    made beside which the lock lies.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Beside the folder, which may be set aside.
+        with owned(folder) as check:
+            yield check
+    except Taken as taken:
+        wait = f"wait: {taken.until}" if taken.until else "wait"
+        raise RunError(
+            what,
+            "is written by one program at a time",
+            f"{ANOTHER_NAME}, or {wait}",
+            f"a second one for {folder}{f', held by {taken}' if taken.until else ''}",
+        ) from None
+    except LinkedLock as lock:
+        raise RunError(f"{what}'s lock", "must be a file of its own", "delete the link", lock) from None
+
+
 class RunStore:
     """The files of one run. `prepare` makes the folder, inside `locked`; what is written there comes after that."""
 
@@ -86,21 +111,8 @@ class RunStore:
         Where the volume has no locks and another program took over while this one was paused, everything that writes
         raises OwnershipLost from then on.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Beside the folder, which may be set aside.
-            with owned(self.folder) as self._check_owner:
-                yield
-        except Taken as taken:
-            wait = f"wait: {taken.until}" if taken.until else "wait"
-            raise RunError(
-                "a run",
-                "is written by one program at a time",
-                f"{ANOTHER_NAME}, or {wait}",
-                f"a second one for {self.folder}{f', held by {taken}' if taken.until else ''}",
-            ) from None
-        except LinkedLock as lock:
-            raise RunError("a run's lock", "must be a file of its own", "delete the link", lock) from None
+        with locked_folder(self.folder, "a run") as self._check_owner:
+            yield
 
     def check_owner(self) -> None:
         """Raise OwnershipLost when another program took over."""

@@ -12,6 +12,7 @@ from cli_parts import unboxed
 from everanimate_core.cli.colour import RELEASED_SIZE
 from everanimate_core.cli.main import COMMANDS, parse
 from everanimate_core.cli.options import called, chosen, names, settings_options
+from everanimate_core.driving.settings import Settings as DrivingSettings
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.knobs import knob, knobs
@@ -20,7 +21,7 @@ from everanimate_core.runs.settings import RunSettings
 from everanimate_core.training.pace import Pace
 from everanimate_core.training.recipe import Recipe
 
-ROOMS = (Settings, RunSettings, Recipe, Pace)
+ROOMS = (Settings, RunSettings, DrivingSettings, Recipe, Pace)
 TOYS = ("toy", "toy-baseline", "toy-memory", "toy-full", "toy-even-baseline")
 # {command: (the fewest arguments, {option: its value then})}. None: what the model was trained at, or that there is
 # none.
@@ -69,6 +70,29 @@ OPTIONS = {
             "--run": None,
             "--from-chunk": 0,
             "--resume": True,
+        },
+    ),
+    "prepare": (
+        "v.mp4",
+        {
+            "VIDEO": Path("v.mp4"),
+            "--reference": None,
+            "--out": None,
+            "--engine": "auto",
+            "--pose-models": None,
+            "--keypoints": None,
+            "--mode": "animation",
+            "--width": 832,
+            "--height": 480,
+            "--fps": 0,
+            "--person": "largest",
+            "--person-index": 0,
+            "--retarget": "proportions",
+            "--template-frame": -1,
+            "--smoothing": True,
+            "--max-gap": 8,
+            "--mask-grow": 9,
+            "--mask-blocks": 32,
         },
     ),
     "demo": ("", {"--method": "animate", "--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
@@ -285,7 +309,7 @@ def test_every_option_of_a_setting_with_a_unit_says_it(name, help_of):
     for setting in declared:
         unit = setting.unit.upper().replace(" ", "-")
         assert said[own[setting.name]].split()[0] == unit, setting.name
-    assert bool(declared) == (name in ("animate", "colour", "train", "train precompute", "evaluate"))
+    assert bool(declared) == (name in ("animate", "prepare", "colour", "train", "train precompute", "evaluate"))
 
 
 @pytest.mark.parametrize("model", ["Wan2.2-Animate-14B-Diffusers", "toy", "toy-baseline"])

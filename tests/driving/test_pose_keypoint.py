@@ -9,7 +9,7 @@ from driving import bodies
 from refusals import refusal
 
 from everanimate_core.driving.keypoints import DRAWN, FACE, FEET, LEFT_HAND, POINTS, RIGHT_HAND, Keypoints
-from everanimate_core.driving.pose_keypoint import as_pose_keypoint, read_pose_keypoint
+from everanimate_core.driving.pose_keypoint import as_pose_keypoint, load_pose_keypoint, read_pose_keypoint
 
 # OpenPose's body: which of the 133 points each of the 18 is; the neck is between the shoulders.
 OPENPOSE = [0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
@@ -166,6 +166,15 @@ def test_a_point_with_a_bad_number_is_missing(bad, value):
     assert np.flatnonzero(found.scores == 0).tolist() == [8]
 
 
+@pytest.mark.parametrize("far", [1e7, -1e7, 1e300, 10**30])
+@pytest.mark.parametrize("width", [WIDTH, 1e-30])
+def test_a_point_that_is_further_away_than_any_frame_reaches_is_missing(far, width):
+    person = sdpose(STANDING, np.full(POINTS, 0.9))
+    person["pose_keypoints_2d"][3 * 3] = far
+    found = read(person, width=width)
+    assert [np.flatnonzero(one.scores == 0).tolist() for one in found] == ([[8]] if width == WIDTH else [])
+
+
 @pytest.mark.parametrize("nobody", [{"people": []}, {"people": None}, {}, {"people": [{}]}])
 def test_nobody(nobody):
     frames = [*clip(sdpose(STANDING, graded())), {"canvas_width": WIDTH, "canvas_height": HEIGHT, **nobody}]
@@ -259,6 +268,22 @@ def test_a_part_of_another_length_is_refused(key, off):
     size = "68 or 70" if key == "face_keypoints_2d" else SIZES[key]
     expected = f"keypoints must have x, y and score of {size} points in {key} of frame 1 (or none); "
     assert message == f"{expected}got {3 * SIZES[key] + off} numbers."
+
+
+@pytest.mark.parametrize("part", [5, "x", "xyz", {}, {"a": 1}, True, [[0, 0, 1]] * 18, [[]], [0, [1], 2], ["x"] * 54])
+def test_a_part_of_something_else_is_refused(part):
+    message = refusal(read, {"pose_keypoints_2d": part})
+    assert message.startswith("keypoints must have x, y and score of 18 points in pose_keypoints_2d of frame 0 (or ")
+
+
+def test_a_json_file(tmp_path):
+    frames = clip(sdpose(STANDING, graded()))
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    assert load_pose_keypoint(tmp_path / "a.json") == frames
+    (tmp_path / "a.json").write_text(json.dumps(frames[0]))
+    rule = "keypoints must be POSE_KEYPOINT as JSON, a list of frames (openpose.json); got "
+    assert refusal(load_pose_keypoint, tmp_path / "a.json").startswith(f"{rule}{{'canvas_height': 832, ")
+    assert refusal(load_pose_keypoint, tmp_path / "none.json").startswith(f"{rule}a file that cannot be read (")
 
 
 @pytest.mark.parametrize("side", ["canvas_width", "canvas_height"])

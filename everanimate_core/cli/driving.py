@@ -1,0 +1,110 @@
+"""Driving videos from the command line: what finds the person, and a folder that one program at a time writes."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+from torch import Tensor
+
+from ..driving.engines.choice import AUTO, ENGINES, chosen_engine
+from ..driving.pose_keypoint import load_pose_keypoint
+from ..driving.prepare import FOUND, Prepared, prepare
+from ..driving.settings import Settings
+from ..errors import InputError
+from ..media.sound import Sound
+from ..ports import FrameSource
+from ..runs.ownership import OwnershipLost
+from ..runs.store import RunFailed, locked_folder
+from ..tenths import every_tenth
+from .command import Command
+from .options import option
+
+VIDEOS = ("pose.mp4", "face.mp4", "background.mp4", "mask.mp4")
+
+
+@dataclass(frozen=True)
+class FinderOptions:
+    """What finds the person."""
+
+    engine: option(
+        Literal[ENGINES],
+        "What finds people: onnx (the released detector's files), litert (MediaPipe's networks, which find masks too), "
+        "or auto: onnx where its files are in --pose-models, else litert.",
+        None,
+        AUTO,
+    ) = AUTO
+    pose_models: option(
+        Path | None, "Folder of the engine's networks.", "DIR", "the installed package mediapipe, for litert"
+    ) = None
+    keypoints: option(
+        Path | None,
+        "POSE_KEYPOINT of every frame of the video, as JSON: nobody is looked for in it then.",
+        "FILE",
+        "none",
+    ) = None
+
+
+def prepare_in(
+    folder: Path,
+    video: FrameSource,
+    settings: Settings,
+    finder: FinderOptions,
+    reference: Tensor | None,
+    sound: Sound,
+    command: Command,
+) -> Prepared:
+    """Make the driving videos of a video in `folder`; see driving.prepare, for reference and sound, too.
+
+    Raises InputError, too, for a folder with videos of these names that this program did not make, and RunFailed when
+    files cannot be written.
+    """
+    check_folder(folder)
+    folder = Path(os.path.abspath(folder))
+    keypoints = None if finder.keypoints is None else load_pose_keypoint(finder.keypoints)
+    engine = None
+    if keypoints is None or (reference is not None and settings.retargeting):
+        engine = chosen_engine(finder.engine, finder.pose_models, settings.replacing, command.say)
+    command.kept = "what was found is kept"
+    told = every_tenth(_told(command))
+    try:
+        with locked_folder(folder, "a folder of driving videos") as check:
+
+            def progress(done: int, total: int) -> None:
+                check()
+                told(done, total)
+
+            return prepare(video, engine, settings, folder, reference, keypoints, sound, command.say, progress)
+    except OwnershipLost:
+        raise RunFailed(
+            "a folder of driving videos is written by one program at a time; another one took over "
+            f"{folder} while this one was paused, and goes on there."
+        ) from None
+    except (OSError, av.FFmpegError) as error:
+        raise RunFailed(
+            f"the files in {folder} must be writable and the disk not full; got {error}. What was found is kept there; "
+            "the same command goes on from there."
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless driving videos may be written there: nobody else's video is in their place."""
+    rule, example = "must be a new folder, or one of driving videos", "dance.driving"
+    if folder.exists() and not folder.is_dir():
+        raise InputError("out", rule, example, f"the file {folder}")
+    others = [name for name in VIDEOS if (folder / name).exists()]
+    if others and not (folder / FOUND).is_dir():
+        raise InputError("out", rule, example, f"{folder}, which has another {others[0]}")
+
+
+def _told(command: Command) -> Callable[[int, int], None]:
+    """Say how far it is, of two passes over the frames."""
+
+    def say(done: int, total: int) -> None:
+        frames = total // 2
+        looked = done <= frames
+        command.say(f"{'looked at' if looked else 'drew'} {done if looked else done - frames} of {frames} frames")
+
+    return say

@@ -1,0 +1,57 @@
+"""`everanimate prepare`: any video of a person in, the videos that drive an animation out."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from ..driving.prepare import Prepared
+from ..driving.settings import Settings
+from ..media.sound import FileSound
+from .command import Command
+from .driving import FinderOptions, prepare_in
+from .inputs import opened
+from .options import option, settings_options
+
+SettingsOptions = settings_options(Settings)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make pose, face, background and mask videos, in step, from any video of a person."""
+
+    video: tyro.conf.Positional[option(Path, "The video of whoever drives.", "VIDEO")]
+    reference: option(Path | None, "The person who will be animated, to whom the pose is fitted.", "IMAGE", "none") = (
+        None
+    )
+    out: option(
+        Path | None, "Folder of the videos; one that is there goes on.", "DIR", "VIDEO without its suffix + .driving"
+    ) = None
+    finder: tyro.conf.OmitArgPrefixes[FinderOptions] = field(default_factory=FinderOptions)
+    settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
+
+
+def main(options: Options, command: Command) -> None:
+    """Make the videos. Raises InputError for what cannot serve, RunFailed when files cannot be written."""
+    settings = Settings(**vars(options.settings))
+    folder = options.out or options.video.with_suffix(".driving")
+    with ExitStack() as files:
+        video = opened(files, "video", options.video, command.say)
+        reference = None
+        if options.reference is not None:
+            reference = opened(files, "reference", options.reference, command.say).read([0])
+        sound = files.enter_context(FileSound(options.video))
+        for note in sound.notes:
+            command.say(note)
+        made = prepare_in(folder, video, settings, options.finder, reference, sound, command)
+    for line in summary(made, folder):
+        command.say(line)
+
+
+def summary(made: Prepared, folder: Path) -> list[str]:
+    """What is seen of the person, and which files there are."""
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in made.report["shares"].items())
+    files = [made.pose, made.face, made.background, made.mask, made.keypoints, made.openpose]
+    names = ", ".join(file.name for file in files if file is not None)
+    return [f"Seen in {made.report['frames']} frames: {shares}", f"Wrote {names} and report.json to {folder}"]
