@@ -46,7 +46,16 @@ def _samples(weight: Tensor) -> Tensor:
 
 def file_digest(path: str | PathLike) -> str:
     """Stands for the whole content of a file."""
-    total = hashlib.blake2b(digest_size=16)
+    return _over_file(hashlib.blake2b(digest_size=16), path)
+
+
+def sha256(path: str | PathLike) -> str:
+    """The sha256 of a file, 64 hex digits, by which others name files."""
+    return _over_file(hashlib.sha256(), path)
+
+
+def _over_file(total: Any, path: str | PathLike) -> str:
+    """The hex digits of a hash of hashlib over a file."""
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
             total.update(block)

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from everanimate_core.digests import SAMPLES_PER_WEIGHT, digest, file_digest, weights_digest
+from everanimate_core.digests import SAMPLES_PER_WEIGHT, digest, file_digest, sha256, weights_digest
 
 
 def noise(*shape, seed=0):
@@ -138,3 +138,8 @@ def test_the_whole_file_counts(tmp_path):
     assert file_digest(str(tmp_path / "other")) in names
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "none")
+
+
+def test_sha256_is_that_of_other_programs(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -37,7 +37,10 @@ class FinderOptions:
         AUTO,
     ) = AUTO
     pose_models: option(
-        Path | None, "Folder of the engine's networks.", "DIR", "the installed package mediapipe, for litert"
+        Path | None,
+        "Folder of the engine's networks: *.onnx, or MediaPipe's wheel.",
+        "DIR",
+        "the user's cache, then for litert the installed package mediapipe",
     ) = None
     keypoints: option(
         Path | None,
@@ -62,6 +65,8 @@ def prepare_in(
     files cannot be written.
     """
     check_folder(folder)
+    if finder.pose_models is not None and not finder.pose_models.exists():
+        raise InputError("pose_models", "must be there", "or be left out", finder.pose_models)
     folder = Path(os.path.abspath(folder))
     keypoints = None if finder.keypoints is None else load_pose_keypoint(finder.keypoints)
     engine = None

@@ -65,7 +65,7 @@ def main(options: Options, command: Command) -> None:
         raise InputError("a VIDEO or --fetch-lpips", "must be given", "everanimate evaluate dance.mp4", "none")
     if options.fetch_lpips is not None:
         archive = next(iter(options.fetch_lpips), None)
-        command.say(f"Wrote {fetch_lpips(options.lpips or default_path(), archive)}")
+        command.say(f"Wrote {fetch_lpips(options.lpips or default_path(), archive, command.say)}")
     if options.video is not None:
         command.say(f"Wrote {evaluate_files(options, options.video, command.say)}")
 

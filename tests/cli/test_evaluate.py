@@ -226,7 +226,12 @@ def test_arguments_that_do_not_parse(evaluate, tmp_path, arguments, message):
 )
 def test_weights_are_fetched_from_where_it_is_said(evaluate, monkeypatch, tmp_path, arguments, archive):
     calls = []
-    monkeypatch.setattr("everanimate_core.cli.evaluate.fetch_lpips", lambda *inputs: calls.append(inputs) or inputs[0])
+
+    def fetch(path, archive, say):
+        calls.append((path, archive))
+        return path
+
+    monkeypatch.setattr("everanimate_core.cli.evaluate.fetch_lpips", fetch)
     cached = tmp_path / "cache" / "everanimate" / default_path().name
     assert evaluate(*arguments) == (0, f"Wrote {cached}\n", "")
     assert evaluate("--lpips", "here.safetensors", *arguments) == (0, "Wrote here.safetensors\n", "")

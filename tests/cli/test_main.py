@@ -71,7 +71,6 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
         ("colour", ["--reference", "--out"]),
-        ("prepare", ["VIDEO"]),
         ("longanimation convert", ["SOURCE", "DESTINATION"]),
     ],
 )

@@ -23,6 +23,9 @@ from everanimate_core.training.recipe import Recipe
 
 ROOMS = (Settings, RunSettings, DrivingSettings, Recipe, Pace)
 TOYS = ("toy", "toy-baseline", "toy-memory", "toy-full", "toy-even-baseline")
+# Those of the settings of driving videos; rates are fractions.
+DRIVING = {f"--{name.replace('_', '-')}": setting.default for name, setting in knobs(DrivingSettings).items()}
+DRIVING["--fps"] = Fraction(0)
 # {command: (the fewest arguments, {option: its value then})}. None: what the model was trained at, or that there is
 # none.
 # `--fps 0` is what no --fps was: that of the pose.
@@ -73,26 +76,16 @@ OPTIONS = {
         },
     ),
     "prepare": (
-        "v.mp4",
+        "",
         {
-            "VIDEO": Path("v.mp4"),
+            "VIDEO": None,
             "--reference": None,
             "--out": None,
             "--engine": "auto",
             "--pose-models": None,
             "--keypoints": None,
-            "--mode": "animation",
-            "--width": 832,
-            "--height": 480,
-            "--fps": 0,
-            "--person": "largest",
-            "--person-index": 0,
-            "--retarget": "proportions",
-            "--template-frame": -1,
-            "--smoothing": True,
-            "--max-gap": 8,
-            "--mask-grow": 9,
-            "--mask-blocks": 32,
+            "--fetch-models": False,
+            **DRIVING,
         },
     ),
     "demo": ("", {"--method": "animate", "--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
@@ -358,14 +351,24 @@ class Grown(Settings):
     new_share: float = knob(0.5, "How much.", low=0.0, high=1.0)
     new_way: str = knob("up", "Which way.", choices=("up", "down"))
     new_switch: bool = knob(False, "Whether.")
+    new_text: str = knob("", "Which words.")
+    new_point: str = knob("1,2", "Which point.", unit="x,y")
 
 
 def test_a_new_setting_is_an_option_without_anything_else(capsys):
     options = settings_options(Grown)
     assert list(names(options)) == list(knobs(Grown))
     assert chosen(Grown, parse(options, "grown", []), "wan") == Grown()
-    given = "--new-count 4 --new-share 0.25 --new-way down --new-switch --seed 5"
-    expected = Grown(seed=5, new_count=4, new_share=0.25, new_way="down", new_switch=True)
+    given = "--new-count 4 --new-share 0.25 --new-way down --new-switch --new-text x --new-point 3,4 --seed 5"
+    new = {
+        "new_count": 4,
+        "new_share": 0.25,
+        "new_way": "down",
+        "new_switch": True,
+        "new_text": "x",
+        "new_point": "3,4",
+    }
+    expected = Grown(seed=5, **new)
     for model in ("wan", *TOYS):
         assert chosen(Grown, parse(options, "grown", given.split()), model) == expected
     with pytest.raises(SystemExit):
@@ -376,6 +379,8 @@ def test_a_new_setting_is_an_option_without_anything_else(capsys):
         "--new-share N How much. (default: 0.5)",
         "--new-way {up,down} Which way. (default: up)",
         "--new-switch, --no-new-switch Whether. (default: False)",
+        "--new-text TEXT Which words. (default: none)",
+        "--new-point X,Y Which point. (default: 1,2)",
     ):
         assert entry in said
 

@@ -1,5 +1,6 @@
 """`everanimate prepare`: what it writes is what the core writes, it goes on where it stopped, and what it refuses."""
 
+import hashlib
 import json
 import shlex
 from fractions import Fraction
@@ -11,8 +12,12 @@ import pytest
 from cli_parts import DATA, state, unboxed
 from driving.dancers import HEIGHT, WIDTH, Driver, body
 
+from everanimate_core.cli import prepare as cli_prepare
 from everanimate_core.cli.command import Command
+from everanimate_core.downloads import Download
 from everanimate_core.driving import found_store
+from everanimate_core.driving.engines import fetch, weights
+from everanimate_core.driving.engines.fetch import install_command
 from everanimate_core.driving.keypoints import Keypoints
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
 from everanimate_core.driving.prepare import prepare
@@ -183,6 +188,7 @@ REFUSED = [
         ["--keypoints", "{inputs}/wrong.json"],
         "--keypoints: must have x, y and score of 18 points in pose_keypoints_2d of frame 0 (or none); got 5.",
     ),
+    (["--pose-models", "none"], "--pose-models: must be there (or be left out); got none."),
     (["--mode", "replacement"], "--mode: must be animation with an engine that finds points only (the engine litert"),
 ]
 
@@ -197,11 +203,65 @@ def test_arguments_that_cannot_serve(prepared, inputs, more, message):
     assert not list(Path().rglob("*.mp4"))
 
 
-@pytest.mark.parametrize(("more", "words"), [([], "VIDEO"), (["a.mp4", "--person", "tallest"], "'tallest'")])
+@pytest.mark.parametrize(
+    ("more", "words"), [(["--keypoints"], "--keypoints"), (["a.mp4", "--person", "tallest"], "'tallest'")]
+)
 def test_arguments_that_do_not_parse(command, more, words):
     code, said, complaints = command(["prepare", *more])
     assert (code, said) == (2, "")
     assert words in unboxed(complaints) and "everanimate prepare --help" in unboxed(complaints)
+
+
+def test_a_video_or_a_fetch(command):
+    code, said, complaints = command(["prepare"])
+    assert (code, said) == (2, "")
+    assert complaints == "a VIDEO or --fetch-models must be given (everanimate prepare dance.mp4); got none.\n"
+
+
+@pytest.fixture
+def fetched(monkeypatch, tmp_path):
+    """A wheel of a few bytes in the folder "models" and in the cache, whose address is of no server."""
+    wheel = Download("http://127.0.0.1:9/some.whl", hashlib.sha256(b"wheel").hexdigest(), 5)
+    monkeypatch.setattr(fetch, "WHEEL", wheel)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("models", "everanimate"):
+        Path(folder).mkdir()
+        (Path(folder) / "some.whl").write_bytes(b"wheel")
+
+
+@pytest.mark.parametrize(("more", "place"), [([], "{cache}/everanimate"), (["--pose-models", "models"], "models")])
+@pytest.mark.parametrize("there", [True, False])
+def test_networks_are_fetched(command, fetched, monkeypatch, tmp_path, more, place, there):
+    monkeypatch.setattr(cli_prepare, "PACKAGE", "json" if there else "no_such_package")
+    code, said, complaints = command(["prepare", "--fetch-models", *more])
+    assert (code, complaints) == (0, "")
+    wheel = f"{place.format(cache=tmp_path)}/some.whl"
+    lines = [f"{wheel} is there already", f"The networks are in {wheel}"]
+    package = "The engine litert also needs ai-edge-litert, the extra pose: pip install 'ai-edge-litert>=2.3'"
+    assert said.splitlines() == (lines if there else [*lines, package])
+
+
+def test_networks_that_cannot_be_fetched(command, fetched):
+    code, said, complaints = command(["prepare", "none.mp4", "--fetch-models", "--pose-models", "new"])
+    assert (code, said) == (1, "Fetching http://127.0.0.1:9/some.whl (0 MB)\n")
+    assert complaints.startswith("PyPI must be reachable (or fetch http://127.0.0.1:9/some.whl elsewhere); got ")
+
+
+def test_after_the_fetch_the_video_is_prepared(prepared, fetched):
+    code, said, _ = prepared("--fetch-models")
+    assert (code, said.splitlines()[-1].startswith("Wrote pose.mp4, ")) == (0, True)
+
+
+def test_networks_that_are_not_there_are_named_with_size_and_command(command, inputs, fetched, monkeypatch):
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    Path("empty").mkdir()
+    arguments = ["prepare", str(inputs / "dance.mp4"), "--engine", "litert", "--pose-models", "empty"]
+    code, said, complaints = command(arguments)
+    assert (code, said) == (2, "")
+    way = f"get what is missing with: {install_command(Path('empty'))}"
+    assert complaints.startswith(f"--pose-models: must hold MediaPipe's networks, 36 MB ({way}); got none in empty, ")
+    assert not (inputs / "dance.driving").exists()
 
 
 def test_a_video_that_cannot_be_read(command):

@@ -5,8 +5,9 @@ import torch
 from scipy.linalg import sqrtm
 from transformers import VideoMAEConfig, VideoMAEModel
 
+from everanimate_core.digests import sha256
 from everanimate_core.evaluation import frechet
-from everanimate_core.evaluation.frechet import FrechetDistance, Inception, VideoMae, sha256
+from everanimate_core.evaluation.frechet import FrechetDistance, Inception, VideoMae
 
 
 def features(seed, count, size=6):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from everanimate_core.digests import sha256
 from everanimate_core.evaluation import networks
-from everanimate_core.evaluation.frechet import sha256
 from everanimate_core.evaluation.networks import Networks, load_networks
 
 

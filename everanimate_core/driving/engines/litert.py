@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ...digests import digest
-from ...errors import needed
 from .engine import FrameByFrame
 from .found import Found
 from .landmarks import whole_body
@@ -61,7 +60,6 @@ class Network:
     """A tflite file as a function: a picture [n, n, 3] in, the outputs out, without their first axis, which is 1."""
 
     def __init__(self, content: bytes, threads: int):
-        needed("ai_edge_litert", "The engine litert")
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_content=content, num_threads=threads)

@@ -9,13 +9,12 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from ...downloads import cache_folder
 from ...errors import InputError, one_line
+from .fetch import WHEEL, install_command
 
-COMMAND = (
-    "pip download mediapipe==0.10.21 --no-deps --only-binary=:all: --python-version 3.12 "
-    "--platform manylinux_2_28_x86_64"
-)
 MODULES = "mediapipe/modules"
+WHEELS = "mediapipe-0.10.21-*.whl"
 # SHA-256 of MODULES/NAME/FILE. They are the same in the wheels of all platforms.
 FILES = {
     "pose_detection/pose_detection.tflite": "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
@@ -28,58 +27,67 @@ FILES = {
 def read_weights(source: str | Path | None = None) -> dict[str, bytes]:
     """The four tflite files by their names without folder and ending: {"pose_detection": ..., ...}.
 
-    source: MediaPipe's wheel; or a folder that holds the wheel, an unpacked one, or the files themselves; None for the
-    installed package. Raises InputError, which names the file, the place and the command to get it, when a file is
-    missing or is not the one of MediaPipe 0.10.21.
+    source: MediaPipe's wheel; or a folder that holds the wheel, an unpacked one, or the files themselves. Where it has
+    none of them, and for None, the user's cache is looked at, then an installed package. Raises InputError, which names
+    the file, the place and the command to get it, when a file is missing or is not the one of MediaPipe 0.10.21.
     """
-    place = _installed() if source is None else _wheel_in(Path(source))
-    contents = _from_wheel(place) if place.is_file() else _from_folder(place)
+    given = None if source is None else Path(source)
+    places = [*([] if given is None else [given]), cache_folder(), *_installed()]
+    place = next((found for place in places if (found := _with_files(place)) is not None), None)
+    if place is None:
+        looked = ", ".join(f"none in {one_line(path)}" for path in places)
+        raise _refusal(f"MediaPipe's networks, {WHEEL.megabytes}", f"{looked}, and no package mediapipe", given)
+    contents = _from_wheel(place, given) if place.is_file() else _from_folder(place, given)
     for file, content in contents.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != FILES[file]:
-            raise _refusal(
-                f"{Path(file).name} of mediapipe 0.10.21", f"another one, sha256 {found}, in {_shown(place)}"
-            )
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != FILES[file]:
+            what = f"{Path(file).name} of mediapipe 0.10.21"
+            raise _refusal(what, f"another one, sha256 {actual}, in {one_line(place)}", given)
     return {Path(file).stem: content for file, content in contents.items()}
 
 
-def _installed() -> Path:
+def _installed() -> list[Path]:
+    """The folder with the installed package mediapipe, if there is one."""
     # Found without being imported: that would bring in all that MediaPipe needs.
     spec = find_spec("mediapipe")
-    if spec is None or spec.origin is None:
-        raise _refusal("a mediapipe wheel, or a folder with its tflite files", "nothing, and no mediapipe is installed")
-    return Path(spec.origin).parents[1]
+    return [] if spec is None or spec.origin is None else [Path(spec.origin).parents[1]]
 
 
-def _wheel_in(source: Path) -> Path:
-    """The wheel in a folder, where there is one; else `source` as it is."""
-    return next(iter(sorted(source.glob("mediapipe-0.10.21-*.whl"))), source)
+def _with_files(place: Path) -> Path | None:
+    """What of a place is read: a file itself, the wheel in a folder, or a folder with one of the files; else None."""
+    if place.is_file():
+        return place
+    wheel = next(iter(sorted(place.glob(WHEELS))), None)
+    return wheel or (place if any(_in_folder(place, file) for file in FILES) else None)
 
 
-def _from_wheel(wheel: Path) -> dict[str, bytes]:
+def _in_folder(folder: Path, file: str) -> Path | None:
+    """Where one of FILES lies in a folder, by itself or in an unpacked wheel."""
+    return next((path for path in (folder / Path(file).name, folder / MODULES / file) if path.is_file()), None)
+
+
+def _from_wheel(wheel: Path, given: Path | None) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return {file: archive.read(f"{MODULES}/{file}") for file in FILES}
     except zipfile.BadZipFile as error:
-        raise _refusal("a mediapipe wheel, or a folder with its tflite files", f"{_shown(wheel)}: {error}") from error
+        raise _refusal("a whole mediapipe wheel", f"{one_line(wheel)}: {error}", given) from error
     except KeyError as error:
-        raise _refusal("the wheel of mediapipe 0.10.21", f"{_shown(wheel)}: {error.args[0]}") from error
+        raise _refusal("the wheel of mediapipe 0.10.21", f"{one_line(wheel)}: {error.args[0]}", given) from error
 
 
-def _from_folder(folder: Path) -> dict[str, bytes]:
+def _from_folder(folder: Path, given: Path | None) -> dict[str, bytes]:
     contents = {}
     for file in FILES:
-        name = Path(file).name
-        path = next((path for path in (folder / name, folder / MODULES / file) if path.is_file()), None)
+        path = _in_folder(folder, file)
         if path is None:
-            raise _refusal(f"a mediapipe wheel, or a folder with {name}", f"no {name} in {_shown(folder)}")
+            name = Path(file).name
+            raise _refusal(f"{name} beside the other networks", f"no {name} in {one_line(folder)}", given)
         contents[file] = path.read_bytes()
     return contents
 
 
-def _refusal(rule: str, got: str) -> InputError:
-    return InputError("pose_models", f"must be {rule}", COMMAND, got)
-
-
-def _shown(path: Path) -> str:
-    return one_line(path)
+def _refusal(what: str, got: str, given: Path | None) -> InputError:
+    """given: the place that the user named; the command fetches into its folder."""
+    folder = given.parent if given is not None and given.is_file() else given
+    return InputError("pose_models", f"must hold {what}", f"get what is missing with: {install_command(folder)}", got)
