@@ -35,6 +35,8 @@ _VELOCITY_GAIN, _LOOK_GAIN = 0.2, 0.05
 _KNOWN_AFTER = 8
 # The sides were swapped where the other side fits better by this factor, and the given one is off by so many units.
 _SIDES_FACTOR, _SIDES_OFF = 2.0, 0.25
+# Somebody alone stays the same one, whatever their colour, where neck and hips move by no more units than this.
+_STAYED = 0.5
 # Only people are chosen who are seen in this share of the frames of the one who is seen in most.
 _OFTEN = 0.25
 
@@ -137,19 +139,47 @@ class _Guess:
         self.seen, self.since = self.seen + 1, 1
 
 
-def _costs(guesses: list[_Guess], bodies: np.ndarray, torsos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _costs(guesses: list[_Guess], bodies: np.ndarray, torsos: np.ndarray, alone: bool) -> tuple[np.ndarray, np.ndarray]:
     """What it costs to take each of P people for each guess [K, P], and whether their sides are swapped then [K, P].
 
-    bodies: [P, 17, 2]. torsos: [P, 3]. NaN stands for what is missing; a colour that is missing costs nothing.
+    bodies: [P, 17, 2]. torsos: [P, 3]. NaN stands for what is missing; a colour that is missing costs nothing. alone:
+    one person is seen now, and one was seen in the frame before.
     """
     expected = np.stack([guess.joints for guess in guesses])[:, None]
     since = np.array([guess.since for guess in guesses])[:, None]
     unit = _UNIT * np.array([guess.size for guess in guesses])[:, None]
     straight, mirrored = (body_distance(expected, side) for side in (bodies, bodies[:, OTHER_SIDE[BODY]]))
-    swapped = straight > np.maximum(_SIDES_FACTOR * mirrored, _SIDES_OFF * unit)
+    swapped = _sides_swapped(expected, bodies, unit)
     moved = np.where(swapped, mirrored, straight) / (unit * (1 + _WIDENING * (since - 1)))
     colours = np.linalg.norm(np.stack([guess.torso for guess in guesses])[:, None] - torsos, axis=-1)
+    if alone:
+        # Who turns round may have a back of another colour. Neck and hips stay where they are then.
+        stayed = (since == 1) & (_torso_distance(expected, bodies) <= _STAYED * unit)
+        colours = np.where(stayed, 0, colours)
     return moved + np.nan_to_num(colours, nan=0.0) / _COLOUR_UNIT, swapped
+
+
+def _sides_swapped(expected: np.ndarray, bodies: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Whether left and right of bodies [P, 17, 2] are confused, by where they are expected [K, 1, 17, 2]: [K, P].
+
+    The means count, not the medians: somebody who turns round changes the sides of shoulders and hips, but not those of
+    all joints, and arms and legs go on meanwhile. unit: [K, 1], pixels.
+    """
+    sides = bodies, bodies[:, OTHER_SIDE[BODY]]
+    off = np.stack([np.hypot(*np.moveaxis(expected - side, -1, 0)) for side in sides])
+    shared = ~np.isnan(off).any(axis=0)
+    straight, mirrored = np.where(shared, off, 0).sum(axis=-1) / np.maximum(shared.sum(axis=-1), 1)
+    return straight > np.maximum(_SIDES_FACTOR * mirrored, _SIDES_OFF * unit)
+
+
+def _torso_distance(expected: np.ndarray, bodies: np.ndarray) -> np.ndarray:
+    """How far neck or hips, whichever is farther, of bodies [P, 17, 2] lie from those expected [K, 1, 17, 2], [K, P].
+
+    In pixels; NaN where a corner of the torso is missing. Both stay in place when somebody turns round.
+    """
+    off = expected - bodies
+    ends = [off[..., pair, :].mean(axis=-2) for pair in ([5, 6], [11, 12])]
+    return np.maximum(*(np.hypot(*np.moveaxis(end, -1, 0)) for end in ends))
 
 
 def pairs(costs: np.ndarray, limit: float) -> list[tuple[int, int]]:
@@ -172,7 +202,7 @@ def followed(people: Sequence[Sequence[Person]], cuts: Sequence[int] = ()) -> li
     somebody alone stays the same one.
     A person is the one who costs least: median distance of the joints to where a constant velocity would have brought
     them, in units of the body, plus the distance of the torso colours. Above a limit the person is hidden, and the
-    guess goes on.
+    guess goes on. The colour of somebody alone may change while they stay where they are.
     """
     guesses: list[_Guess] = []
     unseen = False  # whether nobody was seen yet since the last cut
@@ -185,11 +215,12 @@ def followed(people: Sequence[Sequence[Person]], cuts: Sequence[int] = ()) -> li
         free = list(range(len(places)))
         for guess in guesses:
             guess.go_on(frame in cuts)
+        alone = len(places) == 1 and sum(guess.since == 1 for guess in guesses) == 1
         known = [guess for guess in guesses if guess.seen >= _KNOWN_AFTER]
         new = [guess for guess in guesses if guess.seen < _KNOWN_AFTER]
         for group in (known, new):
             if group and free:
-                costs, swapped = _costs(group, bodies[free], colours[free])
+                costs, swapped = _costs(group, bodies[free], colours[free], alone)
                 taken = [(row, column, free[column]) for row, column in pairs(costs, np.inf if unseen else _LIMIT)]
                 for row, column, one in taken:
                     sides = bool(swapped[row, column])

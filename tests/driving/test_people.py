@@ -92,9 +92,23 @@ def test_somebody_far_away_is_somebody_else():
 
 
 def test_a_torso_of_another_colour_is_somebody_else():
-    for change, count in ((119, 1), (121, 2)):
+    for change, count in ((119, 2), (121, 3)):
         colours = np.array([0.1, 0.1, 0.1]), np.array([0.1, 0.1, 0.1 + change / 255])
-        assert len(followed([[person(100, torso=colour)] for colour in colours])) == count
+        people = walks([person(100, torso=colour) for colour in colours], [person(500), person(500)])
+        assert len(followed(people)) == count
+
+
+def test_the_back_of_somebody_alone_may_have_another_colour():
+    line = [
+        person(100.0, torso=RED if frame < 15 else GREEN, joints=STANDING * [np.cos(np.pi * frame / 30), 1])
+        for frame in range(31)
+    ]
+    assert [track.places.tolist() for track in followed(walks(line))] == [[0] * 31]
+    # Whoever comes after somebody who has gone is told by the colour, and so is whoever stands elsewhere: by more than
+    # half a unit, 19.6 px.
+    assert len(followed(walks([*line[:15], None, *line[15:]]))) == 2
+    for step, count in ((19, 1), (20, 2)):
+        assert len(followed([[person(100, torso=RED)], [person(100 + step, torso=GREEN)]])) == count
 
 
 def test_light_may_change_slowly():
@@ -206,6 +220,19 @@ def test_swapped_sides_are_put_right(wrong):
 
 def test_somebody_who_turns_round_is_left_alone():
     line = [person(100.0, joints=STANDING * [np.cos(np.pi * frame / 30), 1]) for frame in range(31)]
+    (track,) = followed(walks(line))
+    assert not track.swapped.any()
+
+
+def test_somebody_who_turns_round_between_two_frames_is_left_alone():
+    """Shoulders and hips change sides. Arms and legs do not: they go on, and some are hidden."""
+    before, after = STANDING.copy(), STANDING.copy()
+    before[[15, 16]] = (60, 185), (-60, 185)
+    after[[5, 6, 11, 12]] = before[[6, 5, 12, 11]]
+    after[[9, 13, 15, 16]] = before[[9, 13, 15, 16]] + (20, 0)
+    line = [person(100.0, joints=before if frame < 14 else after) for frame in range(20)]
+    for one in line:
+        one.scores[[0, 1, 2, 3, 4, 7, 8, 10, 14]] = 0
     (track,) = followed(walks(line))
     assert not track.swapped.any()
 
