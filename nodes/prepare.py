@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..everanimate_core.driving.engines.engine import Engine
 from ..everanimate_core.driving.segmenting import Segmenter
-from ..everanimate_core.driving.settings import MODES, OFF, Settings
+from ..everanimate_core.driving.settings import Settings
 from ..everanimate_core.errors import InputError, needed
 from ..everanimate_core.knobs import knobs
 from ..everanimate_core.runs.ownership import OwnershipLost
@@ -21,7 +21,6 @@ from .node import in_its_name
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
 # From what finds most to what needs least.
 ENGINES = ("auto", "sdpose", "onnx", "litert")
-_, REPLACEMENT = MODES
 _KNOBS = knobs(Settings)
 
 
@@ -129,8 +128,8 @@ class EverAnimatePrepare(io.ComfyNode):
         settings = widgets.chosen(Settings, values)
         store = RunStore(run_folder(folder_paths.get_output_directory(), run_name, ".driving"))
         check_images(reference_image=reference_image)
-        replacing = settings.mode == REPLACEMENT
-        if replacing or settings.retarget == OFF:
+        replacing = settings.replacing
+        if not settings.retargeting:
             reference_image = None
         finder, outlines = None, None
         if keypoints is None or reference_image is not None:
@@ -174,9 +173,9 @@ class EverAnimatePrepare(io.ComfyNode):
 def _engine(name: str, masks: bool, pose_model, pose_vae, detector) -> Engine:
     """What finds the people. masks: whether it has to find masks, too. Raises InputError or ImportError, which say what
     is missing."""
-    from .pose_engines import chosen_engine
+    from .pose_engines import pose_engine
 
-    return chosen_engine(name, masks, pose_model, pose_vae, detector)
+    return pose_engine(name, masks, pose_model, pose_vae, detector)
 
 
 def _segmenter(model, prompt, finder: str) -> Segmenter | None:

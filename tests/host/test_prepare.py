@@ -208,9 +208,8 @@ def test_what_it_refuses(comfy):
     assert not folder_of(comfy, "refused").exists()
 
 
-def test_an_engine_that_is_not_there_is_named(comfy, monkeypatch):
-    engines = comfy.module(PACK, "nodes.pose_engines")
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+def test_an_engine_that_is_not_there_is_named(comfy, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("SDPoseKeypointExtractor", "RTDETR_detect"):
         monkeypatch.delitem(comfy.nodes, name, raising=False)
     video, model = driver(comfy, "engines", BOXES), comfy.load_model()
@@ -222,8 +221,7 @@ def test_an_engine_that_is_not_there_is_named(comfy, monkeypatch):
         )
     for name in ("litert", "auto"):
         message = refused(comfy, "engines", video, engine=name)
-        assert message.startswith("engine litert needs the package ai-edge-litert")
-        assert message.endswith("; got no package ai-edge-litert.")
+        assert message.startswith("models/detection must hold MediaPipe's networks, 36 MB")
 
 
 def test_nobody_else_writes_the_folder(comfy):
