@@ -79,14 +79,19 @@ def search(clip: Clip, engine: Engine, segmenter: Segmenter | None, store: Found
             masks = [unpacked(mask, clip.width, clip.height) for mask in found.masks[-1]]
             # A copy: a view would keep the whole window in memory.
             before = Before(frames[-1].numpy().copy(), masks)
+        del frames  # or there would be two windows while the next one is read
         progress(window.stop, 2 * len(clip.numbers))
 
 
 def all_found(clip: Clip, store: FoundStore) -> tuple[list[Sequence[Person]], np.ndarray]:
     """The people in each of the N frames of a clip that was searched, and the frames' histograms [N, 64]."""
-    numbers = range(len(list(windows(len(clip.numbers), clip.width, clip.height))))
-    found = [store.read(number) for number in numbers]
-    return [there for part in found for there in part.people], np.concatenate([part.histograms for part in found])
+    people: list[Sequence[Person]] = []
+    histograms = []
+    for number, _ in enumerate(windows(len(clip.numbers), clip.width, clip.height)):
+        found = store.read(number)
+        people += found.people
+        histograms.append(found.histograms)
+    return people, np.concatenate(histograms)
 
 
 def _look(

@@ -162,6 +162,7 @@ def prepare(
                     pictures["background"] = without_person(picture[: size[1], : size[0]], mask)
                     pictures["mask"] = np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1)
                 write(pictures)
+            del frames  # or there would be two windows while the next one is read
             progress(len(clip.numbers) + window.stop, 2 * len(clip.numbers))
     return _with_data(folder, names, driver, finder, clip, report)
 
@@ -363,8 +364,9 @@ def _with_data(
     # One entry: safetensors writes several in any order.
     metadata = {"keypoints": json.dumps({**told, "engine_digest": finder.digest})}
     write_tensors(data, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
-    _write_json(folder / "openpose.json", as_pose_keypoint(found))
-    _write_json(folder / "report.json", report)
+    _write_pose_keypoint(folder / "openpose.json", found)
+    with write_whole(folder / "report.json") as part:
+        part.write_text(json.dumps(report), encoding="utf-8")
     background, mask = (files[name] if name in names else None for name in ("background", "mask"))
     return Prepared(files["pose"], files["face"], background, mask, data, folder / "openpose.json", report)
 
@@ -378,6 +380,11 @@ def _person_boxes(found: Keypoints) -> np.ndarray:
     return boxes
 
 
-def _write_json(path: Path, value: Any) -> None:
-    with write_whole(path) as part:
-        part.write_text(json.dumps(value), encoding="utf-8")
+def _write_pose_keypoint(path: Path, found: Keypoints) -> None:
+    """POSE_KEYPOINT as JSON, frame by frame: all at once, its numbers would take up the memory of a window."""
+    with write_whole(path) as part, part.open("w", encoding="utf-8") as file:
+        for number in range(len(found.points)):
+            one = slice(number, number + 1)
+            (frame,) = as_pose_keypoint(replace(found, points=found.points[one], scores=found.scores[one]))
+            file.write(f"{', ' if number else '['}{json.dumps(frame)}")
+        file.write("]")
