@@ -1,10 +1,6 @@
 """Driving videos out of a painted driver: in step with it, the same however often the work was killed."""
 
-import gc
 import json
-import os
-import random
-import signal
 from fractions import Fraction
 
 import av
@@ -15,7 +11,7 @@ from driving.bodies import keypoints as standing_keypoints
 from driving.bodies import standing
 from driving.dancers import HEIGHT, WIDTH, Driver, Reader, body, mask_of, number_of, painted
 from driving.prepare_parts import ANIMATING, REPLACING, SMALL, VIDEOS, files, films, refused, told
-from run_parts import in_child, killed_before_rename, posix_only, video_of
+from run_parts import video_of
 from safetensors.numpy import load_file
 
 from everanimate_core.driving import prepare
@@ -176,52 +172,6 @@ def nearest(count, rate, fps):
 def test_videos_without_a_rate_have_25(tmp_path):
     prepare.prepare(Driver(2, fps=None), Reader(), ANIMATING, tmp_path)
     assert films(tmp_path)["pose"][1] == 25
-
-
-def test_odd_sizes_lose_a_row(tmp_path, monkeypatch):
-    class Odd(Driver):
-        def read(self, indices):
-            return super().read(indices)[:, 1:, 1:]
-
-    class OddReader(Reader):
-        def find(self, frame):
-            return [one._replace(mask=one.mask[1:, 1:]) for one in super().find(frame)]
-
-    prepare.prepare(Odd(2), OddReader(), REPLACING, tmp_path)
-    made = films(tmp_path)
-    assert {made[name][0].shape for name in ("pose", "background", "mask")} == {(2, 94, 126, 3)}
-
-
-@posix_only
-def test_killed_anywhere_and_gone_on_with_the_files_are_the_same(tmp_path):
-    def work(folder, **options):
-        prepare.prepare(Driver(22), Reader(nobody=(9, 10), **options), REPLACING, folder)
-
-    work(tmp_path / "whole")
-    expected = files(tmp_path / "whole")
-    assert len(expected) == 7
-    chance = random.Random(1)
-    deaths = [("frame", frame) for frame in chance.sample(range(22), 5)]
-    # 4 windows, 4 videos, 3 files of data.
-    deaths += [("rename", number) for number in chance.sample(range(11), 5)]
-    for kind, number in deaths:
-        folder = tmp_path / f"{kind} {number}"
-        # A video that is garbage here would be closed in the child, where the threads that decode it are not.
-        gc.collect()
-        if kind == "frame":
-            kill = {"on_frame": lambda read, last=number: read == last and os.kill(os.getpid(), signal.SIGKILL)}
-            assert in_child(lambda: work(folder, **kill)) == signal.SIGKILL  # noqa: B023
-            assert not files(folder)
-            kept = number // 7
-        else:
-            assert killed_before_rename(number, folder, lambda: work(folder))  # noqa: B023
-            kept = min(number, 4)
-        assert len(list(folder.glob("found/found_*.safetensors"))) == kept
-        engine = Reader(nobody=(9, 10))
-        prepare.prepare(Driver(22), engine, REPLACING, folder)
-        assert engine.read == list(range(7 * kept, 22))
-        assert files(folder) == expected
-        assert not [path for path in folder.rglob("*.part*")]
 
 
 def test_other_settings_need_no_second_search(tmp_path):
