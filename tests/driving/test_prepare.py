@@ -1,4 +1,4 @@
-"""Driving videos out of a painted driver: in step with it, the same however often the work was killed."""
+"""Driving videos out of a painted driver: in step with it, and what is found serves more than one call."""
 
 import json
 from fractions import Fraction
