@@ -1,8 +1,9 @@
-"""Custom nodes for the test server: small text, CLIP vision and VAE models, and a way to look at raw latents.
+"""Custom nodes for the test server: small text, CLIP vision and VAE models, keypoints, and a way to look at latents.
 
 A pack of its own, loaded next to the pack under test.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -49,6 +50,24 @@ class TestTinyVae(io.ComfyNode):
     @classmethod
     def execute(cls):
         return io.NodeOutput(tiny_models.load_vae())
+
+
+class TestKeypoints(io.ComfyNode):
+    """POSE_KEYPOINT out of a JSON file in the input folder."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="TestKeypoints",
+            category="test",
+            inputs=[io.String.Input("file")],
+            outputs=[io.Custom("POSE_KEYPOINT").Output()],
+        )
+
+    @classmethod
+    def execute(cls, file):
+        path = Path(folder_paths.get_input_directory()) / file
+        return io.NodeOutput(json.loads(path.read_text(encoding="utf-8")))
 
 
 class TestDumpLatent(io.ComfyNode):
@@ -132,7 +151,7 @@ class TestChunkLoop(io.ComfyNode):
 
 class TestPack(ComfyExtension):
     async def get_node_list(self):
-        return [TestTinyConditioning, TestTinyClipVision, TestTinyVae, TestDumpLatent, TestChunkLoop]
+        return [TestTinyConditioning, TestTinyClipVision, TestTinyVae, TestKeypoints, TestDumpLatent, TestChunkLoop]
 
 
 async def comfy_entrypoint():
