@@ -28,7 +28,7 @@ WINDOW_BYTES = 256_000_000
 # What finds the masks where the engine itself does.
 OWN = "engine"
 _RECORD = {"video": str, "engine": str, "weights": str, "masks": str}
-_ANEW = "choose another folder, or delete this one"
+_ANEW = "choose another run name or --out, or delete this folder"
 
 
 @dataclass(frozen=True)
