@@ -183,6 +183,58 @@ def segmenter(weight=0.0, lost=()):
     return patcher(Outlines(), weight)
 
 
+def random_detector():
+    """RT-DETR itself, of its only size, through the host's loader, with random weights; all it finds are people."""
+    import comfy.ops
+    import comfy.sd
+    from comfy.ldm.rt_detr.rtdetr_v4 import RTv4
+
+    network = RTv4(device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    state = _random(network)
+    for name in state:
+        if name.startswith("decoder.dec_score_head") and name.endswith("bias"):
+            state[name] = torch.full(state[name].shape, -8.0)
+            state[name][0] = 8.0
+    return comfy.sd.load_diffusion_model_state_dict(state, model_options={"dtype": torch.float32})
+
+
+def random_pose_model():
+    """The class of SDPose's network with few layers, its own head of heatmaps, and random weights."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    network = UNetModel(
+        image_size=32,
+        in_channels=4,
+        out_channels=4,
+        model_channels=32,
+        num_res_blocks=[1, 1],
+        channel_mult=[1, FEATURES // 32],
+        use_spatial_transformer=True,
+        context_dim=1024,
+        transformer_depth=[0, 0],
+        transformer_depth_output=[0] * 4,
+        transformer_depth_middle=0,
+        num_head_channels=32,
+        heatmap_head=True,
+        device="cpu",
+        dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
+    )
+    network.load_state_dict(_random(network))
+    return patcher(network)
+
+
+def _random(network):
+    """A state dict of the network with small random weights; scales and shifts are 1."""
+    generator = torch.Generator().manual_seed(0)
+    state = network.state_dict()
+    for name, value in network.named_parameters():
+        small = 0.02 * torch.randn(value.shape, generator=generator)
+        state[name] = small if value.ndim > 1 else torch.ones(value.shape)
+    return state
+
+
 class RedEngine(FrameByFrame):
     """An engine that sees a body in every red box, the largest first, and with `masks` an ellipse in it."""
 

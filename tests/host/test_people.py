@@ -85,6 +85,16 @@ def test_crops_come_in_batches(people, models, monkeypatch):
     np.testing.assert_allclose(found[1][0].points, body_in(*ONE), atol=0.2)
 
 
+def test_the_networks_themselves_with_random_weights(people):
+    models = {"pose_model": pose_networks.random_pose_model(), "detector": pose_networks.random_detector()}
+    engine = people.SdposeEngine(**models, pose_vae=PixelVae(), people=1)
+    ((person,),) = engine.find_all(scene(WIDTH, HEIGHT, ONE)[None])
+    assert person.points.shape == (133, 2) and np.isfinite(person.points).all()
+    # Some peak is above 0 wherever it is, and points lie in a crop, which is less than twice as large as the frame.
+    assert (person.scores > 0).any() and np.abs(person.points).max() < 4 * WIDTH
+    assert len(engine.digest) == 32
+
+
 def test_boxes_of_the_host_have_at_least_a_pixel(people):
     assert people.corners({"x": 3.0, "y": 4.0, "width": 0.0, "height": 2.0}) == [3.0, 4.0, 4.0, 6.0]
 
