@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from driving.dancers import Driver, body
 from safetensors.torch import load, load_file
 
+from everanimate_core.driving.keypoints import Keypoints
+from everanimate_core.driving.pose_keypoint import as_pose_keypoint
 from everanimate_core.media.reader import VideoFrames
+from everanimate_core.media.writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -74,6 +79,20 @@ def state(folder):
     """{name: (content, time of change)} of the files of a folder, with all below it."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def write_dance(folder, count):
+    """Write dance.mp4, the painted dancer with sound, and keypoints.json, its POSE_KEYPOINT, which is returned."""
+    driver = Driver(count)
+    with VideoWriter(
+        folder / "dance.mp4", driver.fps, driver.width, driver.height, audio_from=DATA / "pose.mp4"
+    ) as video:
+        video.write(driver.read(range(count)))
+    points = np.array([body(number) for number in range(count)])
+    clip = Keypoints(points, np.full(points.shape[:2], 0.9), driver.width, driver.height)
+    frames = as_pose_keypoint(clip)
+    (folder / "keypoints.json").write_text(json.dumps(frames))
+    return frames
 
 
 def frames_of(path):

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import torch
 import tyro
@@ -15,13 +16,15 @@ from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, encode_prompts
 from ..digests import digest, weights_digest
-from ..errors import InputError, check_number
-from ..everanimate.drivers import Drivers
+from ..driving.settings import Settings as DrivingSettings
+from ..errors import InputError, check_number, one_line
+from ..everanimate.drivers import Drivers, EndingEarly
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.geometry import chunk_geometry
 from ..everanimate.method import ever_animate
 from ..everanimate.settings import Settings
-from ..lora.files import read_lora
+from ..knobs import knobs
+from ..lora.files import Lora, read_lora
 from ..lora.fit import apply_lora
 from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
@@ -33,6 +36,7 @@ from ..runs.settings import RunSettings
 from ..toy.network.engine import NO_TEXT, load_toy
 from ..toy.network.state import TOY, TOYS
 from .command import Command
+from .driving import VIDEOS, FinderOptions
 from .inputs import check_out, opened
 from .models import wan_files
 from .options import (
@@ -45,25 +49,37 @@ from .options import (
     Prompts,
     chosen,
     option,
+    option_name,
     settings_options,
     several,
 )
+from .prepared import prepare_once
 from .running import run_job
 
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
+# Width, height and rate of the driving videos are those of the animation.
+DrivingOptions = settings_options(DrivingSettings, *(knobs(DrivingSettings).keys() - knobs(RunSettings).keys()))
+ALONE = "can only be given with --video"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Animate a person by a pose video."""
+    """Animate a person by a pose video, or by any video of a person."""
 
     reference: option(several(Path), "The person, usually one picture.", "IMAGE [IMAGE ...]")
-    pose: option(Path, "The pose video (skeletons on black).", "VIDEO")
     out: option(Path, "The result.", "VIDEO")
+    pose: option(Path | None, "The pose video (skeletons on black), if there is no --video.", "VIDEO", "none") = None
     face: option(Path | None, "The driving face, cropped.", "VIDEO", "none") = None
     background: option(Path | None, "Replacement: the scene that stays (with --mask).", "VIDEO", "none") = None
     mask: option(Path | None, "Replacement: white where the new person is drawn.", "VIDEO", "none") = None
+    video: option(
+        Path | None,
+        "Any video of a person who drives: pose, face and all else are made of it first, in OUT without its suffix + "
+        ".driving. With --model.",
+        "VIDEO",
+        "none",
+    ) = None
     model: option(str, MODEL, "PATH", TOY) = TOY
     parts: Parts = None
     lora: option(Path | None, "The EverAnimate LoRA.", "FILE", "none") = None
@@ -75,37 +91,61 @@ class Options:
     dtype: Dtype = None
     run: option(Path | None, "Folder where finished chunks are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
-    video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+    output: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+    finder: tyro.conf.OmitArgPrefixes[FinderOptions] = field(default_factory=FinderOptions)
+    driving: tyro.conf.OmitArgPrefixes[DrivingOptions] = field(default_factory=DrivingOptions)
+
+
+class DriverFiles(NamedTuple):
+    """The driving videos of an animation."""
+
+    pose: Path
+    face: Path | None
+    background: Path | None
+    mask: Path | None
 
 
 def main(options: Options, command: Command) -> None:
-    """Animate; inputs are read and checked before the network is loaded.
+    """Animate; inputs are read and checked before the network is loaded, and before a video is prepared.
 
     Raises InputError for what cannot serve, RunFailed when files cannot be written.
     """
-    command.kept = "finished chunks are kept"
     settings = chosen(Settings, options.settings, options.model)
-    video = chosen(RunSettings, options.video, options.model)
-    check_out(options.out, [*options.reference, options.pose, options.face, options.background, options.mask])
-    if options.prompt and options.prompts is not None:
-        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
+    video = chosen(RunSettings, options.output, options.model)
+    given = [options.pose, options.face, options.background, options.mask]
+    check_out(options.out, [*options.reference, options.video, *given])
+    _check_together(options)
+    device = choose_device(options.device)
+    # Read first: a network takes minutes to load, and a video minutes to be prepared.
+    lora = None if options.lora is None else read_lora(options.lora)
     with ExitStack() as files:
-        references = torch.cat([_reference(path, video, command) for path in options.reference])
-        pose = opened(files, "pose", options.pose, command.say, file_rate(video.fps) if video.fps else None)
+        pictures = [opened(files, "reference", path, command.say).read([0]) for path in options.reference]
+        references = torch.cat([fit_frames(picture, video.width, video.height, video.fit) for picture in pictures])
+        if options.video is None:
+            paths = DriverFiles(*given)
+        else:
+            # Stretched, people are harder to find. Where the picture is cropped or padded, that is what will be seen.
+            shown = pictures[0] if video.fit == "stretch" else references[:1]
+            paths = _prepared(options, video, shown, command)
+        command.kept = "finished chunks are kept"
+        pose = opened(files, "pose", paths.pose, command.say, file_rate(video.fps) if video.fps else None)
         others = {
             name: None if path is None else opened(files, name, path, command.say)
-            for name, path in (("face", options.face), ("background", options.background), ("mask", options.mask))
+            for name, path in paths._asdict().items()
+            if name != "pose"
         }
         drivers = Drivers(pose, **others)
-        sound = files.enter_context(FileSound(options.pose))
+        sound = files.enter_context(FileSound(paths.pose))
         for note in sound.notes:
             command.say(note)
         plan = settings.plan(video.total_frames or pose.frame_count)
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
+        for early in drivers.ending_early(plan):
+            command.say(_told(early, plan.continuation))
         prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
         sigmas = sigma_schedule(settings.steps, settings.shift)
-        model = _load(options, settings, video, prompts)
+        model = _load(options, settings, video, prompts, device, lora)
         codec = WarnOfBlank(model.codec, command.say)
         size = video.width, video.height, video.fit
         job = make_job(
@@ -126,19 +166,58 @@ def main(options: Options, command: Command) -> None:
         run_job(job, sample, codec, options.out, options.run, video, command)
 
 
-def _reference(path: Path, video: RunSettings, command: Command) -> Tensor:
-    """A picture of the person, [1, H, W, 3]; fitted here, because pictures may be of different sizes."""
-    with ExitStack() as files:
-        image = opened(files, "reference", path, command.say)
-        return fit_frames(image.read([0]), video.width, video.height, video.fit)
+def _told(early: EndingEarly, continuation: str) -> str:
+    """What is said of a video that ends before the pose."""
+    ends = f"--{option_name(early.name)} ends before the pose, after {early.frames} of {early.needed} frames"
+    return f"{ends}; from there it goes on by --continuation {continuation}."
 
 
-def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersWan:
-    """The network that --model, --parts and --lora name, with the prompts encoded."""
-    # Read first: a network takes minutes to load.
+def _check_together(options: Options) -> None:
+    """Raise InputError for options that exclude each other, or need each other."""
     check_number("lora_strength", options.lora_strength, "1.0")
-    lora = None if options.lora is None else read_lora(options.lora)
-    device = choose_device(options.device)
+    if options.prompt and options.prompts is not None:
+        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
+    if (options.pose is None) == (options.video is None):
+        example = "any video of a person, or skeletons on black"
+        got = "neither" if options.pose is None else "both"
+        raise InputError("--video or --pose", "must be given, one of them", example, got)
+    if options.video is None:
+        for group in (options.finder, options.driving):
+            for name, value in vars(group).items():
+                if value != getattr(type(group)(), name):
+                    raise InputError(name, ALONE, "", one_line(value))
+        return
+    for name in ("face", "background", "mask"):
+        if getattr(options, name) is not None:
+            rule = "must be left out where --video is given, of which it is made"
+            raise InputError(name, rule, "", one_line(getattr(options, name)))
+    if options.model in TOYS:
+        rule = "must be given with --video: the embedded toy knows no real person"
+        raise InputError("model", rule, "a diffusers folder of Wan2.2-Animate", options.model)
+    wan_files(options.model, options.parts)
+    if options.prompts is not None:
+        read_prompts(options.prompts)
+
+
+def _prepared(options: Options, video: RunSettings, reference: Tensor, command: Command) -> DriverFiles:
+    """The driving videos of --video, made beside the result if they are not there."""
+    folder = options.out.with_suffix(".driving")
+    settings = DrivingSettings(**vars(options.driving), width=video.width, height=video.height, fps=video.fps)
+    prepare_once(folder, cast(Path, options.video), settings, options.finder, reference, command)
+    pose, face, *scene = (folder / name for name in VIDEOS)
+    background, mask = scene if settings.replacing else (None, None)
+    return DriverFiles(pose, face, background, mask)
+
+
+def _load(
+    options: Options,
+    settings: Settings,
+    video: RunSettings,
+    prompts: list[str],
+    device: torch.device,
+    lora: Lora | None,
+) -> DiffusersWan:
+    """The network that --model and --parts name, with the LoRA, and the prompts encoded."""
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model in TOYS:
         if video.tiled:

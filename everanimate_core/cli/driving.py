@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from torch import Tensor
@@ -49,6 +49,10 @@ class FinderOptions:
         "none",
     ) = None
 
+    def given(self) -> list[dict[str, Any]] | None:
+        """The keypoints, None where there are none. Raises InputError for a file that holds something else."""
+        return None if self.keypoints is None else load_pose_keypoint(self.keypoints)
+
 
 def prepare_in(
     folder: Path,
@@ -68,7 +72,7 @@ def prepare_in(
     if finder.pose_models is not None and not finder.pose_models.exists():
         raise InputError("pose_models", "must be there", "or be left out", finder.pose_models)
     folder = Path(os.path.abspath(folder))
-    keypoints = None if finder.keypoints is None else load_pose_keypoint(finder.keypoints)
+    keypoints = finder.given()
     engine = None
     if keypoints is None or (reference is not None and settings.retargeting):
         engine = chosen_engine(finder.engine, finder.pose_models, settings.replacing, command.say)
@@ -96,12 +100,20 @@ def prepare_in(
 
 def check_folder(folder: Path) -> None:
     """Raise InputError unless driving videos may be written there: nobody else's video is in their place."""
-    rule, example = "must be a new folder, or one of driving videos", "dance.driving"
+    what, rule = "the folder of driving videos", "must be a new one, or one that this program made"
     if folder.exists() and not folder.is_dir():
-        raise InputError("out", rule, example, f"the file {folder}")
+        raise InputError(what, rule, "choose another --out", f"the file {folder}")
     others = [name for name in VIDEOS if (folder / name).exists()]
     if others and not (folder / FOUND).is_dir():
-        raise InputError("out", rule, example, f"{folder}, which has another {others[0]}")
+        raise InputError(what, rule, "choose another --out", f"{folder}, which has another {others[0]}")
+
+
+def summary(made: Prepared, folder: Path) -> list[str]:
+    """What is seen of the person, and which files there are."""
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in made.report["shares"].items())
+    files = [made.pose, made.face, made.background, made.mask, made.keypoints, made.openpose]
+    names = ", ".join(file.name for file in files if file is not None)
+    return [f"Seen in {made.report['frames']} frames: {shares}", f"Wrote {names} and report.json to {folder}"]
 
 
 def _told(command: Command) -> Callable[[int, int], None]:

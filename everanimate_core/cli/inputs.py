@@ -14,14 +14,19 @@ OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 def opened(
-    files: ExitStack, option: str, path: Path, say: Callable[[str], None], fps: Fraction | None = None
+    files: ExitStack,
+    option: str,
+    path: Path,
+    say: Callable[[str], None],
+    fps: Fraction | None = None,
+    duration: float = 0,
 ) -> VideoFrames:
-    """The video of an option, open as long as `files` are. fps: see VideoFrames.
+    """The video of an option, open as long as `files` are. fps, duration: see VideoFrames.
 
     Raises VideoError in the name of the option.
     """
     try:
-        return files.enter_context(telling_video(say, path, fps))
+        return files.enter_context(telling_video(say, path, fps, duration=duration))
     except VideoError as error:
         rule = error.rule if error.field == "the file" else f"{error.field} {error.rule}"
         raise VideoError(option, rule, error.example, error.got) from error

@@ -22,7 +22,7 @@ from .command import Command
 
 DONE, FAILED, REFUSED = 0, 1, 2
 COMMANDS = {
-    "animate": "animate a person by a pose video",
+    "animate": "animate a person by a pose video, or by any video of a person",
     "prepare": "make the videos that drive an animation from any video of a person",
     "colour": "colour a line-art animation like a reference picture",
     "demo": "the main job on the embedded toy, nothing to download",

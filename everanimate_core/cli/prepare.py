@@ -8,12 +8,11 @@ from pathlib import Path
 import tyro
 
 from ..driving.engines.fetch import PACKAGE, REQUIREMENT, WHEEL, fetch_networks
-from ..driving.prepare import Prepared
 from ..driving.settings import Settings
 from ..errors import InputError
 from ..media.sound import FileSound
 from .command import Command
-from .driving import FinderOptions, prepare_in
+from .driving import FinderOptions, prepare_in, summary
 from .inputs import opened
 from .options import option, settings_options
 
@@ -72,11 +71,3 @@ def _prepare(options: Options, path: Path, settings: Settings, command: Command)
         made = prepare_in(folder, video, settings, options.finder, reference, sound, command)
     for line in summary(made, folder):
         command.say(line)
-
-
-def summary(made: Prepared, folder: Path) -> list[str]:
-    """What is seen of the person, and which files there are."""
-    shares = ", ".join(f"{part} {share:.0%}" for part, share in made.report["shares"].items())
-    files = [made.pose, made.face, made.background, made.mask, made.keypoints, made.openpose]
-    names = ", ".join(file.name for file in files if file is not None)
-    return [f"Seen in {made.report['frames']} frames: {shares}", f"Wrote {names} and report.json to {folder}"]

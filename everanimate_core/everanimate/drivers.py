@@ -43,6 +43,21 @@ class Drivers:
             if source is not None:
                 plan.check_source(name, source.frame_count, self._needed(plan, source))
 
+    def ending_early(self, plan: ChunkPlan) -> list["EndingEarly"]:
+        """The videos that end before the pose does, or before the animation where that is shorter."""
+        if self.pose is None:
+            return []
+        shown = min(plan.total_frames, self.pose.frame_count)
+        others = {"face_video": self.face, "background_video": self.background, "character_mask": self.mask}
+        found = []
+        for name, source in others.items():
+            if source is not None:
+                pairing = self._pairing(source)
+                needed = shown if pairing is None else 1 + pairing.number(shown - 1)
+                if source.frame_count < needed:
+                    found.append(EndingEarly(name, source.frame_count, needed))
+        return found
+
     def source_indices(self, plan: ChunkPlan, index: int, source: FrameSource) -> list[int]:
         """The F frames of a driving video, one of these, that chunk `index` sees.
 
@@ -83,6 +98,14 @@ class Drivers:
         if pairing is None:
             return plan.total_frames
         return 1 + pairing.number(min(plan.total_frames, pairing.pose_count) - 1)
+
+
+class EndingEarly(NamedTuple):
+    """A driving video, the input `name`, that has `frames` frames where the pose stands for `needed` of them."""
+
+    name: str
+    frames: int
+    needed: int
 
 
 class _Pairing(NamedTuple):

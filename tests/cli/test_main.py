@@ -64,7 +64,7 @@ def test_what_is_no_command(command, arguments, offered, got):
 @pytest.mark.parametrize(
     ("name", "missing"),
     [
-        ("animate", ["--reference", "--pose", "--out"]),
+        ("animate", ["--reference", "--out"]),
         ("train", ["--stage", "--data", "--model", "--out"]),
         ("train precompute", ["--data", "--model", "--out"]),
         ("train-toy", ["--out"]),

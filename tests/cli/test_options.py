@@ -31,11 +31,12 @@ DRIVING["--fps"] = Fraction(0)
 # `--fps 0` is what no --fps was: that of the pose.
 OPTIONS = {
     "animate": (
-        "--reference a.png --pose p.mp4 --out o.mp4",
+        "--reference a.png --out o.mp4",
         {
             "--reference": (Path("a.png"),),
-            "--pose": Path("p.mp4"),
             "--out": Path("o.mp4"),
+            "--pose": None,
+            "--video": None,
             "--face": None,
             "--background": None,
             "--mask": None,
@@ -73,6 +74,10 @@ OPTIONS = {
             "--run": None,
             "--from-chunk": 0,
             "--resume": True,
+            "--engine": "auto",
+            "--pose-models": None,
+            "--keypoints": None,
+            **{name: value for name, value in DRIVING.items() if name not in ("--width", "--height", "--fps")},
         },
     ),
     "prepare": (
@@ -308,7 +313,7 @@ def test_every_option_of_a_setting_with_a_unit_says_it(name, help_of):
 @pytest.mark.parametrize("model", ["Wan2.2-Animate-14B-Diffusers", "toy", "toy-baseline"])
 def test_the_settings_of_animate_are_those_of_the_core_or_what_the_toy_was_trained_at(model):
     options = parsed("animate", f"--model {model}")
-    settings, video = chosen(Settings, options.settings, model), chosen(RunSettings, options.video, model)
+    settings, video = chosen(Settings, options.settings, model), chosen(RunSettings, options.output, model)
     if model in TOYS:
         assert settings == Settings(steps=4, chunk_frames=33)
         assert video == RunSettings(width=64, height=64)
@@ -334,7 +339,7 @@ def test_what_is_given_goes_before_what_the_toy_was_trained_at():
     options = parsed("animate", "--steps 20 --width 832 --frames 9 --fps 23.976 --no-resume")
     assert chosen(Settings, options.settings, "toy") == Settings(steps=20, chunk_frames=33)
     expected = RunSettings(width=832, height=64, total_frames=9, fps=Fraction("23.976"), resume=False)
-    assert chosen(RunSettings, options.video, "toy") == expected
+    assert chosen(RunSettings, options.output, "toy") == expected
 
 
 def test_the_settings_of_precompute_are_those_of_animate():
@@ -401,5 +406,5 @@ def test_what_fields_of_errors_are_called():
     assert called(options, "background_video and character_mask") == "--background and --mask"
     assert called(options_of("evaluate"), "video") == "VIDEO"
     # No options: words, the groups that options stand in, and settings of other commands.
-    for field in ("", "this run", "frames", "settings", "video", "rank", "seed and rank"):
+    for field in ("", "this run", "frames", "settings", "output", "rank", "seed and rank"):
         assert called(options, field) is None

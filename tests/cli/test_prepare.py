@@ -7,10 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from cli_parts import DATA, state, unboxed
-from driving.dancers import HEIGHT, WIDTH, Driver, body
+from cli_parts import DATA, state, unboxed, write_dance
+from driving.dancers import HEIGHT, WIDTH
 
 from everanimate_core.cli import prepare as cli_prepare
 from everanimate_core.cli.command import Command
@@ -18,13 +17,10 @@ from everanimate_core.downloads import Download
 from everanimate_core.driving import found_store
 from everanimate_core.driving.engines import fetch, weights
 from everanimate_core.driving.engines.fetch import install_command
-from everanimate_core.driving.keypoints import Keypoints
-from everanimate_core.driving.pose_keypoint import as_pose_keypoint
 from everanimate_core.driving.prepare import prepare
 from everanimate_core.driving.settings import Settings
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.sound import FileSound
-from everanimate_core.media.writer import VideoWriter
 from everanimate_core.runs.store import locked_folder
 
 COUNT = 21
@@ -35,14 +31,9 @@ SIZE = ["--width", "64", "--height", "48"]
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """dance.mp4, a painted dancer with sound, and keypoints.json, where they are."""
+    """dance.mp4, a painted dancer with sound, keypoints.json, and keypoints that cannot serve; where they are."""
     folder = tmp_path_factory.mktemp("inputs")
-    driver = Driver(COUNT)
-    with VideoWriter(folder / "dance.mp4", driver.fps, WIDTH, HEIGHT, audio_from=DATA / "pose.mp4") as video:
-        video.write(driver.read(range(COUNT)))
-    points = np.array([body(number) for number in range(COUNT)])
-    frames = as_pose_keypoint(Keypoints(points, np.full(points.shape[:2], 0.9), WIDTH, HEIGHT))
-    (folder / "keypoints.json").write_text(json.dumps(frames))
+    frames = write_dance(folder, COUNT)
     (folder / "short.json").write_text(json.dumps(frames[1:]))
     (folder / "list.json").write_text("{}")
     (folder / "wrong.json").write_text(json.dumps([{**frames[0], "people": [{"pose_keypoints_2d": 5}]}] * COUNT))
@@ -168,13 +159,14 @@ def test_no_other_video_is_replaced_or_deleted(prepared, name):
     code, _, complaints = prepared("--out", "here")
     assert code == 2
     assert complaints == (
-        f"--out: must be a new folder, or one of driving videos (dance.driving); got here, which has another {name}.\n"
+        "the folder of driving videos must be a new one, or one that this program made (choose another --out); "
+        f"got here, which has another {name}.\n"
     )
     assert contents("here") == {name: b"mine"}
 
 
 REFUSED = [
-    (["--out", "file"], "--out: must be a new folder, or one of driving videos (dance.driving); got the file file."),
+    (["--out", "file"], "the folder of driving videos must be a new one, or one that this program made (choose"),
     (["--width", "60"], "--width: must be a multiple of 16 (832); got 60."),
     (["--fps", "1000"], "--fps: must be between 0.0 and 240.0 (0.0); got 1000."),
     (["--person", "index", "--person-index", "1"], "--person-index: must be within 0..0: the people in this video"),

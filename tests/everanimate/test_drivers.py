@@ -87,6 +87,32 @@ def test_without_continuation_a_video_must_last_as_long_as_the_pose():
         Drivers(pose=Source(60), face=Source(32, 16)).check(plan)
 
 
+@pytest.mark.parametrize("name", ["face_video", "background_video", "character_mask"])
+@pytest.mark.parametrize(
+    ("total", "pose", "other", "ending"),
+    [
+        (60, (60, 30), (32, 16), None),
+        (60, (60, 30), (31, 16), (31, 32)),
+        # A pose that is continued itself: the others have to be as long as it is.
+        (100, (60, 30), (60, 30), None),
+        (100, (60, 30), (59, 30), (59, 60)),
+        # An animation that is shorter.
+        (40, (60, 30), (40, 30), None),
+        (40, (60, 30), (39, 30), (39, 40)),
+        # By number.
+        (60, (60, None), (59, 16), (59, 60)),
+    ],
+)
+def test_what_ends_before_the_pose_is_told(name, total, pose, other, ending):
+    field = {"face_video": "face", "background_video": "background", "character_mask": "mask"}[name]
+    drivers = Drivers(pose=Source(*pose), **{field: Source(*other)})
+    assert drivers.ending_early(ChunkPlan(total, 9, 4)) == ([] if ending is None else [(name, *ending)])
+
+
+def test_without_a_pose_nothing_ends_before_it():
+    assert Drivers(face=Source(3, 25)).ending_early(ChunkPlan(60, 9, 4)) == []
+
+
 def test_the_frames_of_a_chunk_are_read_once_when_they_are_first_asked_for():
     reads = []
 
