@@ -14,6 +14,7 @@ TWINS = {
     "animate_chunks": "chunks",
     "colour_long": "colour_long",
     "colour_window": "colour_window",
+    "dance_video": "dance_video",
     "low_vram": "low_vram",
     "replace_character": "replace_character",
     "toy_blocks": "toy_blocks",

@@ -36,6 +36,7 @@ SHOWN_IN = {
     "EverAnimateMemoryFromLatents": "toy_blocks",
     "EverAnimatePatchModel": "toy_blocks",
     "EverAnimatePlanChunks": "animate_chunks",
+    "EverAnimatePrepare": "dance_video",
     "EverAnimatePropagate": "animate_chunks",
     "EverAnimateRestorativeSampler": "toy_blocks",
     "EverAnimateRestoreFlow": "toy_blocks",
