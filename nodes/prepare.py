@@ -11,8 +11,8 @@ from ..everanimate_core.driving.segmenting import Segmenter
 from ..everanimate_core.driving.settings import Settings
 from ..everanimate_core.errors import InputError, needed
 from ..everanimate_core.knobs import knobs
-from ..everanimate_core.runs.ownership import OwnershipLost
-from ..everanimate_core.runs.store import RunFailed, RunStore, run_folder
+from ..everanimate_core.runs.driving import driving_folder
+from ..everanimate_core.runs.store import run_folder
 from . import widgets
 from .checks import check_images
 from .host import check_cancel, frame_source, say, sound_of, trim_window
@@ -29,6 +29,52 @@ class EverAnimatePrepare(io.ComfyNode):
 
     @classmethod
     def define_schema(cls):
+        inputs = [
+            io.Video.Input("video", tooltip="The driver: any video of a person, with or without sound."),
+            io.Image.Input(
+                "reference_image",
+                optional=True,
+                tooltip="The person who will be animated, best from head to foot; the picture for Animate Long "
+                "Video. The pose is fitted to their body. Replacement needs none.",
+            ),
+            io.Model.Input("pose_model", optional=True, tooltip="sdpose: MODEL of sdpose_wholebody_fp16."),
+            io.Vae.Input("pose_vae", optional=True, tooltip="sdpose: VAE of sdpose_wholebody_fp16."),
+            io.Model.Input("detector", optional=True, tooltip="sdpose: MODEL of rt_detr_v4-x-hgnet_fp16."),
+            io.Model.Input(
+                "segmenter",
+                optional=True,
+                tooltip="Replacement: MODEL of sam3.1_multiplex_fp16. It finds the masks, whatever finds the "
+                "points. Only litert finds masks without it.",
+            ),
+            io.Conditioning.Input(
+                "segment_prompt",
+                optional=True,
+                tooltip='Goes with segmenter: the text "person" from CLIP Text Encode, with the CLIP of SAM 3.1.',
+            ),
+            PoseKeypoint.Input(
+                "keypoints",
+                optional=True,
+                tooltip="Keypoints of every frame of the video, from any pose node. Then nobody is looked for "
+                "in the video.",
+            ),
+            io.String.Input(
+                "run_name",
+                default="everanimate",
+                tooltip="Name of the work: its files are in NAME.driving, in the folder everanimate of the output "
+                "folder. What was found in this video under this name is used again.",
+            ),
+            io.Combo.Input(
+                "engine",
+                options=list(ENGINES),
+                default=ENGINES[0],
+                tooltip="What finds the person. sdpose: the networks of ComfyUI, where connected. onnx: files in "
+                "models/detection. litert: small networks that need no GPU. auto: the first of these that is "
+                "there.",
+            ),
+            *widgets.of("mode", "width", "height", "fps", "person", "person_index", among=_KNOBS),
+            *widgets.of("retarget", "smoothing", "max_gap", "mask_grow", "mask_blocks", among=_KNOBS),
+            *widgets.of("template_frame", among=_KNOBS),
+        ]
         return io.Schema(
             node_id="EverAnimatePrepare",
             display_name="Prepare Driving Video",
@@ -37,52 +83,7 @@ class EverAnimatePrepare(io.ComfyNode):
             "to replace the person also background and mask, all in step frame by frame. Everything is written to the "
             "output folder; a run that was stopped goes on where it was.",
             is_output_node=True,
-            inputs=[
-                io.Video.Input("video", tooltip="The driver: any video of a person, with or without sound."),
-                io.Image.Input(
-                    "reference_image",
-                    optional=True,
-                    tooltip="The person who will be animated, best from head to foot; the picture for Animate Long "
-                    "Video. The pose is fitted to their body. Replacement needs none.",
-                ),
-                io.Model.Input("pose_model", optional=True, tooltip="sdpose: MODEL of sdpose_wholebody_fp16."),
-                io.Vae.Input("pose_vae", optional=True, tooltip="sdpose: VAE of sdpose_wholebody_fp16."),
-                io.Model.Input("detector", optional=True, tooltip="sdpose: MODEL of rt_detr_v4-x-hgnet_fp16."),
-                io.Model.Input(
-                    "segmenter",
-                    optional=True,
-                    tooltip="Replacement: MODEL of sam3.1_multiplex_fp16. It finds the masks, whatever finds the "
-                    "points. Only litert finds masks without it.",
-                ),
-                io.Conditioning.Input(
-                    "segment_prompt",
-                    optional=True,
-                    tooltip='Goes with segmenter: the text "person" from CLIP Text Encode, with the CLIP of SAM 3.1.',
-                ),
-                PoseKeypoint.Input(
-                    "keypoints",
-                    optional=True,
-                    tooltip="Keypoints of every frame of the video, from any pose node. Then nobody is looked for "
-                    "in the video.",
-                ),
-                io.String.Input(
-                    "run_name",
-                    default="everanimate",
-                    tooltip="Name of the work: its files are in NAME.driving, in the folder everanimate of the output "
-                    "folder. What was found in this video under this name is used again.",
-                ),
-                io.Combo.Input(
-                    "engine",
-                    options=list(ENGINES),
-                    default=ENGINES[0],
-                    tooltip="What finds the person. sdpose: the networks of ComfyUI, where connected. onnx: files in "
-                    "models/detection. litert: small networks that need no GPU. auto: the first of these that is "
-                    "there.",
-                ),
-                *widgets.of("mode", "width", "height", "fps", "person", "person_index", among=_KNOBS),
-                *widgets.of("retarget", "smoothing", "max_gap", "mask_grow", "mask_blocks", among=_KNOBS),
-                *widgets.of("template_frame", among=_KNOBS),
-            ],
+            inputs=inputs + widgets.newer_than(inputs, _KNOBS),
             outputs=[
                 io.Video.Output(
                     display_name="pose", tooltip="Skeletons on black, with the driver's sound, for pose_video."
@@ -126,7 +127,7 @@ class EverAnimatePrepare(io.ComfyNode):
         from ..everanimate_core.driving.prepare import prepare
 
         settings = widgets.chosen(Settings, values)
-        store = RunStore(run_folder(folder_paths.get_output_directory(), run_name, ".driving"))
+        folder = run_folder(folder_paths.get_output_directory(), run_name, ".driving")
         check_images(reference_image=reference_image)
         replacing = settings.replacing
         if not settings.retargeting:
@@ -136,37 +137,35 @@ class EverAnimatePrepare(io.ComfyNode):
             finder = _engine(engine, replacing and segmenter is None, pose_model, pose_vae, detector)
         if replacing:
             outlines = _segmenter(segmenter, segment_prompt, "keypoints" if finder is None else finder.name)
-        with frame_source("video", video) as source, sound_of(video) as sound, store.locked():
+        with (
+            frame_source("video", video) as source,
+            sound_of(video) as sound,
+            driving_folder(folder, "the same graph") as check_owner,
+        ):
             bar = comfy.utils.ProgressBar(2 * source.frame_count)
 
             def on_frames(done: int, total: int) -> None:
                 bar.update_absolute(done, total)
                 check_cancel()
-                store.check_owner()
+                check_owner()
 
-            try:
-                made = prepare(
-                    source,
-                    finder,
-                    settings,
-                    store.folder,
-                    reference=reference_image,
-                    pose_keypoint=keypoints,
-                    sound=sound,
-                    sound_start=trim_window(video)[0],
-                    segmenter=outlines,
-                    say=say,
-                    progress=on_frames,
-                )
-            except OwnershipLost:
-                raise RunFailed(
-                    f"a folder is written by one program at a time; another one took over {store.folder} while this "
-                    "one was paused, and goes on there."
-                ) from None
+            made = prepare(
+                source,
+                finder,
+                settings,
+                folder,
+                reference=reference_image,
+                pose_keypoint=keypoints,
+                sound=sound,
+                sound_start=trim_window(video)[0],
+                segmenter=outlines,
+                say=say,
+                progress=on_frames,
+            )
         paths = (made.pose, made.face, made.background, made.mask)
         videos = [None if path is None else InputImpl.VideoFromFile(str(path)) for path in paths]
         points = json.loads(made.openpose.read_text(encoding="utf-8"))
-        saved = ui.SavedResult(made.pose.name, f"{store.folder.parent.name}/{store.folder.name}", io.FolderType.output)
+        saved = ui.SavedResult(made.pose.name, f"{folder.parent.name}/{folder.name}", io.FolderType.output)
         return io.NodeOutput(*videos, points, json.dumps(made.report), ui=ui.PreviewVideo([saved]))
 
 

@@ -24,13 +24,13 @@ def of(*names: str, optional: bool = False, among: Mapping[str, Knob] = _KNOBS) 
     return [widget(name, optional=optional, among=among) for name in names]
 
 
-def newer_than(listed: list[io.Input]) -> list[io.Input]:
+def newer_than(listed: list[io.Input], among: Mapping[str, Knob] = _KNOBS) -> list[io.Input]:
     """The widgets of all settings that are not among the listed inputs: what came later stands at a node's end.
 
-    Saved graphs store the values of widgets by their place.
+    Saved graphs store the values of widgets by their place. among: the settings of another method.
     """
     there = {shown.id for shown in listed}
-    return of(*(name for name in _KNOBS if name not in there), optional=True)
+    return of(*(name for name in among if name not in there), optional=True, among=among)
 
 
 def widget(

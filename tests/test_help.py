@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "nodes" / "web" / "docs"
 # What stands in the place of a default: for an input that must be connected or chosen, and for one that need not.
 NO_DEFAULT = {"en": ("required", "optional"), "zh": ("必需", "可选")}
+# What stands for a text that is empty.
+EMPTY = {"en": "empty", "zh": "空"}
 SOURCES = [
     path.read_text(encoding="utf-8")
     for folder in ("nodes", "everanimate_core")
@@ -139,7 +141,8 @@ def test_the_tables_are_those_of_the_node(node_id, language):
         name, equals, default = word.rstrip("?").partition("=")
         # The interface writes true and false.
         default = default.lower() if default in ("True", "False") else default
-        expected.append((f"`{name}`", f"`{default}`" if equals else optional if word.endswith("?") else required))
+        given = f"`{default}`" if default else EMPTY[language]
+        expected.append((f"`{name}`", given if equals else optional if word.endswith("?") else required))
     input_table, output_table = tables(page)
     assert [(name, default) for name, _, default, _, _ in input_table] == expected
     assert [name for name, _, _ in output_table] == [f"`{name}`" for name in outputs.split(", ")]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 from torch import Tensor
 
 from ..driving.engines.choice import AUTO, ENGINES, chosen_engine
@@ -16,8 +15,7 @@ from ..driving.settings import Settings
 from ..errors import InputError
 from ..media.sound import Sound
 from ..ports import FrameSource
-from ..runs.ownership import OwnershipLost
-from ..runs.store import RunFailed, locked_folder
+from ..runs.driving import driving_folder
 from ..tenths import every_tenth
 from .command import Command
 from .options import option
@@ -78,24 +76,13 @@ def prepare_in(
         engine = chosen_engine(finder.engine, finder.pose_models, settings.replacing, command.say)
     command.kept = "what was found is kept"
     told = every_tenth(_told(command))
-    try:
-        with locked_folder(folder, "a folder of driving videos") as check:
+    with driving_folder(folder, "the same command") as check:
 
-            def progress(done: int, total: int) -> None:
-                check()
-                told(done, total)
+        def progress(done: int, total: int) -> None:
+            check()
+            told(done, total)
 
-            return prepare(video, engine, settings, folder, reference, keypoints, sound, command.say, progress)
-    except OwnershipLost:
-        raise RunFailed(
-            "a folder of driving videos is written by one program at a time; another one took over "
-            f"{folder} while this one was paused, and goes on there."
-        ) from None
-    except (OSError, av.FFmpegError) as error:
-        raise RunFailed(
-            f"the files in {folder} must be writable and the disk not full; got {error}. What was found is kept there; "
-            "the same command goes on from there."
-        ) from error
+        return prepare(video, engine, settings, folder, reference, keypoints, sound, command.say, progress)
 
 
 def check_folder(folder: Path) -> None:

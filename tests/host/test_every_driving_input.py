@@ -72,6 +72,8 @@ CASES = [
     case("fps", 12.5, f"video fps frames {BODY}", frames=3),
     case("person", "rightmost", BODY),
     case("person_index", 1, BODY, "by index"),
+    case("person_at", "0,100,60", BODY),
+    case("lossless", True, "pose face"),
     case("smoothing", True, BODY, "noisy"),
     case("max_gap", 0, BODY, "with a gap"),
     case("mask_grow", 0, "background mask", "replacing"),

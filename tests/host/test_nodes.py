@@ -48,7 +48,8 @@ SIGNATURES = {
     "EverAnimatePrepare": (
         "video run_name=everanimate engine=auto mode=animation width=832 height=480 fps=0.0 person=largest "
         "person_index=0 retarget=proportions smoothing=True max_gap=8 mask_grow=9 mask_blocks=32 template_frame=-1 "
-        "reference_image? pose_model? pose_vae? detector? segmenter? segment_prompt? keypoints?",
+        "reference_image? pose_model? pose_vae? detector? segmenter? segment_prompt? keypoints? "
+        "person_at= lossless=False",
         "pose, face, background, mask, keypoints, report",
     ),
     "LongAnimationLoadBase": ("file weight_dtype=default", "model"),
