@@ -45,7 +45,7 @@ from .smooth import RATE, steadied
 # Lines are 2 to 5 pixels wide, and H.264 keeps a quarter of the colours: a low crf keeps them apart.
 LOSSY: Mapping[str, Any] = {"codec": "libx264", "crf": 10, "pix_fmt": "yuv420p"}
 LOSSLESS: Mapping[str, Any] = {"codec": "libx264rgb", "crf": 0, "pix_fmt": "rgb24"}
-FOUND = "found"
+FOUND, REPORT = "found", "report.json"
 # In this share of the frames the person has to be there; below the second, the report warns.
 LEAST, FEW = 0.2, 0.5
 
@@ -108,10 +108,12 @@ def prepare(
     report. progress: is given the frames that are done in both passes, and how many there are.
 
     What is found is kept in the folder "found": an interrupted call goes on with it. The videos get their names when
-    all of them are whole, report.json comes last. The folder belongs to one call at a time. Raises InputError before
-    any of them is begun: for a video that shows the person in less than a fifth of its frames, a reference without a
-    person, keypoints of another length, an engine without masks in replacement mode, and what was found in another
-    video or by another engine.
+    all of them are whole. An older report.json goes before that, and the new one comes last: with it, all files are of
+    one call. The folder belongs to one call at a time.
+
+    Raises InputError before any video is begun: for a video that shows the person in less than a fifth of its frames, a
+    reference without a person, keypoints of another length, an engine without masks in replacement mode, a person or
+    point that nobody is at, and what was found in another video or by another engine.
     """
     clip = Clip.shown_at(video, settings.fps)
     replacing = settings.replacing
@@ -164,6 +166,8 @@ def prepare(
                 write(pictures)
             del frames  # or there would be two windows while the next one is read
             progress(len(clip.numbers) + window.stop, 2 * len(clip.numbers))
+        # While the videos get their names, some are of an earlier call: until the new report is there, there is none.
+        (folder / REPORT).unlink(missing_ok=True)
     return _with_data(folder, names, driver, finder, clip, report)
 
 
@@ -365,7 +369,7 @@ def _with_data(
     metadata = {"keypoints": json.dumps({**told, "engine_digest": finder.digest})}
     write_tensors(data, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
     _write_pose_keypoint(folder / "openpose.json", found)
-    with write_whole(folder / "report.json") as part:
+    with write_whole(folder / REPORT) as part:
         part.write_text(json.dumps(report), encoding="utf-8")
     background, mask = (files[name] if name in names else None for name in ("background", "mask"))
     return Prepared(files["pose"], files["face"], background, mask, data, folder / "openpose.json", report)

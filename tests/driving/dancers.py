@@ -1,6 +1,7 @@
 """A driver with its frame number painted on its face and in a corner, and engines that read it there, exactly."""
 
 from fractions import Fraction
+from weakref import ref
 
 import numpy as np
 import torch
@@ -46,16 +47,23 @@ def painted(number):
 
 
 class Driver:
-    """A video of painted frames, made as they are read. largest: how many were read at once."""
+    """A video of painted frames, made as they are read.
+
+    largest: how many were read at once. held: how many such windows were still in memory when the next one was read.
+    """
 
     width, height = WIDTH, HEIGHT
 
     def __init__(self, count, fps=Fraction(30), first=0):
-        self.frame_count, self.fps, self.first, self.largest = count, fps, first, 0
+        self.frame_count, self.fps, self.first = count, fps, first
+        self.largest, self.held, self._windows = 0, 0, []
 
     def read(self, indices):
         self.largest = max(self.largest, len(indices))
-        return torch.from_numpy(np.stack([painted(self.first + number) for number in indices])).float() / 255
+        self.held = max(self.held, sum(window() is not None for window in self._windows))
+        frames = torch.from_numpy(np.stack([painted(self.first + number) for number in indices])).float() / 255
+        self._windows.append(ref(frames))
+        return frames
 
 
 class Reader(FrameByFrame):

@@ -1,5 +1,6 @@
 """Driving videos out of a painted driver: in step with it, and what is found serves more than one call."""
 
+import gc
 import json
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ from driving.bodies import keypoints as standing_keypoints
 from driving.bodies import standing
 from driving.dancers import HEIGHT, WIDTH, Driver, Reader, body, mask_of, number_of, painted
 from driving.prepare_parts import ANIMATING, REPLACING, SMALL, VIDEOS, files, films, refused, told
-from run_parts import video_of
+from run_parts import killed_before_rename, posix_only, video_of
 from safetensors.numpy import load_file
 
 from everanimate_core.driving import prepare
@@ -32,7 +33,7 @@ def test_all_videos_are_in_step_with_the_driver(tmp_path):
     video, engine, done = Driver(300), Reader(faceless=range(100, 180), nobody=nobody), []
     made = prepare.prepare(video, engine, REPLACING, tmp_path, progress=lambda *both: done.append(both))
     # A window in memory, never more.
-    assert video.largest == 7
+    assert (video.largest, video.held) == (7, 0)
     assert done[-1] == (600, 600) and done == sorted(done)
     corner, face = told(made.background, (-24, -8), (-8, -8)), told(made.face, (100, 256), (410, 256))
     there = [number not in nobody for number in range(300)]
@@ -172,6 +173,48 @@ def nearest(count, rate, fps):
 def test_videos_without_a_rate_have_25(tmp_path):
     prepare.prepare(Driver(2, fps=None), Reader(), ANIMATING, tmp_path)
     assert films(tmp_path)["pose"][1] == 25
+
+
+@pytest.mark.parametrize("last", [14, 22 + 14])
+def test_a_call_that_is_stopped_leaves_what_was_made_before(tmp_path, last):
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        if done == last:
+            raise Stop
+
+    prepare.prepare(Driver(22), Reader(), ANIMATING, tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(Stop):
+        prepare.prepare(Driver(22), Reader(), REPLACING, tmp_path, progress=stop)
+    assert files(tmp_path) == before
+    # Two windows were searched for masks, or all.
+    engine = Reader()
+    prepare.prepare(Driver(22), engine, REPLACING, tmp_path)
+    assert engine.read == (list(range(14, 22)) if last == 14 else [])
+
+
+@posix_only
+def test_while_videos_are_not_in_step_there_is_no_report(tmp_path):
+    clip = [dict(vars(REPLACING), max_gap=gap) for gap in (8, 0)]
+    one, other = (Settings(**values) for values in clip)
+
+    def work(settings, folder):
+        prepare.prepare(Driver(9), Reader(nobody=[4]), settings, folder)
+
+    work(one, tmp_path / "one")
+    work(other, tmp_path / "other")
+    expected = [files(tmp_path / name) for name in ("one", "other")]
+    # Killed when two of four videos had their new names. A video that is garbage would be closed in the child, where
+    # the threads that decode it are not.
+    gc.collect()
+    assert killed_before_rename(2, tmp_path / "one", lambda: work(other, tmp_path / "one"))
+    left = {name: content for name, content in files(tmp_path / "one").items() if ".part" not in name}
+    assert sum(left[f"{name}.mp4"] == expected[1][f"{name}.mp4"] for name in VIDEOS) == 2
+    assert "report.json" in expected[0] and "report.json" not in left
+    work(other, tmp_path / "one")
+    assert files(tmp_path / "one") == expected[1]
 
 
 def test_other_settings_need_no_second_search(tmp_path):
