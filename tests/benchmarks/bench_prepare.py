@@ -37,7 +37,7 @@ from everanimate_core.driving.engines.weights import read_weights
 from everanimate_core.driving.keypoints import BODY, DRAWN
 from everanimate_core.driving.prepare import prepare
 from everanimate_core.driving.settings import Settings
-from everanimate_core.media.frames import FittedFrames
+from everanimate_core.media.frames import FittedFrames, TensorFrames
 from everanimate_core.media.reader import VideoFrames
 
 CLIPS = (
@@ -45,6 +45,10 @@ CLIPS = (
     "video_wan21_scail2_character_replacement-1",
     "video_wan_dancer-1",
     "video_wan_animate2_distilled-1:left",
+    "video_wan_animate2-1:right",
+    "video_wan_vace_14B_v2v-1",
+    "video_bernini_r_video_editing-1:left",
+    "api_runway_aleph2_video_edit-2",
 )
 ENLARGED = 2
 SETTINGS = Settings(mode="replacement")
@@ -55,38 +59,27 @@ HEADING = (
 )
 
 
-class Half:
-    """The left or the right half of a video."""
-
-    def __init__(self, video, side):
-        self.video, self.side = video, side
-        self.frame_count, self.fps = video.frame_count, video.fps
-        self.width, self.height = video.width // 2, video.height
-
-    def read(self, indices):
-        """The frames `indices`: [n, H, W / 2, 3]."""
-        first = 0 if self.side == "left" else self.width
-        return self.video.read(indices)[:, :, first : first + self.width]
-
-
 def opened(folder, name):
     """The clip of that name, enlarged."""
-    name, _, side = name.partition(":")
+    name, _, half = name.partition(":")
     path = next(folder.rglob(f"{name}.webp"), None)
     if path is None:
         raise SystemExit(f"No {name}.webp in {folder}; the packages that hold it stand at the top of this file.")
-    video = VideoFrames(path)
-    video = Half(video, side) if side else video
-    return FittedFrames(video, ENLARGED * video.width, ENLARGED * video.height, "stretch")
+    with VideoFrames(path) as video:
+        images = video.read(range(video.frame_count))
+    if half:
+        images = images.tensor_split(2, dim=2)[("left", "right").index(half)]
+    clip = TensorFrames(images, video.fps)
+    return FittedFrames(clip, ENLARGED * clip.width, ENLARGED * clip.height, "stretch")
 
 
 def prepared(video, engine, settings, folder):
     """The report, the keypoints {name: array}, and the seconds a frame of both passes."""
     times = {}
-    begin = time.perf_counter()
-    prepare(video, engine, settings, folder, progress=lambda done, total: times.update({done: time.perf_counter()}))
+    begin = time.process_time()
+    prepare(video, engine, settings, folder, progress=lambda done, total: times.update({done: time.process_time()}))
     searched = times[video.frame_count]
-    seconds = [(end - start) / video.frame_count for start, end in ((begin, searched), (searched, time.perf_counter()))]
+    seconds = [(end - start) / video.frame_count for start, end in ((begin, searched), (searched, time.process_time()))]
     return json.loads((folder / "report.json").read_text()), load_file(folder / "keypoints.safetensors"), seconds
 
 

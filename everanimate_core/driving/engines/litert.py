@@ -20,6 +20,10 @@ from .regions import Region, upright
 
 # Presence from which on a body is followed, and the score of a candidate that is looked at when nobody else is there.
 PRESENT, SURE, UNSURE = 0.5, 0.5, 0.3
+# How much larger the region is in which somebody is looked for who was lost.
+AROUND = 1.25
+# By which factor another body has to be larger to take the place of one that is followed.
+MORE = 1.5
 # Sides of the networks' pictures, in pixels.
 DETECTION, BODY, HAND, FACE = 224, 256, 224, 192
 # The detection's cells: how many there are along a side, and how many boxes each has.
@@ -45,6 +49,11 @@ class Body(NamedTuple):
     presence: float
     mask: np.ndarray
 
+    @property
+    def size(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.mask))
+
     def next_region(self) -> Region:
         """Where to look for it in the next frame."""
         return Region.about(self.points[CENTRE], self.points[TOP]).scaled(1.25)
@@ -52,8 +61,7 @@ class Body(NamedTuple):
     def same(self, other: "Body") -> bool:
         """Whether both are one person: they will be looked for at one place, or half of one mask is in the other."""
         shared = np.count_nonzero(self.mask & other.mask)
-        smaller = min(np.count_nonzero(self.mask), np.count_nonzero(other.mask))
-        return self.next_region().near(other.next_region()) or bool(2 * shared > smaller)
+        return self.next_region().near(other.next_region()) or bool(2 * shared > min(self.size, other.size))
 
 
 class Network:
@@ -103,19 +111,30 @@ class LitertEngine(FrameByFrame):
 
     def find(self, frame: np.ndarray) -> list[Found]:
         """The people in the next frame, [H, W, 3], float32 RGB in 0..1; the largest first."""
-        bodies = distinct([self._body_in(frame, region) for region in self.regions])
+        bodies = distinct([self._followed(frame, region) for region in self.regions])
         if len(bodies) < self.people:
             bodies = self._with_others(frame, bodies)
         self.regions = [body.next_region() for body in bodies]
         return [self._person(frame, body) for body in bodies]
 
+    def _followed(self, frame: np.ndarray, region: Region) -> Body:
+        """Who was in the region in the frame before. Whoever has left it by a fast move is looked for around it."""
+        body = self._body_in(frame, region)
+        return body if body.presence >= PRESENT else self._body_in(frame, region.scaled(AROUND))
+
     def _with_others(self, frame: np.ndarray, bodies: list[Body]) -> list[Body]:
-        """`bodies` and who else is in the frame, up to the number of people."""
+        """`bodies` and who else is in the frame, up to the number of people.
+
+        What is found of a person who is there already is mostly wrong, a fist that is taken for a head, say. It counts
+        where it shows much more.
+        """
         for score, region in self._candidates(frame):
             if len(bodies) == self.people or (bodies and score < SURE):
                 break
             if not any(region.near(body.next_region()) for body in bodies):
-                bodies = distinct([*bodies, self._body_in(frame, region)])
+                new = self._body_in(frame, region)
+                if all(new.size > MORE * body.size for body in bodies if body.same(new)):
+                    bodies = distinct([*bodies, new])
         return bodies
 
     def _candidates(self, frame: np.ndarray) -> list[tuple[float, Region]]:
@@ -191,7 +210,7 @@ def distinct(bodies: Sequence[Body]) -> list[Body]:
     Presence does not tell a body from a wrong one, of which the arms are taken for legs, say; its mask lacks the rest.
     """
     found: list[Body] = []
-    for body in sorted(bodies, key=lambda body: -np.count_nonzero(body.mask)):
+    for body in sorted(bodies, key=lambda body: -body.size):
         if body.presence >= PRESENT and not any(body.same(other) for other in found):
             found.append(body)
     return found

@@ -140,9 +140,27 @@ def test_who_is_lost_is_looked_for_again(engine):
     one, gone, asked = body(10, 20), body(100, 18, presence=0.4), []
     engine.regions = PLACES[:2]
     engine._candidates = lambda frame: [(0.9, one.next_region()), (0.8, PLACES[2])]
-    engine._body_in = in_turn([one, gone, body(150, 10)], asked)
+    engine._body_in = in_turn([one, gone, gone, body(150, 10)], asked)
     assert [found.points[litert.CENTRE, 0] for found in engine.find(FRAME)] == [20, 155]
-    assert asked == PLACES  # and not at the place of the one who is there
+    # Not at the place of the one who is there.
+    assert asked == [*PLACES[:2], PLACES[1].scaled(1.25), PLACES[2]]
+
+
+def test_who_moves_fast_is_found_around_the_region(engine):
+    gone, there, asked = body(100, 18, presence=0.4), body(100, 18), []
+    engine.regions, engine.people = PLACES[1:2], 1
+    engine._body_in = in_turn([gone, there], asked)
+    assert engine.find(FRAME) == [there]
+    assert asked == [PLACES[1], PLACES[1].scaled(1.25)]
+
+
+@pytest.mark.parametrize("width, stays", [(60, True), (62, False)])
+def test_another_body_of_somebody_who_is_there_counts_where_it_shows_much_more(engine, width, stays):
+    there, other = body(10, 40), body(10, width, x=150)  # 1.5 times as large, or a little more
+    engine.regions = PLACES[:1]
+    engine._candidates = lambda frame: [(0.9, PLACES[2])]
+    engine._body_in = in_turn([there, other], [])
+    assert engine.find(FRAME) == [there if stays else other]
 
 
 @pytest.mark.parametrize("there, looks", [([], 2), ([PLACES[0]], 1)])
