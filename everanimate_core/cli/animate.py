@@ -36,7 +36,7 @@ from ..runs.settings import RunSettings
 from ..toy.network.engine import NO_TEXT, load_toy
 from ..toy.network.state import TOY, TOYS
 from .command import Command
-from .driving import VIDEOS, FinderOptions
+from .driving import VIDEOS, FinderOptions, check_with_video
 from .inputs import check_out, opened
 from .models import wan_files
 from .options import (
@@ -60,7 +60,6 @@ SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
 # Width, height and rate of the driving videos are those of the animation.
 DrivingOptions = settings_options(DrivingSettings, *(knobs(DrivingSettings).keys() - knobs(RunSettings).keys()))
-ALONE = "can only be given with --video"
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,7 @@ def _check_together(options: Options) -> None:
         got = "neither" if options.pose is None else "both"
         raise InputError("--video or --pose", "must be given, one of them", example, got)
     if options.video is None:
-        for group in (options.finder, options.driving):
-            for name, value in vars(group).items():
-                if value != getattr(type(group)(), name):
-                    raise InputError(name, ALONE, "", one_line(value))
+        check_with_video(options.finder, options.driving)
         return
     for name in ("face", "background", "mask"):
         if getattr(options, name) is not None:

@@ -12,7 +12,7 @@ from ..driving.engines.choice import AUTO, ENGINES, chosen_engine
 from ..driving.pose_keypoint import load_pose_keypoint
 from ..driving.prepare import FOUND, Prepared, prepare
 from ..driving.settings import Settings
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..media.sound import Sound
 from ..ports import FrameSource
 from ..runs.driving import driving_folder
@@ -50,6 +50,14 @@ class FinderOptions:
     def given(self) -> list[dict[str, Any]] | None:
         """The keypoints, None where there are none. Raises InputError for a file that holds something else."""
         return None if self.keypoints is None else load_pose_keypoint(self.keypoints)
+
+
+def check_with_video(*groups: Any) -> None:
+    """Raise InputError for an option of these groups that is given though there is no --video to prepare."""
+    for group in groups:
+        for name, value in vars(group).items():
+            if value != getattr(type(group)(), name):
+                raise InputError(name, "can only be given with --video", "", one_line(value))
 
 
 def prepare_in(

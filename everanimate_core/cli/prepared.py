@@ -19,7 +19,7 @@ from .command import Command
 from .driving import VIDEOS, FinderOptions, prepare_in, summary
 from .inputs import opened
 
-KEYPOINTS = "keypoints.safetensors"
+KEYPOINTS = "openpose.json"
 # Says what the files beside it were made of.
 MADE = "made.json"
 

@@ -18,7 +18,8 @@ from ..errors import InputError, one_line, shown
 from ..json_files import read_json
 from .engines.found import normalised
 from .keypoints import DRAWN, FACE, FEET, JOINTS, LEFT_HAND, POINTS, RIGHT_HAND, Keypoints
-from .people import Person
+from .people import Person, Track
+from .people import keypoints as track_keypoints
 
 # From this score on, a point counts: DWPose cuts here, and ComfyUI's SDPoseDrawKeypoints draws from here on.
 THRESHOLD = 0.3
@@ -86,6 +87,14 @@ def read_pose_keypoint(
     return result
 
 
+def keypoints_of(frames: Sequence[dict[str, Any]]) -> Keypoints:
+    """What `as_pose_keypoint` made, at least one frame, as keypoints again: the first person of each frame."""
+    width, height = _canvas(frames[0], 0)
+    people = read_pose_keypoint(frames, width, height)
+    places = np.array([0 if there else -1 for there in people])
+    return track_keypoints(Track(places, np.zeros(len(places), dtype=bool)), people, width, height)
+
+
 def as_pose_keypoint(keypoints: Keypoints) -> list[dict[str, Any]]:
     """Keypoints as POSE_KEYPOINT, in plain lists and numbers; read again, they are the same.
 
@@ -113,7 +122,7 @@ def _people(frame: Any, number: int) -> list[dict[str, Any]]:
     return people
 
 
-def _canvas(frame: dict[str, Any], number: int) -> list[float]:
+def _canvas(frame: dict[str, Any], number: int) -> list[Any]:
     keys = ("canvas_width", "canvas_height")
     for key in keys:
         side = frame.get(key)

@@ -13,6 +13,7 @@ from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.method import ever_animate
 from ..media.reader import VideoFrames
+from ..media.sound import Sound
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
 from ..runs.job import Job, make_job
@@ -40,7 +41,7 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     world = World(seed)
     pose, truth = WorldFrames(world.pose, frames), WorldFrames(world.frames, frames)
     made = {BASELINE: folder / f"{BASELINE}.mp4", METHOD: folder / f"{METHOD}.mp4"}
-    job = _animate(world, pose, made[METHOD], say)
+    job = animate_world(world, pose, made[METHOD], METHOD, say)
     _roll_out(world, frames, made[BASELINE], say)
     with VideoFrames(made[BASELINE]) as baseline, VideoFrames(made[METHOD]) as method:
         write_beside(folder / "comparison.mp4", [pose, baseline, method, truth])
@@ -49,8 +50,18 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     return numbers
 
 
-def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], None]) -> Job:
-    """The method, as a run that is kept chunk by chunk."""
+def animate_world(
+    world: World,
+    pose: FrameSource,
+    path: Path,
+    name: str,
+    say: Callable[[str], None],
+    sound: Sound | None = None,
+) -> Job:
+    """Animate the figure of a world by a pose with the toy, as a run that is kept chunk by chunk, into `path`.
+
+    name: what it is called in the lines that are said. sound: goes with it.
+    """
     row = ROWS["full"]
     model = row.load(None)
     job = make_job(
@@ -58,11 +69,12 @@ def _animate(world: World, pose: FrameSource, path: Path, say: Callable[[str], N
         RunSettings(width=SIZE, height=SIZE),
         network={"network": weights_digest(model.transformer.state_dict().items()), "world": world.seed},
         prompts=[digest("")],
+        sound=sound,
     )
     remaining = RemainingTime()
 
     def on_chunk(done: Progress) -> None:
-        say(f"{METHOD}, {done}{remaining.after(done)}")
+        say(f"{name}, {done}{remaining.after(done)}")
 
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(row.settings.steps, row.settings.shift))
     run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_chunk)

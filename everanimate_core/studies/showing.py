@@ -13,9 +13,11 @@ from ..evaluation.plot import save_plot
 from ..evaluation.report import as_json
 from ..files import write_whole
 from ..media.reader import VideoFrames
+from ..media.sound import Sound
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
 from ..toy.network.engine import FPS, WorldFrames
+from ..toy.world.raster import SIZE
 from ..toy.world.world import World
 
 # Enlargement of the 64 pixels in the video that shows several side by side.
@@ -30,14 +32,16 @@ def frames_of(seconds: float) -> int:
     return round(seconds * FPS)
 
 
-def write_beside(path: Path, sources: Sequence[FrameSource]) -> None:
-    """Write a video of the sources side by side, enlarged; they are of one size and length."""
-    count = sources[0].frame_count
-    height, width = (SCALE * side for side in sources[0].read([0]).shape[1:3])
-    with VideoWriter(path, FPS, width * len(sources), height) as video:
+def write_beside(path: Path, sources: Sequence[FrameSource], sound: Sound | None = None) -> None:
+    """Write a video of the sources side by side, enlarged to one size; they are of one length, and square.
+
+    A source that has the size already stays as it is. sound: goes with the video.
+    """
+    count, side = sources[0].frame_count, SCALE * SIZE
+    with VideoWriter(path, FPS, side * len(sources), side, audio_from=sound) as video:
         for start in range(0, count, _BLOCK):
             block = range(start, min(start + _BLOCK, count))
-            video.write(torch.cat([_enlarged(source.read(block)) for source in sources], dim=2))
+            video.write(torch.cat([_enlarged(source.read(block), side) for source in sources], dim=2))
 
 
 def write_drift(path: Path, world: World, joins: Sequence[int], say: Callable[[str], None]) -> dict[str, float]:
@@ -58,5 +62,5 @@ def write_drift(path: Path, world: World, joins: Sequence[int], say: Callable[[s
     return report.numbers
 
 
-def _enlarged(frames: Tensor) -> Tensor:
-    return interpolate(frames.movedim(-1, 1), scale_factor=SCALE, mode="nearest").movedim(1, -1)
+def _enlarged(frames: Tensor, side: int) -> Tensor:
+    return interpolate(frames.movedim(-1, 1), (side, side), mode="nearest").movedim(1, -1)

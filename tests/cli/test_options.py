@@ -93,7 +93,19 @@ OPTIONS = {
             **DRIVING,
         },
     ),
-    "demo": ("", {"--method": "animate", "--out": Path("demo"), "--seconds": 60.0, "--seed": 0}),
+    "demo": (
+        "",
+        {
+            "--method": "animate",
+            "--out": Path("demo"),
+            "--seconds": 60.0,
+            "--seed": 0,
+            "--video": None,
+            "--engine": "auto",
+            "--pose-models": None,
+            "--keypoints": None,
+        },
+    ),
     "ablate": (
         "",
         {

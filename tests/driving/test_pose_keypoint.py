@@ -9,7 +9,12 @@ from driving import bodies
 from refusals import refusal
 
 from everanimate_core.driving.keypoints import DRAWN, FACE, FEET, LEFT_HAND, POINTS, RIGHT_HAND, Keypoints
-from everanimate_core.driving.pose_keypoint import as_pose_keypoint, load_pose_keypoint, read_pose_keypoint
+from everanimate_core.driving.pose_keypoint import (
+    as_pose_keypoint,
+    keypoints_of,
+    load_pose_keypoint,
+    read_pose_keypoint,
+)
 
 # OpenPose's body: which of the 133 points each of the 18 is; the neck is between the shoulders.
 OPENPOSE = [0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
@@ -284,6 +289,15 @@ def test_a_json_file(tmp_path):
     rule = "keypoints must be POSE_KEYPOINT as JSON, a list of frames (openpose.json); got "
     assert refusal(load_pose_keypoint, tmp_path / "a.json").startswith(f"{rule}{{'canvas_height': 832, ")
     assert refusal(load_pose_keypoint, tmp_path / "none.json").startswith(f"{rule}a file that cannot be read (")
+
+
+def test_keypoints_come_back_from_what_was_written():
+    dance, scores = bodies.dance(4), np.full((4, POINTS), 0.9)
+    scores[2] = 0
+    again = keypoints_of(json.loads(json.dumps(as_pose_keypoint(Keypoints(dance, scores, WIDTH, HEIGHT)))))
+    assert (again.width, again.height) == (WIDTH, HEIGHT)
+    assert np.allclose(again.scores, scores, rtol=0, atol=1e-12)
+    assert np.array_equal(again.points[scores > 0], dance[scores > 0])
 
 
 @pytest.mark.parametrize("side", ["canvas_width", "canvas_height"])

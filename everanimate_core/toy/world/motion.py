@@ -146,7 +146,7 @@ class Motion:
         activity = random.choice(list(_ACTIVITIES))
         waves = _STANDING | _ACTIVITIES[activity]
         if random.random() < 0.5:
-            waves = {_mirror(name): value for name, value in waves.items()}
+            waves = {mirror(name): value for name, value in waves.items()}
         size = random.uniform(0.8, 1.1)
         table = torch.tensor([waves.get(name, (0.0, 0.0, 0.0)) for name in ANGLES]).T.contiguous()
         table[1] *= size
@@ -166,7 +166,8 @@ class Motion:
         return _Segment(table, period, phase, yaw, place)
 
 
-def _mirror(name: str) -> str:
+def mirror(name: str) -> str:
+    """The same angle or joint of the other side."""
     words = {"right": "left", "left": "right"}
     return " ".join(words.get(word, word) for word in name.split())
 

@@ -82,7 +82,7 @@ def joints(posture: Posture, body: Proportions) -> Tensor:
     neck = _step(pelvis, up, body.torso)
     head = _step(neck, (torch.sin(angle["lean"] + angle["tilt"]), -torch.cos(angle["tilt"]), zero), body.head - 1.5)
     points = {"pelvis": pelvis, "neck": neck, "head": head}
-    for name, place in _FACE.items():
+    for name, place in FACE.items():
         points[name] = tuple(base + share * body.head for base, share in zip(head, place, strict=True))
     for name, side in (("right", -1.0), ("left", 1.0)):
         shoulder = _step(neck, (zero + side, zero + 0.35, zero), body.shoulders)
@@ -104,7 +104,7 @@ def joints(posture: Posture, body: Proportions) -> Tensor:
 
 
 # Points of the head, in its radii, as the figure faces the viewer.
-_FACE = {
+FACE = {
     "nose": (0.0, 0.2, 0.98),
     "eye right": (-0.36, 0.0, 0.93),
     "eye left": (0.36, 0.0, 0.93),
@@ -120,7 +120,7 @@ def visible(points: Tensor, body: Proportions) -> Tensor:
     """
     depth = points[:, : len(KEYPOINTS), 2] - points[:, JOINTS.index("head"), 2][:, None]
     limit = torch.full((len(KEYPOINTS),), -torch.inf)
-    for name in _FACE:
+    for name in FACE:
         # Ears stick out: they are seen a little longer.
         limit[KEYPOINTS.index(name)] = body.head * (-0.6 if name.startswith("ear") else 0.0)
     return depth > limit
