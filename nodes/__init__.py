@@ -1,5 +1,6 @@
 """The nodes of the pack; ComfyUI calls comfy_entrypoint."""
 
+import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .animate import EverAnimateAnimate
@@ -17,6 +18,7 @@ from .longanimation_toy import LongAnimationLoadToy
 from .lora import EverAnimateLoadLora, EverAnimatePatchModel
 from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimatePropagate
 from .prepare import EverAnimatePrepare
+from .samples import give_samples
 from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
 from .toy import EverAnimateLoadToy
 from .video import EverAnimateDriftReport, EverAnimateJoinChunks
@@ -53,4 +55,5 @@ class EverAnimateExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> EverAnimateExtension:
+    give_samples(folder_paths.get_input_directory())
     return EverAnimateExtension()

@@ -1,6 +1,7 @@
 """The shipped graphs for the canvas: sound, laid out without overlaps, and the same graphs as their API twins."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -27,7 +28,14 @@ FILES = dict.fromkeys(TWINS, 5) | {"colour_long": 4, "colour_window": 4, "low_vr
 FILES |= dict.fromkeys([name for name in TWINS if name.startswith("toy")], 0)
 OURS = ("EverAnimate", "LongAnimation")
 TITLE_HEIGHT = 30
-LARGEST_PICTURE = 250_000
+SAMPLES = WORKFLOWS / "inputs"
+# Of the graphs that colour line art.
+NOT_DRAWN_YET = {"everanimate_lineart.mp4", "everanimate_coloured.jpg"}
+RELEASED_PROMPT = "视频中的人在做动作"
+LARGEST_PICTURE, LARGEST_SAMPLES = 250_000, 1_500_000
+SCREEN = (1600, 1000)
+# Seven chunks, each of three nodes.
+TOO_LARGE_FOR_A_SCREEN = {"toy_drift"}
 
 each_workflow = pytest.mark.parametrize("name", sorted(TWINS))
 
@@ -141,31 +149,91 @@ def test_values_by_name_are_those_by_order(name):
         assert widget_values(node) == node.get("widgets_values_named", {}), node["id"]
 
 
+def box(node):
+    """left, top, right, bottom, with the title."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE_HEIGHT, x + width, y + height
+
+
 @each_workflow
 def test_nodes_lie_apart_and_links_run_to_the_right(name):
+    """A link that goes on in the next row leaves to the right, and comes from the left: reroutes lead it around."""
     graph = read(name)
-    nodes = node_table(graph)
-
-    def box(node):
-        (x, y), (width, height) = node["pos"], node["size"]
-        return x, y - TITLE_HEIGHT, x + width, y + height
-
+    nodes, extra = node_table(graph), graph["extra"]
+    dots = {dot["id"]: dot for dot in extra.get("reroutes", [])}
+    last_dot = {ending["id"]: ending["parentId"] for ending in extra.get("linkExtensions", [])}
     for one, other in combinations(nodes.values(), 2):
         (left, top, right, bottom), (left2, top2, right2, bottom2) = box(one), box(other)
         apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
         assert apart, (one["id"], other["id"])
-    for _, source, _, target, *_ in graph["links"]:
-        assert box(nodes[source])[2] <= box(nodes[target])[0]
+    for link, source, _, target, *_ in graph["links"]:
+        stops, dot = [box(nodes[target])[0]], last_dot.get(link)
+        while dot is not None:
+            stops.insert(0, dots[dot]["pos"][0])
+            dot = dots[dot].get("parentId")
+        assert box(nodes[source])[2] <= stops[0] and stops[-2:][0] <= stops[-1], link
 
 
 @each_workflow
-def test_a_note_names_every_file_and_its_folder(name):
+def test_can_be_read_at_the_size_it_opens_in(name):
+    """The editor fits a template into three quarters of the screen, and draws no text of less than 8 pixels."""
+    boxes = [box(node) for node in read(name)["nodes"]]
+    width = max(right for _, _, right, _ in boxes) - min(left for left, *_ in boxes)
+    height = max(bottom for *_, bottom in boxes) - min(top for _, top, *_ in boxes)
+    scale = 0.75 * min(SCREEN[0] / (width + 20), SCREEN[1] / (height + 20))
+    assert 14 * scale >= 8 or name in TOO_LARGE_FOR_A_SCREEN
+
+
+def notes(graph):
+    """The text of all notes."""
+    return "\n".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] in NOTES)
+
+
+def loaded(name):
+    """The pictures and videos that a graph loads."""
+    loaders = [node for node in read(name)["nodes"] if node["type"] in ("LoadImage", "LoadVideo")]
+    return {node["widgets_values"][0] for node in loaders}
+
+
+def test_samples_are_small_and_all_in_use():
+    wanted = set().union(*map(loaded, TWINS))
+    assert wanted - NOT_DRAWN_YET == {path.name for path in SAMPLES.iterdir()}
+    assert sum(path.stat().st_size for path in SAMPLES.iterdir()) < LARGEST_SAMPLES
+
+
+@each_workflow
+def test_a_note_says_where_the_samples_come_from(name):
+    text = notes(read(name))
+    assert all(file in text for file in loaded(name))
+    assert not loaded(name) or "This pack copies" in text
+
+
+def test_each_graph_begins_with_a_note_that_has_its_title():
+    titles = []
+    for name in TWINS:
+        (start,) = [node for node in read(name)["nodes"] if node.get("title") == "Start here"]
+        titles.append(start["widgets_values"][0].splitlines()[0])
+    assert all(title.startswith("## ") for title in titles) and len(set(titles)) == len(TWINS)
+
+
+@each_workflow
+def test_the_prompt_is_the_one_that_the_lora_was_released_with(name):
+    nodes = read(name)["nodes"]
+    if any(node["type"] == "EverAnimateLoadLora" for node in nodes):
+        (prompt,) = [node for node in nodes if node.get("title") == "Prompt"]
+        assert prompt["widgets_values"] == [RELEASED_PROMPT]
+
+
+@each_workflow
+def test_a_note_names_every_file_its_folder_size_and_source(name):
     graph = read(name)
-    text = "\n".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] in NOTES)
+    text = notes(graph)
     files = [file for node in graph["nodes"] for file in node["properties"].get("models", ())]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(files) == FILES[name]
     for file in files:
         assert f"models/{file['directory']}" in text
-        assert f"[{file['name']}]({file['url']})" in text
+        source = "/".join(file["url"].removeprefix("https://huggingface.co/").split("/")[:2])
+        said = rf"\[{re.escape(file['name'])}\]\({re.escape(file['url'])}\) \([\w. ]+ GB, from {re.escape(source)}\)"
+        assert re.search(said, text), file["name"]
         assert f"`{file['name']}`" in readme
