@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from driving.bodies import standing
 from everanimate_core.driving import found_store
+from everanimate_core.driving.engines.engine import FrameByFrame
 from everanimate_core.driving.engines.found import Found
 from everanimate_core.driving.prepare import prepare
 from everanimate_core.driving.settings import Settings
@@ -36,7 +37,7 @@ class Wall:
         return torch.full((len(indices), HEIGHT, WIDTH, 3), 0.5)
 
 
-class Engine:
+class Engine(FrameByFrame):
     name, digest, state = "still", "0123456789abcdef", np.zeros(0)
 
     def find(self, frame):
