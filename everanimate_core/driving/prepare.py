@@ -341,7 +341,7 @@ def _writers(
 
         def write(pictures: Mapping[str, np.ndarray]) -> None:
             for name, writer in writers.items():
-                writer.write(torch.from_numpy(pictures[name])[None].float() / 255)
+                writer.write(torch.from_numpy(pictures[name])[None])
 
         yield write
 

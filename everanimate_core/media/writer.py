@@ -79,12 +79,16 @@ class VideoWriter:
         self._files.__exit__(kind, error, trace)
 
     def write(self, frames: Tensor) -> None:
-        """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits). Raises VideoError for another size."""
+        """Append frames [n, H, W, 3] in 0..1 (clamped, rounded to 8 bits), or uint8 as they are.
+
+        Raises VideoError for another size.
+        """
         if frames.shape[1:] != self._shape:
             height, width, _ = self._shape
             raise VideoError("the frames", f"must be [n, {height}, {width}, 3]", "", list(frames.shape))
         for rgb in frames:
-            pixels = (rgb.clamp(0, 1) * 255).round().to("cpu", torch.uint8).contiguous().numpy()
+            eight_bit = rgb if rgb.dtype == torch.uint8 else (rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+            pixels = eight_bit.cpu().contiguous().numpy()
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             # Older PyAV converts to the wanted matrix only where the source claims another one.
             frame = frame.reformat(format=self._stream.pix_fmt, src_colorspace=BT601, dst_colorspace=BT709)

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_parts import posix_only
+from peak_memory import linux_only
 
 # In a process of its own, whose peak memory nothing else has raised. The 700 frames more would be 129 MB in 8 bits.
 PREPARE = """
-import json, resource, sys
+import json, sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from everanimate_core.driving.engines.engine import FrameByFrame
 from everanimate_core.driving.engines.found import Found
 from everanimate_core.driving.prepare import prepare
 from everanimate_core.driving.settings import Settings
+from peak_memory import peak_memory
 
 WIDTH, HEIGHT, WINDOW = 320, 192, 50
 
@@ -48,7 +49,7 @@ def peak(count):
     settings = Settings(mode=sys.argv[3], width=64, height=48)
     made = prepare(Wall(count), Engine(), settings, Path(sys.argv[2]) / str(count))
     assert made.report["frames"] == count and made.report["people"] == 2
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory()
 
 
 found_store.WINDOW_BYTES = WINDOW * 12 * WIDTH * HEIGHT
@@ -56,7 +57,7 @@ print(json.dumps([peak(300), peak(1000)]))
 """
 
 
-@posix_only
+@linux_only
 @pytest.mark.parametrize("mode", ["animation", "replacement"])
 def test_memory_does_not_grow_from_300_to_1000_frames(tmp_path, mode):
     command = [sys.executable, "-c", PREPARE, str(Path(__file__).resolve().parents[1]), str(tmp_path), mode]

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from run_parts import posix_only
+from peak_memory import linux_only
 
 # In a process of its own, whose peak memory nothing else has raised. Frames, latents and ends of the thirty windows
 # would be 85 MB.
 COLOUR = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 
 sys.path.append(sys.argv[1])
@@ -23,6 +23,7 @@ from everanimate_core.runs.job import make_job
 from everanimate_core.runs.run import run
 from everanimate_core.runs.settings import RunSettings
 from everanimate_core.runs.store import RunStore
+from peak_memory import peak_memory
 
 WIDTH, HEIGHT, STRIDE = 256, 128, 8
 
@@ -45,14 +46,14 @@ def peak(windows):
     job = make_job(method, RunSettings(), {"network": "tiny"}, [""])
     out = Path(sys.argv[2]) / f"{windows}.mp4"
     run(job, RunStore(out.with_suffix(".run")), exact_window, ExactCodec(), out)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory()
 
 
 print(json.dumps([peak(3), peak(30)]))
 """
 
 
-@posix_only
+@linux_only
 def test_memory_does_not_grow_from_3_to_30_windows(tmp_path):
     command = [sys.executable, "-c", COLOUR, str(Path(__file__).resolve().parents[1]), str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)

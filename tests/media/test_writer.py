@@ -92,6 +92,15 @@ def test_lossless_is_bit_exact_on_every_8_bit_value(tmp_path, suffix, settings):
         assert torch.equal(video.read([2, 3]), ((frames * 1.7 - 0.3).clamp(0, 1) * 255).round() / 255)
 
 
+def test_8_bit_frames_are_written_as_they_are(tmp_path):
+    levels = torch.arange(256, dtype=torch.uint8).repeat(72)[: 2 * HEIGHT * WIDTH].view(2, HEIGHT, WIDTH, 1)
+    frames = torch.cat([levels, levels.flip(2), 255 - levels], -1)
+    with VideoWriter(tmp_path / "levels.mp4", 25, WIDTH, HEIGHT, codec="libx264rgb", crf=0, pix_fmt="rgb24") as writer:
+        writer.write(frames)
+    with VideoFrames(tmp_path / "levels.mp4") as video:
+        assert torch.equal(video.read([0, 1]), frames / 255)
+
+
 def test_a_crash_leaves_nothing_behind_and_an_older_file_alone(tmp_path):
     path = tmp_path / "out.mp4"
     with pytest.raises(RuntimeError, match="sampler"), VideoWriter(path, 25, WIDTH, HEIGHT) as writer:
