@@ -175,13 +175,23 @@ def test_cancel_keeps_finished_chunks_and_the_run_goes_on(server, animate_run):
         assert torch.equal(load_file(folder / name)["latents"], load_file(whole / name)["latents"])
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", "CON", "dance:1", ""])
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\\b", "CON", "dance:1", "takes", ""])
 def test_run_names_cannot_leave_the_output_folder(server, animate_run, name):
     prompt = json.loads(json.dumps(animate_run[0]))
     only(prompt, "EverAnimateAnimate")["run_name"] = name
-    with pytest.raises(RunError, match="EverAnimateAnimate: Animate Long Video: run_name must be a plain file name"):
+    with pytest.raises(RunError, match="EverAnimateAnimate: Animate Long Video: run_name must be a name that every"):
         server.run(prompt)
     assert {path.name for path in (server.output / "everanimate").iterdir()} >= {"whole", "whole.mp4"}
+
+
+def test_a_run_has_a_name_in_any_script_and_a_folder(server, animate_run):
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["run_name"] = "clips/舞蹈 (2)"
+    run = server.run(prompt)
+    shown = [saved for outputs in run.outputs.values() for saved in outputs.get("images", ())]
+    assert {"filename": "舞蹈 (2).mp4", "subfolder": "everanimate/clips", "type": "output"} in shown
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2).mp4").is_file()
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2)" / "manifest.json").is_file()
 
 
 def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
