@@ -207,9 +207,23 @@ def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
         server.run(prompt)
 
 
-@pytest.mark.parametrize("name", ["low_vram", "replace_character"])
+def connect_prepared_videos(prompt):
+    """Put a loaded video in the place of each that Prepare Driving Video makes; the names of the inputs."""
+    (prepare,) = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePrepare"]
+    (loader,) = [node_id for node_id, node in prompt.items() if node["class_type"] == "LoadVideo"]
+    inputs = only(prompt, "EverAnimateAnimate")
+    names = [name for name, value in inputs.items() if isinstance(value, list) and value[0] == prepare]
+    inputs.update({name: [loader, 0] for name in names})
+    del prompt[prepare]
+    return names
+
+
+@pytest.mark.parametrize("name", ["low_vram", "replace_in_video"])
 def test_the_other_graphs_run_through(server, lora, name):
     prompt = shipped(name, server, lora)
+    if name == "replace_in_video":
+        connected = connect_prepared_videos(prompt)
+        assert set(connected) == {"pose_video", "face_video", "background_video", "character_mask"}
     only(prompt, "EverAnimateAnimate")["run_name"] = name
     saved = next(iter(server.run(prompt).outputs.values()))["images"][0]
     assert saved["filename"] == f"{name}.mp4"
