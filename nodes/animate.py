@@ -5,7 +5,7 @@ import logging
 
 import comfy.samplers
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
@@ -14,9 +14,10 @@ from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.runs.job import make_job
+from ..everanimate_core.runs.names import run_folder, run_video
 from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
-from ..everanimate_core.runs.store import RunStore, run_folder
+from ..everanimate_core.runs.store import RunStore
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
 from .fingerprint import conditioning_digest, run_settings
@@ -29,6 +30,7 @@ from .host import (
     empty_latent,
     graph_metadata,
     sample,
+    shown_video,
     sound_of,
     to_network,
     trim_window,
@@ -162,15 +164,14 @@ class EverAnimateAnimate(io.ComfyNode):
                 )
                 return to_network(raw)[:, :, request.anchors :]
 
-            path = folder.with_name(f"{run_name}.mp4")
+            path = run_video(folder)
             outcome = run(
                 job, RunStore(folder), sample_chunk, codec, path, video.resume, video.from_chunk, progress.on_chunk
             )
-        saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             outcome.frames,
             method.memory_of(outcome.state),
             json.dumps(outcome.report),
-            ui=ui.PreviewVideo([saved]),
+            ui=shown_video(path),
         )

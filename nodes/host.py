@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 
 import comfy.cli_args
 import comfy.conds
@@ -16,10 +17,11 @@ import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
 import comfy.utils
+import folder_paths
 import latent_preview
 import node_helpers
 import torch
-from comfy_api.latest import Input, InputImpl
+from comfy_api.latest import Input, InputImpl, io, ui
 from torch import Tensor
 
 import nodes
@@ -302,3 +304,9 @@ def missing_nodes(*names: str) -> list[str]:
 def check_cancel() -> None:
     """Raise the host's own interrupt when the user pressed Cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def shown_video(path: Path) -> ui.PreviewVideo:
+    """A finished video in the output folder, as it is shown in the node that made it."""
+    folder = path.parent.relative_to(Path(folder_paths.get_output_directory()).resolve())
+    return ui.PreviewVideo([ui.SavedResult(path.name, folder.as_posix(), io.FolderType.output)])

@@ -7,7 +7,7 @@ import comfy.sample
 import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
@@ -19,14 +19,15 @@ from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.method import Sampled
 from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
+from ..everanimate_core.runs.names import run_folder, run_video
 from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
-from ..everanimate_core.runs.store import RunStore, run_folder
+from ..everanimate_core.runs.store import RunStore
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, previewer_of, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
-from .host import RunProgress, check_cancel, frame_source, graph_metadata, sound_of, trim_window
+from .host import RunProgress, check_cancel, frame_source, graph_metadata, shown_video, sound_of, trim_window
 from .longanimation import (
     CATEGORY,
     Control,
@@ -141,16 +142,15 @@ class LongAnimationAnimate(io.ComfyNode):
                 on_step = progress.on_step(request.index, 0)
                 return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
 
-            path = folder.with_name(f"{run_name}.mp4")
+            path = run_video(folder)
             outcome = run(
                 job, RunStore(folder), sample_window, codec, path, video.resume, video.from_chunk, progress.on_chunk
             )
-        saved = ui.SavedResult(path.name, folder.parent.name, io.FolderType.output)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             outcome.frames,
             json.dumps(outcome.report),
-            ui=ui.PreviewVideo([saved]),
+            ui=shown_video(path),
         )
 
 

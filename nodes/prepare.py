@@ -4,7 +4,7 @@ import json
 
 import comfy.utils
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.driving.engines.engine import Engine
 from ..everanimate_core.driving.segmenting import Segmenter
@@ -12,10 +12,10 @@ from ..everanimate_core.driving.settings import Settings
 from ..everanimate_core.errors import InputError, needed
 from ..everanimate_core.knobs import knobs
 from ..everanimate_core.runs.driving import driving_folder
-from ..everanimate_core.runs.store import run_folder
+from ..everanimate_core.runs.names import run_folder
 from . import widgets
 from .checks import check_images
-from .host import check_cancel, frame_source, say, sound_of, trim_window
+from .host import check_cancel, frame_source, say, shown_video, sound_of, trim_window
 from .node import in_its_name
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
@@ -165,8 +165,7 @@ class EverAnimatePrepare(io.ComfyNode):
         paths = (made.pose, made.face, made.background, made.mask)
         videos = [None if path is None else InputImpl.VideoFromFile(str(path)) for path in paths]
         points = json.loads(made.openpose.read_text(encoding="utf-8"))
-        saved = ui.SavedResult(made.pose.name, f"{folder.parent.name}/{folder.name}", io.FolderType.output)
-        return io.NodeOutput(*videos, points, json.dumps(made.report), ui=ui.PreviewVideo([saved]))
+        return io.NodeOutput(*videos, points, json.dumps(made.report), ui=shown_video(made.pose))
 
 
 def _engine(name: str, masks: bool, pose_model, pose_vae, detector) -> Engine:

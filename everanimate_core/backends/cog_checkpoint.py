@@ -18,7 +18,7 @@ from ..longanimation.files import (
     read_sketch,
 )
 from ..longanimation.names import diffusers_name
-from .cog_networks import CogVideoXTransformer3DModel, SketchDiT
+from .cog_networks import PATCH, PATCH_TIME, CogVideoXTransformer3DModel, SketchDiT
 from .components import component, place_weights, read_files
 from .model_folders import check_counts
 from .needs import extra_packages
@@ -72,8 +72,8 @@ def config_of(sizes: CogSizes) -> dict:
         "ofs_embed_dim": sizes.ofs,
         "text_embed_dim": sizes.text,
         "num_layers": sizes.blocks,
-        "patch_size": 2,
-        "patch_size_t": 2,
+        "patch_size": PATCH,
+        "patch_size_t": PATCH_TIME,
         "patch_bias": False,
         "use_rotary_positional_embeddings": True,
         "use_learned_positional_embeddings": False,

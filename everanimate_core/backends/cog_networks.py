@@ -14,7 +14,7 @@ with extra_packages():
 
 # What CogVideoX1.5 I2V is told beside the timestep.
 OFS = 2.0
-PATCH = 2
+PATCH = PATCH_TIME = 2
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -56,7 +56,7 @@ def rotary_embedding(network: nn.Module, x: Tensor) -> Rotary:
         embed_dim=network.config.attention_head_dim,
         crops_coords=None,
         grid_size=grid,
-        temporal_size=x.shape[1] // network.config.patch_size_t,
+        temporal_size=x.shape[1] // PATCH_TIME,
         grid_type="slice",
         max_size=grid,
         device=x.device,

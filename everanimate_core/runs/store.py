@@ -9,7 +9,6 @@ what the chunk depends on and, through the key before it, what it is handed: wha
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,10 +31,6 @@ MANIFEST = "manifest.json"
 ANOTHER_NAME = "choose another run name or --out"
 ANEW = "start anew with resume false or --no-resume"
 
-# Names that Windows gives to devices, with or without an ending.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
-_PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-])?")
-
 
 class RunError(InputError):
     """A run that cannot be started, continued or read as asked."""
@@ -47,27 +42,6 @@ class RunFailed(RuntimeError):
 
 class DamagedChunk(RunError):
     """The file of a finished chunk is gone, or is not what was written."""
-
-
-def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:
-    """The folder of run `name` under root/everanimate; RunError for a name that could lead anywhere else.
-
-    ending: of the name of a folder in which something else than an animation is made.
-    """
-    if not _PLAIN.fullmatch(name) or _DEVICES.fullmatch(name):
-        raise RunError(
-            "run_name",
-            "must be a plain file name of letters, digits, spaces, dots, dashes and underscores",
-            "dance_01",
-            repr(name),
-        )
-    root = Path(root).resolve()
-    folder = root / "everanimate" / f"{name}{ending}"
-    # A link that someone put there may lead out.
-    for path in (folder, folder.with_name(f"{name}.mp4")):
-        if not path.resolve().is_relative_to(root):
-            raise RunError("a run", "stays inside the output folder", root, f"{path}, a link to elsewhere")
-    return folder
 
 
 @contextmanager

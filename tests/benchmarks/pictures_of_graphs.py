@@ -1,30 +1,30 @@
-"""Pictures of the shipped graphs, and of every node in one of them, from the canvas.
+"""Pictures for help pages and README from the canvas: of every node in one of the graphs, and of the first graph.
 
     COMFYUI_PATH=/path/to/ComfyUI /path/to/its/python -m pytest tests/benchmarks/pictures_of_graphs.py
 
-They replace those in workflows/ and nodes/web/docs/, or are written there below the folder that EVERANIMATE_PICTURES
-names. The interpreter also needs the packages of Drift Report.
+They replace those in nodes/web/docs/, or are written there below the folder that EVERANIMATE_PICTURES names. The
+interpreter also needs the packages of Drift Report. What the graphs make is drawn by thumbnails.py.
 """
 
 import io
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 # What the browser's tests have in their own folder, fixtures too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 
 import conftest
-from editor import ROOT, WORKFLOWS, open_template, run
+from editor import DOCS, ROOT, open_template, run
 
 browser, page, server = conftest.browser, conftest.page, conftest.server
-OUT = Path(os.environ.get("EVERANIMATE_PICTURES", ROOT))
+OUT = Path(os.environ.get("EVERANIMATE_PICTURES", ROOT)) / DOCS.relative_to(ROOT)
+# The graph that README shows.
+FIRST = "dance_video"
 # Which graph shows a node. Drift Report ships switched off and has a test of its own.
 SHOWN_IN = {
     "EverAnimateAnimate": "toy_world",
@@ -51,6 +51,7 @@ SHOWN_IN = {
     "LongAnimationPlan": "colour_window",
     "LongAnimationSampler": "colour_window",
 }
+OPENED = sorted({FIRST, *SHOWN_IN.values()})
 # Pixels of the picture of a graph, width and height of that of a node, and the margins around a node.
 GRAPH_PIXELS, NODE_WIDTH, NODE_HEIGHT, BESIDE, ABOVE, BELOW = 1_600_000, 560, 1000, 90, 75, 20
 # Nothing on the screen but the graph, and in the nodes nothing but what stays there.
@@ -74,23 +75,8 @@ def settings():
 
 @pytest.fixture(scope="session")
 def files(server):
-    """Under the names in the graphs: the pictures and videos, and empty files in the place of the models."""
-    from everanimate_core.media.writer import VideoWriter
-    from everanimate_core.toy.world.world import World
-
-    for name in ("reference.jpg", "pose.mp4"):
-        shutil.copy(ROOT / "tests" / "data" / name, server.input)
-    world, shown = World(3), range(50)
-    drawn = world.pose(shown).amax(dim=-1)[:, None]
-    mask = (torch.nn.functional.max_pool2d(drawn, 9, 1, 4) > 0).float().movedim(1, -1).expand(-1, -1, -1, 3)
-    covered = world.frames(shown) * (1 - mask) + mask / 2
-    lines = world.lineart(shown).repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
-    coloured = Image.fromarray((world.reference() * 255).round().byte().numpy())
-    coloured.resize((512, 512)).save(server.input / "coloured.jpg")
-    for name, frames in (("background.mp4", covered), ("mask.mp4", mask), ("lineart.mp4", lines)):
-        with VideoWriter(server.input / name, 25, frames.shape[2], frames.shape[1]) as video:
-            video.write(frames)
-    for name in WORKFLOWS:
+    """Empty files under the names of the models; the pack gives the samples itself."""
+    for name in OPENED:
         for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]:
             for model in node["properties"].get("models", ()):
                 path = server.base / "models" / model["directory"] / model["name"]
@@ -139,24 +125,31 @@ def take_node(page, node_id):
     )
     box = (x - BESIDE, y - ABOVE, width + 2 * BESIDE, height + ABOVE + BELOW)
     scale = min(NODE_WIDTH / box[2], NODE_HEIGHT / box[3])
-    take(page, box, scale, OUT / "nodes" / "web" / "docs" / f"{node_id}.jpg", 75)
+    take(page, box, scale, OUT / f"{node_id}.jpg", 75)
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_pictures(page, files, name):
-    open_template(page, name)
-    if name.startswith("toy"):
-        run_and_wait_for_videos(page)
-    clear_screen(page)
+def take_graph(page):
+    """The whole graph."""
     left, top, right, bottom = page.evaluate(
         "() => { const boxes = [...app.graph._nodes.map(node => [node.pos[0], node.pos[1] - 30, node.size[0], "
-        "node.size[1] + 30]), ...app.graph._groups.map(group => [...group.pos, ...group.size])]; "
+        "node.size[1] + 30]), ...app.graph._groups.map(group => [...group.pos, ...group.size]), "
+        "...[...app.graph.reroutes.values()].map(dot => [...dot.pos, 0, 0])]; "
         "return [Math.min(...boxes.map(b => b[0])), Math.min(...boxes.map(b => b[1])), "
         "Math.max(...boxes.map(b => b[0] + b[2])), Math.max(...boxes.map(b => b[1] + b[3]))] }"
     )
     box = (left - 20, top - 20, right - left + 40, bottom - top + 40)
     scale = min(1, (GRAPH_PIXELS / box[2] / box[3]) ** 0.5)
-    take(page, box, scale, OUT / "workflows" / f"{name}.jpg", 80)
+    take(page, box, scale, OUT / f"{FIRST}.jpg", 80)
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_pictures(page, files, name):
+    open_template(page, name)
+    if name.startswith("toy"):
+        run_and_wait_for_videos(page)
+    clear_screen(page)
+    if name == FIRST:
+        take_graph(page)
     for node_id, graph in SHOWN_IN.items():
         if graph == name:
             take_node(page, node_id)

@@ -195,7 +195,7 @@ def test_video_made_of_images(comfy):
 
 def test_what_it_refuses(comfy):
     video, given = driver(comfy, "refused", BOXES), pose_keypoint(BOXES)
-    assert refused(comfy, "a/b", video, keypoints=given).startswith("run_name must be a plain file name")
+    assert refused(comfy, "a:b", video, keypoints=given).startswith("run_name must be a name that every system")
     assert refused(comfy, "refused", video, keypoints=given, width=72).startswith("width must be a multiple of 16")
     assert refused(comfy, "refused", video, keypoints=given[1:]).startswith("keypoints must be of all 5 frames")
     message = refused(comfy, "refused", video, keypoints=given, mode="replacement")

@@ -175,13 +175,23 @@ def test_cancel_keeps_finished_chunks_and_the_run_goes_on(server, animate_run):
         assert torch.equal(load_file(folder / name)["latents"], load_file(whole / name)["latents"])
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", "CON", "dance:1", ""])
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\\b", "CON", "dance:1", "takes", ""])
 def test_run_names_cannot_leave_the_output_folder(server, animate_run, name):
     prompt = json.loads(json.dumps(animate_run[0]))
     only(prompt, "EverAnimateAnimate")["run_name"] = name
-    with pytest.raises(RunError, match="EverAnimateAnimate: Animate Long Video: run_name must be a plain file name"):
+    with pytest.raises(RunError, match="EverAnimateAnimate: Animate Long Video: run_name must be a name that every"):
         server.run(prompt)
     assert {path.name for path in (server.output / "everanimate").iterdir()} >= {"whole", "whole.mp4"}
+
+
+def test_a_run_has_a_name_in_any_script_and_a_folder(server, animate_run):
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["run_name"] = "clips/舞蹈 (2)"
+    run = server.run(prompt)
+    shown = [saved for outputs in run.outputs.values() for saved in outputs.get("images", ())]
+    assert {"filename": "舞蹈 (2).mp4", "subfolder": "everanimate/clips", "type": "output"} in shown
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2).mp4").is_file()
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2)" / "manifest.json").is_file()
 
 
 def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
@@ -197,9 +207,23 @@ def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
         server.run(prompt)
 
 
-@pytest.mark.parametrize("name", ["low_vram", "replace_character"])
+def connect_prepared_videos(prompt):
+    """Put a loaded video in the place of each that Prepare Driving Video makes; the names of the inputs."""
+    (prepare,) = [node_id for node_id, node in prompt.items() if node["class_type"] == "EverAnimatePrepare"]
+    (loader,) = [node_id for node_id, node in prompt.items() if node["class_type"] == "LoadVideo"]
+    inputs = only(prompt, "EverAnimateAnimate")
+    names = [name for name, value in inputs.items() if isinstance(value, list) and value[0] == prepare]
+    inputs.update({name: [loader, 0] for name in names})
+    del prompt[prepare]
+    return names
+
+
+@pytest.mark.parametrize("name", ["low_vram", "replace_in_video"])
 def test_the_other_graphs_run_through(server, lora, name):
     prompt = shipped(name, server, lora)
+    if name == "replace_in_video":
+        connected = connect_prepared_videos(prompt)
+        assert set(connected) == {"pose_video", "face_video", "background_video", "character_mask"}
     only(prompt, "EverAnimateAnimate")["run_name"] = name
     saved = next(iter(server.run(prompt).outputs.values()))["images"][0]
     assert saved["filename"] == f"{name}.mp4"

@@ -15,7 +15,7 @@ import everanimate_core
 from everanimate_core.digests import digest, file_digest
 from everanimate_core.method import Sampled
 from everanimate_core.runs.manifest import ChunkRecord, Manifest
-from everanimate_core.runs.store import RunStore, run_folder
+from everanimate_core.runs.store import RunStore
 
 KEY = "0123456789abcdef"
 
@@ -38,54 +38,6 @@ def record(**changes):
         "drift": 0.1,
     }
     return ChunkRecord(**(fields | changes))
-
-
-# --- names -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["dance", "dance 01", "a", "_x", "2026-01-31", "v1.2", "Con-cert", "x" * 100])
-def test_a_run_lies_in_the_output_folder(tmp_path, name):
-    assert run_folder(tmp_path, name) == tmp_path / "everanimate" / name
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *["", " ", ".", "..", "...", "../x", "..\\x", "/x", "/etc/x", "a/b", "a\\b", "C:\\x", "C:x", "a:b"],
-        *["\\\\host\\x", "x.", "x ", " x", ".x", "-x", "x\n", "x\0", "x\ty", "a*b", "a?b", 'a"b', "a|b", "a<b"],
-        *["~", "~root", "ä", "x" * 101],
-        *["CON", "con", "nul.txt", "NUL", "aux.tar.gz", "prn", "COM1", "lpt9.mp4", "con .txt"],
-    ],
-)  # fmt: skip
-def test_names_that_could_lead_elsewhere_are_refused(tmp_path, name):
-    assert refused(run_folder, tmp_path, name) == (
-        "run_name must be a plain file name of letters, digits, spaces, dots, dashes and underscores (dance_01); "
-        f"got {name!r}."
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("link", ["everanimate", "everanimate/dance", "everanimate/dance.mp4"])
-@pytest.mark.parametrize("there", [True, False])
-def test_links_that_lead_outside_are_refused(tmp_path, link, there):
-    outside, root = tmp_path / "outside", tmp_path / "output"
-    if there:
-        outside.mkdir()
-    (root / link).parent.mkdir(parents=True)
-    (root / link).symlink_to(outside)
-    message = refused(run_folder, root, "dance")
-    assert message.startswith(f"a run stays inside the output folder ({root}); got {root}")
-    assert message.endswith("a link to elsewhere.")
-    assert "dance" in message
-
-
-def test_links_that_stay_inside_are_followed(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "everanimate").symlink_to(tmp_path / "disk")
-    (tmp_path / "link").symlink_to(tmp_path)
-    assert run_folder(tmp_path, "dance") == tmp_path / "everanimate" / "dance"
-    assert run_folder(tmp_path / "link", "dance") == tmp_path / "everanimate" / "dance"
 
 
 # --- the manifest ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...backends.cog_codec import CogCodec
-from ...backends.cog_networks import predict, rotary_embedding
+from ...backends.cog_networks import PATCH_TIME, Rotary, predict, rotary_embedding
 from ...backends.diffusers_cog import DiffusersCog
 from ...files import write_whole
 from ...longanimation.control import chosen_blocks, controlled
@@ -39,9 +39,13 @@ from .learner import Learner, check_limits
 from .scores import psnr
 from .train_vae import prepared
 
-BATCH, WARMUP = 8, 200
+WARMUP = 200
+# The network takes slots in pairs. A batch shows the first pair of each film, which the reference is in, and a run of
+# so many behind it; it has as many films as make about PAIRS pairs. Short runs cost little, and each film tells another
+# figure and background; long ones are what a window is.
+RUNS, PAIRS = (1, 4, 10), 44
 # Shards of films to learn from, the one that is held out, and how many of its batches are tested with.
-SHARDS, HELD_OUT_SHARD, HELD_OUT = 8, 12, 8
+SHARDS, HELD_OUT_SHARD, HELD_OUT = 6, 12, 24
 COLUMNS = "step,loss,loss_unseen,psnr_unseen"
 LOG_EVERY, SAVE_EVERY = 50, 500
 UNSEEN = range(8)
@@ -60,7 +64,7 @@ class Task:
 
 BASE = Task("colour_base", None, 3500, 2e-3)
 SKETCHES = tuple(
-    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 2000, 2e-3)
+    Task(f"colour_{pattern.replace('-', '_').replace(' ', '_')}", pattern, 2400, 2e-3)
     for pattern in ("skip-layer", "full", "former half", "latter half")
 )
 TASKS = (BASE, *SKETCHES)
@@ -69,12 +73,33 @@ TASKS = (BASE, *SKETCHES)
 def draw_batch(films: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Some films, by name as [B, 16, T, h, w] float32, their timesteps [B] and noise like them.
 
-    A timestep is the later of two, so that late ones come more often: the more noise, the more the lines can tell.
+    pairs [T / 2]: which pairs of their slots are shown. A timestep is the later of two, so that late ones come more
+    often: the more noise, the more the lines can tell.
     """
-    chosen = torch.randint(len(films["colour"]), (BATCH,), generator=generator)
-    batch = {name: value[chosen].float() for name, value in films.items()}
-    timestep = torch.randint(TRAIN_STEPS, (2, BATCH), generator=generator).amax(dim=0)
-    return batch | {"timestep": timestep, "noise": torch.randn(batch["colour"].shape, generator=generator)}
+
+    def drawn(below: int, *shape: int) -> Tensor:
+        return torch.randint(below, shape, generator=generator)
+
+    run = RUNS[int(drawn(len(RUNS)))]
+    count = PAIRS // (1 + run)
+    first = 1 + int(drawn(films["colour"].shape[2] // PATCH_TIME - run))
+    pairs = torch.tensor([0, *range(first, first + run)])
+    chosen = drawn(len(films["colour"]), count)
+    batch = {name: _shown(value[chosen], pairs).float() for name, value in films.items()}
+    timestep, noise = drawn(TRAIN_STEPS, 2, count).amax(dim=0), torch.randn(batch["colour"].shape, generator=generator)
+    return batch | {"pairs": pairs, "timestep": timestep, "noise": noise}
+
+
+def _shown(latents: Tensor, pairs: Tensor) -> Tensor:
+    """Those pairs of the slots of latents [B, C, T, h, w]."""
+    return latents.unflatten(2, (-1, PATCH_TIME))[:, :, pairs].flatten(2, 3)
+
+
+def rotary_of(base: nn.Module, state: Tensor, pairs: Tensor) -> Rotary:
+    """Cosines and sines of a state [B, T, C, h, w] whose slots are those pairs of a longer one."""
+    whole = state.new_empty((1, PATCH_TIME * (int(pairs[-1]) + 1), *state.shape[2:]))
+    cosines, sines = (values.unflatten(0, (int(pairs[-1]) + 1, -1)) for values in rotary_embedding(base, whole))
+    return cosines[pairs].flatten(0, 1), sines[pairs].flatten(0, 1)
 
 
 def loss_of(base: nn.Module, sketch: nn.Module | None, blocks: str | None, batch: dict[str, Tensor]) -> Tensor:
@@ -85,7 +110,7 @@ def loss_of(base: nn.Module, sketch: nn.Module | None, blocks: str | None, batch
     state, reference, lines = (
         latents.transpose(1, 2) for latents in (x, reference_slots(batch["colour"]), SCALE * batch["lines"])
     )
-    text, rotary = NO_TEXT.expand(len(x), -1, -1), rotary_embedding(base, state)
+    text, rotary = NO_TEXT.expand(len(x), -1, -1), rotary_of(base, state, batch["pairs"])
     if sketch is None or blocks is None:
         answer = predict(base, state, reference, text, timestep, rotary)
     else:

@@ -21,7 +21,6 @@ from scenes import backdrop, park, room
 
 from everanimate_core.driving.draw import draw_pose
 from everanimate_core.driving.keypoints import JOINTS
-from everanimate_core.driving.mask import grown, without_person
 from everanimate_core.driving.pose import Pose
 from everanimate_core.media.sound import SampledSound
 from everanimate_core.media.writer import VideoWriter
@@ -44,8 +43,6 @@ CARTOON = Camera(1024, 576, aim=(0.0, 1.28), view=1.25)
 FPS, FRAMES = 25, round(25 * BEATS * BEAT)
 # A window of LongAnimation, at the frame rate that it was trained with.
 LINE_FPS, LINE_FRAMES = 24, 81
-# How far the mask is grown, as in Prepare Driving Video.
-GROW = 9
 
 
 def eight_bit(picture):
@@ -53,9 +50,8 @@ def eight_bit(picture):
 
 
 def dance_frame(number):
-    """A frame of the dance [h, w, 3] and whether each pixel is the dancer [h, w]."""
-    drawn = draw(dancing(number / FPS), DANCER, PORTRAIT, room)
-    return eight_bit(shrunk(drawn.colour, PORTRAIT)), shrunk(drawn.cover, PORTRAIT) > 0.5
+    """A frame of the dance [h, w, 3]."""
+    return eight_bit(shrunk(draw(dancing(number / FPS), DANCER, PORTRAIT, room).colour, PORTRAIT))
 
 
 def line_frame(number):
@@ -117,14 +113,8 @@ def person_picture():
 
 
 def dance(out, processes):
-    frames, covers = zip(*processes.map(dance_frame, range(FRAMES)), strict=True)
-    sound = SampledSound(beat_sound(), 44100)
-    write_video(out / "everanimate_dance.mp4", frames, FPS, 27, sound)
-    masks = [grown(cover, GROW) for cover in covers]
-    behind = [without_person(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
-    write_video(out / "everanimate_background.mp4", behind, FPS, 30)
-    white = [np.repeat(mask[..., None] * np.uint8(255), 3, axis=2) for mask in masks]
-    write_video(out / "everanimate_mask.mp4", white, FPS, 30)
+    frames = list(processes.map(dance_frame, range(FRAMES)))
+    write_video(out / "everanimate_dance.mp4", frames, FPS, 27, SampledSound(beat_sound(), 44100))
 
 
 def pose(out, _):

@@ -110,11 +110,10 @@ def march(field, eye, rays, start, stop):
 
 @dataclass
 class Drawn:
-    """What the camera sees: colour [h, w, 3] in 0..1, cover [h, w] (1 is the person), group [h, w] (-1: nobody),
-    normal [h, w, 3], far [h, w] in metres and place on the head [h, w, 3]; all as sharp as the camera draws them."""
+    """What the camera sees: colour [h, w, 3] in 0..1, group [h, w] (-1: nobody), normal [h, w, 3] and far [h, w] in
+    metres; all as sharp as the camera draws them."""
 
     colour: np.ndarray
-    cover: np.ndarray
     group: np.ndarray
     normal: np.ndarray
     far: np.ndarray
@@ -160,8 +159,7 @@ def draw(posture, look, camera, scene, flat=False):
                 colour[at] = lit(colour[at], places, normal[at], group[at], field, between, rays[met])
     rows, columns = np.mgrid[:height, :width]
     behind = scene((columns + 0.5) / camera.sharper, (rows + 0.5) / camera.sharper, camera, body)
-    cover = group >= 0
-    return Drawn(np.where(cover[..., None], colour, behind), cover.astype(np.float32), group, normal, far)
+    return Drawn(np.where((group >= 0)[..., None], colour, behind), group, normal, far)
 
 
 def shrunk(pixels, camera):

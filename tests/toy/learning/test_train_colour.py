@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from everanimate_core.backends.cog_codec import CogCodec
+from everanimate_core.backends.cog_networks import rotary_embedding
 from everanimate_core.longanimation.dpm import trained_alpha_bars
 from everanimate_core.toy.learning import colour_films, films, train_colour
 from everanimate_core.toy.learning.colour_films import make_colour_film, reference_slots
-from everanimate_core.toy.learning.train_colour import SKETCHES, TASKS, Training, draw_batch, loss_of
+from everanimate_core.toy.learning.train_colour import SKETCHES, TASKS, Training, draw_batch, loss_of, rotary_of
 from everanimate_core.toy.network import colour_dit
 from everanimate_core.toy.network.colour_dit import load_base, load_sketch, new_network, write_network
 from everanimate_core.toy.network.colour_state import SETTINGS
@@ -29,7 +30,8 @@ def small(monkeypatch, tmp_path):
         "SETTINGS": settings,
         "SHARDS": 1,
         "HELD_OUT_SHARD": 1,
-        "BATCH": 2,
+        "RUNS": (1,),
+        "PAIRS": 4,
         "WARMUP": 2,
         "HELD_OUT": 1,
         "LOG_EVERY": 2,
@@ -72,12 +74,39 @@ def test_the_loss_by_hand(small):
         base.proj_out.bias.zero_()
     films_of = {name: torch.randn(3, 16, 4, 8, 8) for name in ("colour", "lines")}
     batch = draw_batch(films_of, torch.Generator().manual_seed(0))
+    assert batch["colour"].shape == (2, 16, 4, 8, 8)
     level = trained_alpha_bars()[batch["timestep"]].view(-1, 1, 1, 1, 1)
     v = level.sqrt() * batch["noise"] - (1 - level).sqrt() * SCALE * batch["colour"]
     assert loss_of(base, None, None, batch).item() == pytest.approx(v.square().mean().item(), rel=1e-5)
     # A SketchDiT begins as if it were not there.
     steered = loss_of(base, new_network(True, 0), "full", batch)
     assert steered.item() == pytest.approx(v.square().mean().item(), rel=1e-5)
+
+
+def test_a_batch_shows_the_reference_and_a_run_of_every_film(monkeypatch):
+    """Slot t of film n holds 100 n + t, in colour and in lines."""
+    monkeypatch.setattr(train_colour, "RUNS", (3,))
+    monkeypatch.setattr(train_colour, "PAIRS", 9)
+    numbers = (100.0 * torch.arange(5)[:, None] + torch.arange(22)).view(5, 1, 22, 1, 1)
+    firsts = set()
+    for seed in range(60):
+        batch = draw_batch({"colour": numbers, "lines": numbers}, torch.Generator().manual_seed(seed))
+        first = int(batch["pairs"][1])
+        firsts.add(first)
+        assert batch["pairs"].tolist() == [0, first, first + 1, first + 2]
+        shown = [0.0, 1.0, *(float(slot) for slot in range(2 * first, 2 * first + 6))]
+        for name in ("colour", "lines"):
+            assert (batch[name][:, 0, :, 0, 0] % 100).tolist() == [shown, shown]
+        assert torch.equal(batch["colour"], batch["lines"])
+    assert firsts == set(range(1, 9))
+
+
+def test_slots_keep_their_places_in_time():
+    base, state = new_network(False, 0), torch.zeros(1, 22, 16, 8, 8)
+    whole = rotary_embedding(base, state)
+    pairs = torch.tensor([0, 4, 5])
+    for values, all_values in zip(rotary_of(base, state[:, :6], pairs), whole, strict=True):
+        assert torch.equal(values, torch.cat([all_values[:16], all_values[64:96]]))
 
 
 def test_it_trains_the_base_then_what_steers_it(small):
