@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from .errors import InputError
 
+# The index that stands for the next chunk.
+NEXT = -1
 CONTINUATIONS = ("pingpong", "loop", "hold", "error")
 
 

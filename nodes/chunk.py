@@ -3,12 +3,14 @@
 from comfy_api.latest import io
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.everanimate.order import next_chunk
 from ..everanimate_core.everanimate.propagation import request_chunk
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.plan import ChunkPlan
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, condition, drivers, empty_latent, frame_source
+from .marks import made_for
 from .node import in_its_name
 
 
@@ -104,6 +106,7 @@ class EverAnimateChunk(io.ComfyNode):
             background_video=background_video,
             character_mask=character_mask,
         )
+        chunk_index = next_chunk(plan, memory, chunk_index)
         inputs = (pose_video, face_video, background_video, character_mask)
         with drivers(*inputs) as sources:
             driving = sources.fitted(memory.width, memory.height, fit)
@@ -111,4 +114,4 @@ class EverAnimateChunk(io.ComfyNode):
                 driving.chunk(plan, chunk_index), memory, HostCodec(vae), Settings(clip_source=clip_source)
             )
         positive, negative = condition(positive, negative, request, clip_vision)
-        return io.NodeOutput(positive, negative, empty_latent(request))
+        return io.NodeOutput(positive, negative, made_for(chunk_index, empty_latent(request)))

@@ -19,11 +19,12 @@ from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
 from ..everanimate_core.method import State
-from ..everanimate_core.plan import latent_frames
+from ..everanimate_core.plan import NEXT, ChunkPlan, latent_frames
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, steered_model
 from .host import frame_source
+from .marks import check_made_for, made_for
 from .node import in_its_name
 
 CATEGORY = f"{widgets.CATEGORY}/LongAnimation"
@@ -125,7 +126,9 @@ class LongAnimationCondition(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
                 io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
                 Plan.Input("plan", tooltip="The plan of all windows."),
-                io.Int.Input("window_index", default=0, min=0, max=99999, tooltip="Which window this is, from 0."),
+                widgets.index_of(
+                    "window_index", "Which window this is, from 0. -1: the one after the window that previous is of."
+                ),
                 lineart_input(),
                 *reference_inputs(),
                 widgets.widget("width", default=1024),
@@ -167,6 +170,8 @@ class LongAnimationCondition(io.ComfyNode):
     ) -> io.NodeOutput:
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
         check_prompts(positive=positive, negative=negative)
+        if window_index == NEXT:
+            window_index = 0 if previous is None else previous.index + 1
         plan.check_index(window_index, "window_index")
         handed = "nothing" if previous is None else f"what window {previous.index} handed on"
         if window_index == 0 and previous is not None:
@@ -174,6 +179,8 @@ class LongAnimationCondition(io.ComfyNode):
         if window_index and (previous is None or previous.index != window_index - 1):
             rule = f"must come from window {window_index - 1} for window_index {window_index}"
             raise InputError("previous", rule, "its Finish Window", handed)
+        if previous is not None:
+            _check_plan(plan, previous.plan)
         settings = Settings(
             lines=lines, threshold=threshold, fuse=False, window_frames=plan.chunk_frames, overlap=plan.overlap
         )
@@ -185,7 +192,7 @@ class LongAnimationCondition(io.ComfyNode):
             state = {} if previous is None else previous.state
             request = method.request(state, window, CogHostCodec(vae))
         positive, negative = condition(positive, negative, request)
-        return io.NodeOutput(positive, negative, empty_latent(request), request)
+        return io.NodeOutput(positive, negative, made_for(window_index, empty_latent(request)), request)
 
 
 class LongAnimationApply(io.ComfyNode):
@@ -219,6 +226,7 @@ class Ends:
     """What the sampling of a window leaves for the next one. fuse: whether it does; fusion: None before it has run."""
 
     index: int
+    plan: ChunkPlan
     fuse: bool
     fusion: Fusion | None = None
 
@@ -228,7 +236,18 @@ class Handed:
     """What a finished window hands on."""
 
     index: int
+    plan: ChunkPlan
     state: State
+
+
+def _check_plan(plan: ChunkPlan, earlier: ChunkPlan) -> None:
+    """Raise InputError unless a plan is that of what was made before."""
+    if plan != earlier:
+        said, got = (
+            f"{each.total_frames} frames, window_frames {each.chunk_frames}, overlap {each.overlap}"
+            for each in (earlier, plan)
+        )
+        raise InputError("plan", "must be that of the window before", said, got)
 
 
 class LongAnimationSampler(io.ComfyNode):
@@ -259,7 +278,7 @@ class LongAnimationSampler(io.ComfyNode):
         windows = {"window_frames": plan.chunk_frames, "overlap": plan.overlap}
         settings = Settings(steps=steps, fuse=fuse, fuse_from=fuse_from, **windows)
         window_fusion(window, settings)
-        ends = Ends(window.index, fuse)
+        ends = Ends(window.index, plan, fuse)
 
         def fresh() -> Fusion | None:
             ends.fusion = window_fusion(window, settings)
@@ -281,7 +300,7 @@ class LongAnimationFinish(io.ComfyNode):
             inputs=[
                 Recording.Input("ends", tooltip="From the LongAnimation Sampler that sampled this window."),
                 Plan.Input("plan", tooltip="The plan of all windows."),
-                io.Int.Input("window_index", default=0, min=0, max=99999, tooltip="Which window this is, from 0."),
+                widgets.index_of("window_index", "Which window this is, from 0. -1: the one that ends is of."),
                 io.Latent.Input("samples", tooltip="What the sampler made of Condition Window's latent."),
                 io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
                 *widgets.of("tiled"),
@@ -296,12 +315,16 @@ class LongAnimationFinish(io.ComfyNode):
     @classmethod
     @in_its_name
     def execute(cls, ends, plan, window_index, samples, vae, tiled) -> io.NodeOutput:
+        if window_index == NEXT:
+            window_index = ends.index
         plan.check_index(window_index, "window_index")
         if ends.index != window_index:
             raise InputError("ends", f"must be of window {window_index}", "its LongAnimation Sampler", ends.index)
         if ends.fuse and ends.fusion is None:
             rule = "must come from the sampler that made the samples"
             raise InputError("ends", rule, "its LongAnimation Sampler", "those of one that has not run")
+        _check_plan(plan, ends.plan)
+        check_made_for(window_index, samples, "window")
         whole = samples["samples"]
         expected = (1, LATENT_CHANNELS, 1 + latent_frames(plan.chunk_frames), *whole.shape[3:])
         if tuple(whole.shape) != expected:
@@ -311,7 +334,7 @@ class LongAnimationFinish(io.ComfyNode):
         latents = own_latents(whole)
         frames = CogHostCodec(vae, tiled).decode(latents)
         state = {} if ends.fusion is None else {"tails": ends.fusion.kept}
-        return io.NodeOutput(Handed(window_index, state), frames[plan.kept(window_index)], {"samples": latents})
+        return io.NodeOutput(Handed(window_index, plan, state), frames[plan.kept(window_index)], {"samples": latents})
 
 
 def condition(positive, negative, request: WindowRequest):

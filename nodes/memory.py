@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..everanimate_core.errors import check_finite
 from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
+from ..everanimate_core.everanimate.order import next_chunk
 from ..everanimate_core.everanimate.propagation import hand_over
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.latents import check_size
@@ -15,6 +16,7 @@ from ..everanimate_core.media.frames import fit_frames
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
+from .marks import check_made_for
 from .node import in_its_name
 
 
@@ -123,6 +125,8 @@ class EverAnimatePropagate(io.ComfyNode):
     @in_its_name
     def execute(cls, memory, plan, chunk_index, samples, vae, keyframes, seed, tiled, pose_video=None) -> io.NodeOutput:
         check_images(pose_video=pose_video)
+        chunk_index = next_chunk(plan, memory, chunk_index)
+        check_made_for(chunk_index, samples, "chunk")
         latents = chunk_latents(samples, plan, memory)
         codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
         with frame_source("pose_video", pose_video) as pose:

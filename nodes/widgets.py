@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.knobs import Knob, knobs
+from ..everanimate_core.plan import NEXT
 from ..everanimate_core.runs.settings import RunSettings
 
 Memory = io.Custom("EVERANIMATE_MEMORY")
@@ -94,7 +95,12 @@ def plan() -> Plan.Input:
 
 def chunk_index() -> io.Int.Input:
     """Which chunk."""
-    return io.Int.Input("chunk_index", default=0, min=0, max=99999, tooltip="Which chunk this is, from 0.")
+    return index_of("chunk_index", "Which chunk this is, from 0. -1: the one after the chunk that left the memory.")
+
+
+def index_of(name: str, tooltip: str) -> io.Int.Input:
+    """Which chunk or window, the next one unless it is said."""
+    return io.Int.Input(name, default=NEXT, min=NEXT, max=99999, tooltip=tooltip)
 
 
 def reference_images() -> io.Image.Input:

@@ -20,6 +20,7 @@ from ..errors import InputError, one_line, shown
 from ..files import write_whole
 from ..json_files import Refuse, check_fields, parse_json
 from ..latents import SPATIAL_FACTOR, check_size
+from ..plan import ChunkPlan
 from ..ports import Codec
 from ..tensor_files import all_finite, read_tensors
 from .geometry import LATENT_CHANNELS
@@ -38,7 +39,8 @@ class ContextMemory:
     [1, 16, R, h, w]. identity: [1, 16, N, h, w]. frozen: the identity memory is complete. motion_count: M. motion:
     [1, 16, M, h, w], None before the first chunk. last_frames: the end of the last decoded chunk, [n, H, W, 3], None
     before the first chunk; n = 1 unless pixels are carried over. statistics: [2, 16], mean and spread of each channel
-    of the first chunk's own latents, None before it is there.
+    of the first chunk's own latents, None before it is there. made_by, plan: the chunk that left the memory, and its
+    plan; None where that is not known.
     """
 
     references: Tensor
@@ -49,6 +51,8 @@ class ContextMemory:
     motion: Tensor | None = None
     last_frames: Tensor | None = None
     statistics: Tensor | None = None
+    made_by: int | None = None
+    plan: ChunkPlan | None = None
 
     @property
     def anchors(self) -> int:

@@ -19,6 +19,7 @@ from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .drivers import FACE_SIZE, ChunkFrames, Drivers
 from .geometry import LATENT_CHANNELS, chunk_geometry
 from .memory import ContextMemory, check_keyframes, motion_memory, retake_identity, select_keyframes
+from .order import next_chunk
 from .restoration import Correction, Restoration, correction
 from .settings import RELEASED, Settings
 
@@ -68,16 +69,9 @@ def request_chunk(
     memory: what the chunk before left.
     """
     plan, index = chunk.plan, chunk.index
-    plan.check_index(index)
+    next_chunk(plan, memory, index)
     chunk.drivers.check(plan)
     geometry = chunk_geometry(plan, memory.anchors, memory.motion_count)
-    if index and memory.motion is None:
-        raise InputError(
-            "memory",
-            f"must come from the chunk before for chunk_index {index}",
-            f"the one after chunk {index - 1}",
-            "a memory that has seen no chunk",
-        )
     replacement = None
     if chunk.background is not None and chunk.mask is not None:
         scene, character = _of_size(memory, chunk.background), _of_size(memory, chunk.mask)
@@ -145,7 +139,7 @@ def hand_over(
 ) -> MadeChunk:
     """Decode a chunk and build the memory of the next from its latents [1, 16, T, h, w] (anchors already cut)."""
     plan, index = chunk.plan, chunk.index
-    plan.check_index(index)
+    next_chunk(plan, memory, index)
     check_keyframes(settings.keyframes, chunk.drivers.pose)
     check_latents(latents, chunk_shape(plan, memory), index)
     frames = decode_chunk(latents, memory, codec, settings.latent_context)
@@ -181,6 +175,8 @@ def next_memory(
         memory,
         motion=motion_memory(latents, memory.motion_count),
         last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format),
+        made_by=chunk.index,
+        plan=chunk.plan,
     )
 
 

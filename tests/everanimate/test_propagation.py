@@ -255,7 +255,7 @@ def test_every_driver_is_read_where_its_chunk_stands(memory, codec, pictures):
 
 
 def test_a_fresh_memory_serves_the_first_chunk_only(memory, codec):
-    assert "got a memory that has seen no chunk" in refusal(request_chunk, Drivers().chunk(PLAN, 1), memory, codec)
+    assert "got one that has seen no chunk" in refusal(request_chunk, Drivers().chunk(PLAN, 1), memory, codec)
 
 
 def test_driving_videos_of_another_size_are_refused(memory, codec):

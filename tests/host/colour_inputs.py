@@ -91,15 +91,16 @@ class ColourParts(Parts):
         return drawn(STEPS - FIRST, 16, OVERLAP // 4, *SHAPE[3:], seed=seed)
 
     @once
-    def state(self, seed=0, index=0):
+    def state(self, seed=0, index=0, **plan):
         """What a finished window hands on."""
-        return self.comfy.module(PACK, "nodes.longanimation").Handed(index, {"tails": self.tails(seed)})
+        handed = self.comfy.module(PACK, "nodes.longanimation").Handed
+        return handed(index, self.plan(**plan), {"tails": self.tails(seed)})
 
     @once
-    def ends(self, seed=0, index=1):
+    def ends(self, seed=0, index=1, **plan):
         """What the sampler of a window recorded."""
         kept = SimpleNamespace(kept=self.tails(seed))
-        return self.comfy.module(PACK, "nodes.longanimation").Ends(index, True, kept)
+        return self.comfy.module(PACK, "nodes.longanimation").Ends(index, self.plan(**plan), True, kept)
 
     @once
     def samples(self, seed=0):

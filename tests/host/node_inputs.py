@@ -1,5 +1,6 @@
 """Inputs for the nodes of the pack, small and each made once, for tests that change them one by one."""
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import wraps
 
@@ -119,9 +120,9 @@ class Parts:
 
     @once
     def later_memory(self, seed=0):
-        """The memory after chunk 0."""
+        """The memory after chunk 0, as one that does not know it: it goes with every index and plan."""
         inputs = {"memory": self.memory(seed), "plan": self.plan(), "samples": self.samples(seed), "vae": self.vae()}
-        return self.comfy.call("EverAnimatePropagate", **inputs)[0]
+        return replace(self.comfy.call("EverAnimatePropagate", **inputs)[0], made_by=None, plan=None)
 
     @once
     def video(self, frames=2 * TOTAL, seed=1, sound=False):

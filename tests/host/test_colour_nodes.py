@@ -220,10 +220,15 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
     inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES
     rule = "Condition Window: previous must come from window 0 for window_index 1 (its Finish Window)"
     assert refused(condition, window_index=1, **inputs) == f"{rule}; got nothing."
-    handed = nodes.Handed(1, {})
+    handed = nodes.Handed(1, plan, {})
     assert refused(condition, window_index=1, previous=handed, **inputs) == f"{rule}; got what window 1 handed on."
     assert refused(condition, window_index=0, previous=handed, **inputs) == (
         "Condition Window: previous must not be connected for window_index 0; got what window 1 handed on."
+    )
+    longer = values(nodes.LongAnimationPlan.execute(40, FRAMES, OVERLAP))[0]
+    assert refused(condition, window_index=1, previous=nodes.Handed(0, longer, {}), **inputs) == (
+        f"Condition Window: plan must be that of the window before (40 frames, window_frames {FRAMES}, overlap "
+        f"{OVERLAP}); got 30 frames, window_frames {FRAMES}, overlap {OVERLAP}."
     )
     assert refused(condition, window_index=3, **inputs) == (
         "Condition Window: window_index must be between 0 and 2 (3 windows make 30 frames); got 3."
@@ -248,7 +253,11 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
         "Finish Window: samples must be as long as Condition Window's latent, 6 latent frames ([1, 16, 6, 6, 8]); got "
         "[1, 16, 5, 6, 8]."
     )
-    assert values(finish(without, plan, 0, whole, parts["vae"], False))[0] == nodes.Handed(0, {})
+    other_window = whole | {"everanimate_index": 1}
+    assert said(ends=without, window_index=0, samples=other_window) == (
+        "Finish Window: samples must be of window 0 (those of its own sampler); got window 1."
+    )
+    assert values(finish(without, plan, -1, whole, parts["vae"], False))[0] == nodes.Handed(0, plan, {})
     from comfy.sample import sample_custom
 
     with pytest.raises(ValueError, match=r"^LongAnimation Sampler: steps must be those of the scheduler \(4\); got 6"):

@@ -229,7 +229,10 @@ CASES += cases(
     ("positive", lambda parts: parts.text(2), "text"),
     ("negative", lambda parts: parts.text(2), "negative"),
     ("vae", lambda parts: parts.vae(brighter=True), "lines reference_lines colours"),
-    ("plan", lambda parts: parts.plan(frames=25), "lines colours latent encoded"),
+    (
+        *("plan", lambda parts: parts.plan(frames=25), "lines colours latent encoded", "plain", {}),
+        lambda parts: {"previous": parts.state(frames=25)},
+    ),
     ("window_index", 2, "index lines", "plain", {"index": 2}, lambda parts: {"previous": parts.state(index=1)}),
     ("lineart", lambda parts: parts.pictures(TOTAL, 2), "lines reference_lines"),
     ("lineart", lambda parts: parts.pictures(TOTAL, 2), "lines", "lines of the reference"),
@@ -264,7 +267,10 @@ CASES += cases(
 CASES += cases(
     "LongAnimationFinish",
     ("ends", lambda parts: parts.ends(1), "tails"),
-    ("plan", lambda parts: parts.plan(overlap=13), "images"),
+    (
+        *("plan", lambda parts: parts.plan(overlap=13), "images", "plain", {}),
+        lambda parts: {"ends": parts.ends(overlap=13)},
+    ),
     ("window_index", 0, "index images", "plain", {"index": 0}, lambda parts: {"ends": parts.ends(index=0)}),
     ("samples", lambda parts: parts.samples(1), "images latent"),
     ("vae", lambda parts: parts.vae(brighter=True), "images"),

@@ -267,7 +267,7 @@ CASES += cases(
     ("memory", lambda parts: parts.memory(1), "references reference_latents identity"),
     ("plan", lambda parts: parts.plan(total=TOTAL - 2), "images", "second"),
     # The keyframes are those of the seed, whichever chunk completes the memory.
-    ("chunk_index", 1, "images"),
+    ("chunk_index", 0, "images", "second"),
     ("samples", lambda parts: parts.samples(1), "motion statistics last_frames identity images latent"),
     ("vae", lambda parts: parts.vae(brighter=True), "identity last_frames images"),
     ("keyframes", "uniform", "identity"),

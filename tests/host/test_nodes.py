@@ -22,12 +22,12 @@ SIGNATURES = {
         "plan, chunk_count, total_frames",
     ),
     "EverAnimateChunk": (
-        "positive negative vae plan memory chunk_index=0 clip_source=last_frame fit=stretch "
+        "positive negative vae plan memory chunk_index=-1 clip_source=last_frame fit=stretch "
         "pose_video? face_video? background_video? character_mask? clip_vision?",
         "positive, negative, latent",
     ),
     "EverAnimatePropagate": (
-        "memory plan chunk_index=0 samples vae keyframes=random seed=0 tiled=False pose_video?",
+        "memory plan chunk_index=-1 samples vae keyframes=random seed=0 tiled=False pose_video?",
         "memory, images, latent",
     ),
     "EverAnimateSigmas": ("steps=20 shift=5.0 denoise=1.0", "sigmas"),
@@ -59,13 +59,13 @@ SIGNATURES = {
         "plan, window_count, total_frames",
     ),
     "LongAnimationCondition": (
-        "positive negative vae plan window_index=0 lineart reference width=1024 height=576 fit=stretch "
+        "positive negative vae plan window_index=-1 lineart reference width=1024 height=576 fit=stretch "
         "lines=dark_on_light threshold=0.78 reference_lineart? previous?",
         "positive, negative, latent, window",
     ),
     "LongAnimationApply": ("model control window strength=0.5 blocks=skip-layer", "model"),
     "LongAnimationSampler": ("window plan steps=50 fuse=True fuse_from=31", "sampler, ends"),
-    "LongAnimationFinish": ("ends plan window_index=0 samples vae tiled=False", "state, images, latent"),
+    "LongAnimationFinish": ("ends plan window_index=-1 samples vae tiled=False", "state, images, latent"),
     "LongAnimationLoadToy": (
         "seed=0 frames=250",
         "model, control, vae, positive, negative, lineart, reference, reference_lineart, truth",

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from clips import moving_pattern, reference_image
-from graphs import SIZE, aligned, condition, first_memory, network_inputs, plan, run_chunks
+from graphs import SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks, sample
 from test_animate import animate
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -129,6 +129,38 @@ def test_propagate_latents(comfy):
             pose_video=spoiled(moving_pattern(9)),
             **inputs,
         )
+
+
+def test_chunks_out_of_order(comfy):
+    """The index counts by itself; samples, memory and plan of another chunk are refused."""
+    first, drawn, model = first_memory(comfy), plan(comfy), aligned(comfy)
+    positive, negative, latent = condition(comfy, first, drawn, -1)
+    samples = sample(comfy, model, positive, negative, latent)
+    inputs = {"plan": drawn, "vae": comfy.load_vae()}
+    after, *_ = comfy.call("EverAnimatePropagate", memory=first, samples=samples, **inputs)
+    way = r"\(chunk_index -1 is always the next\)"
+    said = rf"memory must be the one after chunk 1 for chunk_index 2 {way}; got the one after chunk 0\.$"
+    with pytest.raises(ValueError, match=f"^Condition Chunk: {said}"):
+        condition(comfy, after, drawn, 2)
+    with pytest.raises(ValueError, match=f"^Propagate Latents: {said}"):
+        comfy.call("EverAnimatePropagate", memory=after, samples=samples, chunk_index=2, **inputs)
+    # The host's samplers, old and new, hand on what a LATENT is for.
+    (by_ksampler,) = comfy.call(
+        "KSampler", model=model, seed=0, steps=1, cfg=1.0, sampler_name="euler", scheduler="simple",
+        positive=positive, negative=negative, latent_image=latent,
+    )  # fmt: skip
+    for made in (samples, by_ksampler):
+        with pytest.raises(ValueError, match=r"^Propagate Latents: samples must be of chunk 1 \(.+\); got chunk 0\.$"):
+            comfy.call("EverAnimatePropagate", memory=after, samples=made, **inputs)
+    other = plan(comfy, total=TOTAL + 1)
+    for refused in (
+        lambda: condition(comfy, after, other, -1),
+        lambda: comfy.call("EverAnimatePropagate", memory=after, samples=samples, **inputs | {"plan": other}),
+    ):
+        with pytest.raises(
+            ValueError, match=r": plan must be that of the chunk before \(19 frames, .+\); got 20 frames"
+        ):
+            refused()
 
 
 @pytest.mark.parametrize(
