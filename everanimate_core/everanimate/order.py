@@ -22,9 +22,8 @@ def next_chunk(plan: ChunkPlan, memory: ContextMemory, index: int = NEXT) -> int
     chosen = after if index == NEXT else index
     plan.check_index(chosen)
     if known and chosen != after:
-        wanted, got = _left_before(chosen), _left_before(after)
-        rule, way = f"must be {wanted} for chunk_index {chosen}", f"chunk_index {NEXT} is always the next"
-        raise InputError("memory", rule, way, got)
+        rule = f"must be {_left_before(chosen)} for chunk_index {chosen}"
+        raise InputError("memory", rule, f"chunk_index {NEXT} is always the next", _left_before(after))
     if memory.plan is not None and memory.plan != plan:
         raise InputError("plan", "must be that of the chunk before", _in_words(memory.plan), _in_words(plan))
     return chosen
