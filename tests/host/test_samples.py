@@ -25,7 +25,7 @@ def contents(folder, but=()):
 
 
 def test_a_new_host_has_them(server, shipped):
-    assert len(shipped) == 3
+    assert len(shipped) == 5
     assert {name: (server.input / name).read_bytes() for name in shipped} == shipped
     assert "could not be copied" not in server.log()
 
