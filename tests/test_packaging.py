@@ -60,10 +60,14 @@ def extra(name):
 
 
 def test_the_command_line_has_its_own_extra():
-    """What reads its options is no package of the nodes; tried with 1.0.0, 1.0.8 and 1.0.17."""
+    """What reads its options is no package of the nodes; tried with 1.0.0, 1.0.8 and 1.0.17.
+
+    What hears the events of a server was tried with 1.0.0 and 1.9.2.
+    """
     cli = extra("cli")
-    assert set(cli) == {"torch", "diffusers", "transformers", "pillow", "tyro"}
+    assert set(cli) == {"torch", "diffusers", "transformers", "pillow", "tyro", "websocket-client"}
     assert all(cli["tyro"].specifier.contains(version) for version in ("1.0.0", "1.0.8", "1.0.17"))
+    assert all(cli["websocket-client"].specifier.contains(version) for version in ("1.0.0", "1.9.2"))
     assert not cli["tyro"].specifier.contains("0.9.35")
     assert not set(cli) & {requirement.name for requirement in requirements()}
 

@@ -1,5 +1,6 @@
 """A command while it runs: what it says, and what is said when it is stopped."""
 
+import sys
 from dataclasses import dataclass
 
 
@@ -13,3 +14,7 @@ class Command:
     def say(self, line: str) -> None:
         """Print a line at once: a log in a file or behind a pipe shows each chunk when it is finished."""
         print(line, flush=True)
+
+    def note(self, line: str) -> None:
+        """Print a line that is no part of the result, at once, to stderr."""
+        print(line, file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ COMMANDS = {
     "prepare": "make the videos that drive an animation from any video of a person",
     "colour": "colour a line-art animation like a reference picture",
     "demo": "the main job on the embedded toy, nothing to download",
+    "post": "run a graph on a ComfyUI that is up",
     "evaluate": "how good a video stays: metrics over time, JSON and plot",
     "ablate": "the paper's ablation on the toy world",
     "lora inspect": "what is in a LoRA, as JSON",
@@ -51,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_tyro()
         module = import_module(f".{name.replace(' ', '_').replace('-', '_')}", __package__)
-        options = parse(module.Options, name, arguments[len(name.split()) :])
+        try:
+            options = parse(module.Options, name, arguments[len(name.split()) :])
+        except SystemExit as ended:
+            # Printed here, as it is: tyro would wrap the lines of an example.
+            if ended.code == DONE and hasattr(module, "BELOW_HELP"):
+                print(f"\n\n{module.BELOW_HELP}", end="")
+            raise
         module.main(options, command)
     except KeyboardInterrupt:
         join = list2cmdline if os.name == "nt" else shlex.join

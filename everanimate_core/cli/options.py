@@ -60,7 +60,8 @@ def names(options: type) -> dict[str, str]:
             found |= names(inside)
         else:
             placed = tyro.conf.Positional in kind.__metadata__
-            found[name] = name.upper() if placed else f"--{option_name(name)}"
+            metavars = (getattr(part, "metavar", "") for part in kind.__metadata__)
+            found[name] = next(filter(None, metavars)) if placed else f"--{option_name(name)}"
     return found
 
 

@@ -44,13 +44,13 @@ def test_help_of_lora_is_that_of_its_commands(command):
 @pytest.mark.parametrize(
     ("arguments", "offered", "got"),
     [
-        ([], 12, "(animate); got none."),
-        (["dance"], 12, "(animate); got dance."),
-        (["dance", "--help"], 12, "(animate); got dance --help."),
-        (["--bogus"], 12, "(animate); got --bogus."),
-        (["\x1b[2J"], 12, r"(animate); got \x1b[2J."),
+        ([], 13, "(animate); got none."),
+        (["dance"], 13, "(animate); got dance."),
+        (["dance", "--help"], 13, "(animate); got dance --help."),
+        (["--bogus"], 13, "(animate); got --bogus."),
+        (["\x1b[2J"], 13, r"(animate); got \x1b[2J."),
         (["lora"], 2, "(lora inspect); got lora."),
-        (["lora", "dance"], 12, "(animate); got lora dance."),
+        (["lora", "dance"], 13, "(animate); got lora dance."),
     ],
 )
 def test_what_is_no_command(command, arguments, offered, got):
@@ -68,6 +68,7 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("train", ["--stage", "--data", "--model", "--out"]),
         ("train precompute", ["--data", "--model", "--out"]),
         ("train-toy", ["--out"]),
+        ("post", ["GRAPH"]),
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
         ("colour", ["--reference", "--out"]),
@@ -150,6 +151,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(ending):
         ),
         ("evaluate a.mp4", "evaluate.evaluate_files", "nothing was written", []),
         ("prepare a.mp4", "prepare.opened", "nothing was written", []),
+        ("post a.json", "post.read_graph", "nothing was written", []),
         ("train-toy --out o", "train_toy.train_toy", "what was saved is kept", []),
         ("ablate", "ablate.ablate", "finished roll-outs are kept", []),
         ("lora convert a b", "lora_convert.convert", "nothing was written", []),

@@ -189,6 +189,10 @@ OPTIONS = {
             "--fetch-lpips": None,
         },
     ),
+    "post": (
+        "g.json",
+        {"GRAPH": Path("g.json"), "[NODE.INPUT=VALUE...]": None, "--server": "http://127.0.0.1:8188"},
+    ),
     "lora inspect": ("f.safetensors", {"FILE": Path("f.safetensors")}),
     "lora convert": (
         "s.safetensors d.safetensors",

@@ -20,7 +20,16 @@ HOSTS = REPOSITORY / ".hosts"
 VERSIONS = (HERE / "versions.txt").read_text(encoding="utf-8").split()
 COMFYUI = "https://github.com/comfyanonymous/ComfyUI.git"
 # What the tests import, and neither ComfyUI nor this pack brings.
-FOR_TESTS = ["pytest", "diffusers", "transformers", "scikit-image", "torchmetrics", "matplotlib"]
+FOR_TESTS = [
+    "pytest",
+    "diffusers",
+    "transformers",
+    "scikit-image",
+    "torchmetrics",
+    "matplotlib",
+    "tyro",
+    "websocket-client",
+]
 PRINT_TORCH = """
 from importlib.metadata import version
 for name in ("torch", "torchvision", "torchaudio"):
