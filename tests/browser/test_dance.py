@@ -33,6 +33,11 @@ def graph(page):
     """The template as it opens, made small and given the toy."""
     open_template(page, "dance_video")
     assert page.faults == []
+    # Older editors say in a dialog which models are missing.
+    dialog = page.locator(".p-dialog-mask")
+    if dialog.count():
+        page.keyboard.press("Escape")
+        dialog.wait_for(state="hidden")
     page.evaluate(TOY_IN_PLACE)
     for node_type in ("EverAnimatePrepare", "EverAnimateAnimate"):
         for side in ("width", "height"):
