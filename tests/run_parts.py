@@ -22,7 +22,9 @@ from everanimate_core.media.reader import VideoFrames
 from everanimate_core.noise import draw_noise
 from everanimate_core.runs.job import Job, Output
 from everanimate_core.runs.run import run
+from everanimate_core.runs.settings import RunSettings
 from everanimate_core.runs.store import RunError, RunStore
+from everanimate_core.runs.videos import NewestVideo
 
 POSE_VIDEO = Path(__file__).parent / "data" / "pose.mp4"
 # Six chunks of 9 frames (3 latents) that share 4: chunk k sees frames 5k..5k+8 and adds 5k+4..5k+8, the last 29..31.
@@ -135,7 +137,9 @@ class Place:
             self.progress.append(done)
             on_chunk(done)
 
-        return run(job, self.store, sample_chunk, codec or self.codec, self.path, on_chunk=watch, **options)
+        self.said, videos = [], NewestVideo(self.path, self.store.folder)
+        asked = RunSettings(**options)
+        return run(job, self.store, sample_chunk, codec or self.codec, videos, asked, watch, self.said.append)
 
     @property
     def kept(self):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import av
 
+from ..digests import file_digest
 from ..errors import InputError, one_line
 
 Source = str | os.PathLike | BinaryIO  # a path, or a seekable binary file object
@@ -94,6 +96,18 @@ def readable(source: Source) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """What went wrong, without the address that we made of the path."""
     return str(getattr(error, "strerror", None) or error)
+
+
+def source_digest(source: Source) -> str:
+    """Stands for the whole content of a file; one that is open is left where it was."""
+    if isinstance(source, str | os.PathLike):
+        return file_digest(source)
+    place = source.tell()
+    try:
+        source.seek(0)
+        return hashlib.file_digest(source, partial(hashlib.blake2b, digest_size=16)).hexdigest()
+    finally:
+        source.seek(place)
 
 
 def source_name(source: Source) -> str:

@@ -12,7 +12,8 @@ from typing import Protocol
 import av
 from torch import Tensor
 
-from .open import Source, open_input, readable, source_name
+from ..digests import digest
+from .open import Source, open_input, readable, source_digest, source_name
 
 AAC_RATE = 48000
 # Packets at the start of a stream among which one has to decode.
@@ -27,6 +28,9 @@ class Sound(Protocol):
 
     def packets(self, output: av.container.OutputContainer, begin: float) -> Iterator[av.Packet]:
         """Add a stream to `output`; the packets for it, on a clock that is 0 `begin` seconds into the picture."""
+
+    def digest(self) -> str | None:
+        """Stands for the sound; None where there is none."""
 
 
 class FileSound:
@@ -87,6 +91,12 @@ class FileSound:
         start = (clock.start_time or 0) * clock.time_base + Fraction(begin)
         return _shifted(_packets(self._container, stream), target, copied, start)
 
+    def digest(self) -> str | None:
+        """Stands for the file as a whole; None where it has no sound."""
+        if self._number is None:
+            return None
+        return source_digest(self.source)
+
     def _first_that_decodes(self) -> int | None:
         streams = self._container.streams.audio
         for number, stream in enumerate(streams):
@@ -134,6 +144,10 @@ class SampledSound:
         if len(samples) not in _LAYOUTS:
             samples = samples.mean(dim=0, keepdim=True)
         return self._encoded(_aac(output, len(samples)), samples, _LAYOUTS[len(samples)])
+
+    def digest(self) -> str:
+        """Stands for samples and rate."""
+        return digest(self.samples, self.rate)
 
     def _encoded(self, target: av.AudioStream, samples: Tensor, layout: str) -> Iterator[av.Packet]:
         for first in range(0, samples.shape[1], _BLOCK):

@@ -10,8 +10,8 @@ from ..media.sound import Sound
 from ..media.writer import check_writing
 from ..method import Method
 from ..plan import ChunkPlan
-from .manifest import FIRST_METHOD
 from .settings import RunSettings
+from .takes import FIRST_METHOD
 
 DEFAULT_FPS = Fraction(25)
 
@@ -28,14 +28,20 @@ class Output:
     sound_start: float = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    def facts(self) -> dict[str, Any]:
+        """What the video is made with, as JSON values. The tags are left out: a graph changes when a node is moved."""
+        sound = None if self.sound is None else self.sound.digest()
+        return {"fps": str(self.fps), "sound": sound, "sound_start": float(self.sound_start) if sound else 0.0}
+
 
 @dataclass(frozen=True)
 class Job:
     """Everything that a run is made from, apart from the network itself; it can be pickled where its inputs are files.
 
-    network: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a run is only
-    continued with the same. prompts: digest of each chunk's prompt, the last serves all that follow. earlier: {format
-    of a run: (network, prompts)} as the version with that format made them, for runs that were begun by it.
+    network: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a take is only
+    gone on with by the same. prompts: digest of each chunk's prompt, the last serves all that follow. earlier: {format
+    of a run: (network, prompts)} as the version with that format made them, for runs that were begun by it. widgets:
+    {name: value} of all that the user set, to tell one take from another.
     """
 
     method: Method
@@ -43,6 +49,7 @@ class Job:
     prompts: Sequence[str]
     output: Output
     earlier: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] = field(default_factory=dict)
+    widgets: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def plan(self) -> ChunkPlan:
@@ -59,10 +66,18 @@ class Job:
         network, prompts = self.earlier.get(version, (self.network, self.prompts))
         return replace(self, network=network, prompts=prompts)
 
-    def constants(self) -> dict[str, Any]:
-        """What a run must share with an earlier part of it, as JSON values."""
+    def settings(self) -> dict[str, Any]:
+        """What all chunks of a take share, as JSON values: what they are made with, but for the seed."""
         named = {} if self.method.name == FIRST_METHOD else {"method": self.method.name}
-        return {**named, **self.network, **self.method.constants(), "fps": str(self.output.fps)}
+        return {**named, **self.network, **self.method.constants()}
+
+    def output_facts(self) -> dict[str, Any]:
+        """What a take's video is made with, besides its chunks, as JSON values."""
+        return {"total_frames": self.plan.total_frames, **self.output.facts()}
+
+    def prompt(self, index: int) -> str:
+        """Digest of the prompt of a chunk."""
+        return self.prompts[min(index, len(self.prompts) - 1)]
 
 
 def make_job(
@@ -74,10 +89,11 @@ def make_job(
     sound_start: float = 0,
     metadata: Mapping[str, str] | None = None,
     earlier: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] | None = None,
+    widgets: Mapping[str, Any] | None = None,
 ) -> Job:
     """The job that a method, the facts of a network and settings describe; see Job and Output.
 
     Raises InputError for a rate that no video can have.
     """
     rate = file_rate(run.fps) if run.fps else method.fps or DEFAULT_FPS
-    return Job(method, network, prompts, Output(rate, sound, sound_start, metadata or {}), earlier or {})
+    return Job(method, network, prompts, Output(rate, sound, sound_start, metadata or {}), earlier or {}, widgets or {})

@@ -5,7 +5,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from .store import MANIFEST, RunError
+from .earlier import MANIFEST
+from .store import TAKES, RunError
 
 # Bytes of a part of a name in UTF-8. Its files have longer names, and most systems keep 255 bytes of these.
 LONGEST = 180
@@ -37,22 +38,20 @@ def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:
     folder = root / "everanimate"
     for part in parts[:-1]:
         folder = _beside(folder, part)
-        if (folder / MANIFEST).exists():
+        if _is_run(folder):
             raise _refusal("must not lie in the folder of another run", f"{name!r}, and a run {part!r} is there")
     folder = _beside(folder, f"{parts[-1]}{ending}")
-    video = _beside(folder.parent, f"{parts[-1]}.mp4")
     # A link that someone put there may lead out.
-    for path in (folder, video):
-        if not path.resolve().is_relative_to(root):
-            raise RunError("a run", "stays inside the output folder", root, f"{path}, a link to elsewhere")
-    if any(folder.glob(f"*/**/{MANIFEST}")):
+    if not folder.resolve().is_relative_to(root):
+        raise RunError("a run", "stays inside the output folder", root, f"{folder}, a link to elsewhere")
+    if any(_is_run(inside) for inside in folder.glob("*/**/")):
         raise _refusal("must not be that of a folder with other runs in it", repr(name))
     return folder
 
 
-def run_video(folder: Path) -> Path:
-    """The finished video of the run in `folder`, beside it."""
-    return folder.with_name(f"{folder.name}.mp4")
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (folder / MANIFEST).exists() or (folder / TAKES).is_dir()
 
 
 def _wrong_with(part: str) -> str:
@@ -82,13 +81,13 @@ def _beside(folder: Path, name: str) -> Path:
     for found in os.listdir(folder) if folder.is_dir() else []:
         if unicodedata.normalize("NFC", found) == name:
             return folder / found
-        if _alike(found) == _alike(name):
+        if alike(found) == alike(name):
             rule = "must differ from the names that are there by more than capital letters"
             raise _refusal(rule, f"{name!r} beside {found!r}")
     return folder / name
 
 
-def _alike(name: str) -> str:
+def alike(name: str) -> str:
     """The same for all names that are one on a system that ignores case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 

@@ -13,7 +13,8 @@ from .store import ANOTHER_NAME, RunError, RunFailed
 # Bits of a pixel in the written video: films that are hard to compress reach this at the quality of our segments.
 BITS_PER_PIXEL = 1
 _FLOAT32 = 4
-_OF_A_RUN = re.compile(r"manifest\.json|chunk_\d+\.safetensors|segment_\d+\.mp4")
+# Names that the folder of a run has for itself, those of 0.1.0 among them.
+_OF_A_RUN = re.compile(r"chunks|takes|manifest\.json|chunk_\d+\.safetensors|segment_\d+\.mp4")
 
 
 def check_places(folder: Path, path: Path, source: Any = None) -> None:
@@ -35,7 +36,10 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
             "choose another run name or --run, or move the file away",
             f"the file {folder}",
         )
-    if _OF_A_RUN.fullmatch(path.name) and path.parent.resolve() == folder.resolve():
+    inside = (
+        path.resolve().relative_to(folder.resolve()).parts if path.resolve().is_relative_to(folder.resolve()) else ()
+    )
+    if inside and _OF_A_RUN.fullmatch(inside[0]):
         raise RunError("the finished video", "must not replace a file of its run", ANOTHER_NAME, path)
     if isinstance(source, str | os.PathLike) and path.resolve() == Path(source).resolve():
         raise RunError(
@@ -46,23 +50,22 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
         )
 
 
-def needed_bytes(method: Method, finished: int) -> tuple[int, int]:
-    """What the run's folder and its finished video are going to take, when `finished` chunks are there.
+def needed_bytes(method: Method, chunks: int) -> tuple[int, int]:
+    """What `chunks` chunks that are still to be made, and the finished video, are going to take.
 
     What a method keeps is float32, its size is exact; of the videos it is an estimate, BITS_PER_PIXEL.
     """
     count = method.plan.chunk_count
-    share = max(0, count - finished) / count
     video = method.plan.total_frames * method.width * method.height * BITS_PER_PIXEL // 8
-    return int(share * (method.kept_numbers(count) * _FLOAT32 + video)), video
+    return int(chunks / count * (method.kept_numbers(count) * _FLOAT32 + video)), video
 
 
-def check_space(method: Method, finished: int, folder: Path, path: Path) -> None:
+def check_space(method: Method, chunks: int, folder: Path, path: Path) -> None:
     """Raise RunFailed when a disk has too little room for the chunks to come, or for the finished video."""
-    chunks, video = needed_bytes(method, finished)
-    needed: Mapping[Path, int] = {folder: chunks, path.parent: video}
+    chunk_files, video = needed_bytes(method, chunks)
+    needed: Mapping[Path, int] = {folder: chunk_files, path.parent: video}
     if os.stat(folder).st_dev == os.stat(path.parent).st_dev:
-        needed = {folder: chunks + video}
+        needed = {folder: chunk_files + video}
     for place, size in needed.items():
         disk = shutil.disk_usage(place)
         # Some network volumes do not say how large they are.

@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from statistics import median
 
-from .manifest import ChunkRecord
+from .takes import TakeChunk
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished chunk, for whoever watches; kept: it was there from an earlier start."""
+    """One finished chunk, for whoever watches; kept: it was there from an earlier start. take: to which it belongs."""
 
     index: int
     chunks: int
-    record: ChunkRecord
+    record: TakeChunk
     kept: bool
+    take: int = 1
 
     def __str__(self) -> str:
         frames = f"frames {self.record.start}-{self.record.stop - 1}"

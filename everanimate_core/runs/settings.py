@@ -6,6 +6,10 @@ from ..knobs import check_knobs, knob
 from ..latents import check_size
 from ..media.frames import FIT_POLICIES
 
+ON_CHANGE = ("new take", "stop")
+# Settings that say how a run is gone on with, and not what is made.
+ABOUT_THE_START = ("resume", "from_chunk", "on_change", "only_chunk", "candidates")
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -39,14 +43,36 @@ class RunSettings:
     tiled: bool = knob(False, "Decode in tiles: less memory, slower. Never split in time.")
     resume: bool = knob(
         True,
-        "Go on with the run of this name: finished chunks are kept. Off: start anew; the old run's folder is given "
-        "another name, its video is replaced.",
+        "Use the chunks that are there. Off: open a new take and make every chunk of it anew; older takes stay.",
     )
     from_chunk: int = knob(
         0,
-        "Make this chunk and all after it again, for example with another seed. 0: only what is missing.",
+        "Make this chunk and all after it again, in a new take, with another seed or another setting. 0: only what is "
+        "missing.",
         low=0,
         high=99_999,
+    )
+    on_change: str = knob(
+        "new take",
+        "What happens when a setting or an input has changed since the last start: open a new take, which uses every "
+        "chunk that is still right, or stop with an error that names the change.",
+        choices=ON_CHANGE,
+        rare=True,
+    )
+    only_chunk: int = knob(
+        -1,
+        "Make this chunk alone again, in a new take, with another seed or another setting. It is held to its "
+        "neighbours, which stay as they are. -1: none.",
+        low=-1,
+        high=99_999,
+    )
+    candidates: int = knob(
+        1,
+        "How many times each new chunk is made, each time with another seed; the one that drifts least is taken. The "
+        "others are kept beside it.",
+        low=1,
+        high=64,
+        rare=True,
     )
 
     def __post_init__(self):

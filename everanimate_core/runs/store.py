@@ -1,14 +1,16 @@
-"""A run on disk: a manifest, one safetensors file per chunk, one closed video segment per chunk.
+"""A run on disk: finished chunks by their keys, and takes that list them.
 
-    <run>/manifest.json                what the run is made with, and a record of every finished chunk
-    <run>/chunk_0000.safetensors       what was sampled, and what it hands on
-    <run>/segment_0000.mp4             its frames of the animation
+    <run>/chunks/<key>.safetensors         what was sampled, and what it hands on
+    <run>/chunks/<key>-77x25.mp4           77 frames of it, shown at 25 a second
+    <run>/chunks/<key>.json                what is known of it: the chunk is finished
+    <run>/takes/00001.json                 what a take was made with, and its chunks in order
 
 Every file appears whole or not at all, and is checked by its digest when it is used again. A chunk's key covers exactly
-what the chunk depends on and, through the key before it, what it is handed: what did not change is kept.
+what decides the chunk, and what it is handed. No run deletes or replaces what is finished.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,14 +21,16 @@ from torch import Tensor
 
 from ..digests import digest, file_digest
 from ..errors import InputError
-from ..files import clear_parts, probe, sync_folder, write_whole
-from ..media.reader import VideoError, open_video
+from ..files import clear_parts, probe, write_whole
 from ..method import Method, Sampled, State
 from ..tensor_files import write_tensors
-from .manifest import FIRST_FORMAT, ChunkRecord, Manifest, ManifestError
+from .chunks import ChunkRecord
 from .ownership import LinkedLock, Taken, owned
+from .sealed import Altered
+from .takes import Take
 
-MANIFEST = "manifest.json"
+CHUNKS, TAKES = "chunks", "takes"
+_TAKE = re.compile(r"([0-9]{5,9})\.json")
 # Ways on, in the words of the node's widgets and of the command line.
 ANOTHER_NAME = "choose another run name or --out"
 ANEW = "start anew with resume false or --no-resume"
@@ -40,10 +44,6 @@ class RunFailed(RuntimeError):
     """A run that could not go on; what it finished is kept, and the message says where."""
 
 
-class DamagedChunk(RunError):
-    """The file of a finished chunk is gone, or is not what was written."""
-
-
 @contextmanager
 def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
     """Keep other writers out of `folder`, whose absolute path is given, while the block runs; see `owned` for the check
@@ -54,7 +54,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Beside the folder, which may be set aside.
+        # Beside the folder, which goes when nothing was kept in it.
         with owned(folder) as check:
             yield check
     except Taken as taken:
@@ -93,134 +93,155 @@ class RunStore:
         self._check_owner()
 
     def prepare(self) -> None:
-        """Make the folder, and try whether files can be made in it."""
+        """Make the folders, and try whether files can be made in them."""
         self.folder.mkdir(exist_ok=True)
         self.prepared = True
-        probe(self.chunk_path(0))
+        for name in (CHUNKS, TAKES):
+            (self.folder / name).mkdir(exist_ok=True)
+            probe(self.folder / name / name)
 
     def leave(self) -> None:
-        """Delete the folder if nothing was kept in it."""
-        with suppress(OSError):
-            self.folder.rmdir()
-            self.prepared = False
+        """Delete the folders in which nothing was kept."""
+        for folder in (self.folder / CHUNKS, self.folder / TAKES, self.folder):
+            with suppress(OSError):
+                folder.rmdir()
+        self.prepared = self.folder.is_dir()
 
     @property
     def deleted(self) -> bool:
         """Whether the folder that was made is no longer there."""
         return self.prepared and not self.folder.is_dir()
 
-    def clear(self, path: Path) -> None:
-        """Delete what killed programs left unfinished, here and of the finished video `path`; for the owner alone."""
-        clear_parts(self.folder)
-        clear_parts(path)
-        # From here on, names that 0.1.0 gave.
-        for pattern in (".manifest.json.part", ".chunk_*.safetensors.part", "segment_*.part.mp4"):
-            for part in list(self.folder.glob(pattern)):
-                part.unlink()
-        with suppress(RunError):
-            found, joined = self.read_manifest(), path.with_name(f"{path.stem}.part{path.suffix}")
-            # It may be the video of another run, or anybody's: one that was left unfinished cannot be opened.
-            if found and found.format == FIRST_FORMAT and joined.is_file() and not _opens(joined):
-                joined.unlink()
+    def clear(self) -> None:
+        """Delete what killed programs left unfinished; for the owner alone."""
+        for folder in (self.folder, self.folder / CHUNKS, self.folder / TAKES):
+            if folder.is_dir():
+                clear_parts(folder)
 
-    def chunk_path(self, index: int) -> Path:
-        """The file of chunk `index`'s latents."""
-        return self.folder / f"chunk_{index:04d}.safetensors"
+    # --- takes ------------------------------------------------------------------------------------------------------
 
-    def segment_path(self, index: int) -> Path:
-        """The video of chunk `index`."""
-        return self.folder / f"segment_{index:04d}.mp4"
+    def take_path(self, number: int) -> Path:
+        """The file of a take."""
+        return self.folder / TAKES / f"{number:05}.json"
 
-    def read_manifest(self) -> Manifest | None:
-        """The manifest, None when the run is new; RunError when it is damaged or was altered."""
-        path = self.folder / MANIFEST
-        if not path.exists():
-            return None
+    def take_numbers(self) -> list[int]:
+        """The takes that are there, in order."""
+        names = os.listdir(self.folder / TAKES) if (self.folder / TAKES).is_dir() else []
+        return sorted(int(found[1]) for name in names if (found := _TAKE.fullmatch(name)))
+
+    def read_take(self, number: int) -> Take:
+        """A take; RunError when its file is damaged or was altered."""
+        path = self.take_path(number)
         try:
             if not path.is_file():  # a pipe would be waited for
-                raise ManifestError("no file")
-            return Manifest.from_json(path.read_bytes())
-        except ManifestError as error:
+                raise Altered("no file")
+            take = Take.from_json(path.read_bytes())
+            if take.number != number:
+                raise Altered(f"that of take {take.number}")
+            return take
+        except Altered as error:
             raise RunError(
-                f"the run's {MANIFEST}",
+                f"take {path.name}",
                 "must be as it was written",
-                f"restore it, or {ANEW}: the old run is set aside, the chunks in {self.folder} are untouched",
+                f"restore it, or {ANEW}: that opens the next take, and the chunks in {self.folder} are untouched",
                 error,
             ) from None
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest."""
-        with write_whole(self.folder / MANIFEST, self._check_owner) as part:
-            part.write_bytes(manifest.to_json().encode())
+    def write_take(self, take: Take) -> None:
+        """Write a take, in the place of what it was before."""
+        with write_whole(self.take_path(take.number), self._check_owner) as part:
+            part.write_bytes(take.to_json())
 
-    def save_sampled(self, index: int, key: str, sampled: Sampled) -> None:
+    # --- chunks -----------------------------------------------------------------------------------------------------
+
+    def latents_path(self, key: str) -> Path:
+        """The file of what was sampled of the chunk with that key, and of what it hands on."""
+        return self.folder / CHUNKS / f"{key}.safetensors"
+
+    def record_path(self, key: str) -> Path:
+        """The file of a chunk's record."""
+        return self.folder / CHUNKS / f"{key}.json"
+
+    def chunk_file(self, record: ChunkRecord) -> Path:
+        """Where the latents of a finished chunk lie: in the layout of 0.1.0 those that it made."""
+        if record.earlier is not None:
+            return self.folder / f"chunk_{record.earlier:04d}.safetensors"
+        return self.latents_path(record.key)
+
+    def segment_path(self, record: ChunkRecord, name: str) -> Path:
+        """The video of a chunk with that name (`segment_name`)."""
+        earlier = None if record.earlier is None else self.folder / f"segment_{record.earlier:04d}.mp4"
+        if earlier is not None and name in record.segments and file_is(earlier, record.segments[name].file):
+            return earlier
+        return self.folder / CHUNKS / f"{record.key}-{name}.mp4"
+
+    def read_record(self, key: str) -> ChunkRecord | None:
+        """What is known of the finished chunk with that key; None when there is none, or its record is damaged."""
+        path = self.record_path(key)
+        try:
+            record = ChunkRecord.from_json(path.read_bytes()) if path.is_file() else None
+        except Altered:
+            return None
+        return record if record is not None and record.key == key else None
+
+    def write_record(self, record: ChunkRecord) -> None:
+        """Keep what is known of a chunk: from now on it is finished."""
+        with write_whole(self.record_path(record.key), self._check_owner) as part:
+            part.write_bytes(record.to_json())
+
+    def save_sampled(self, key: str, sampled: Sampled) -> None:
         """Keep a chunk as soon as it is sampled, before anything is decoded."""
-        self.save_chunk(index, key, sampled, {})
+        self.save_chunk(key, sampled, {})
 
-    def save_chunk(self, index: int, key: str, sampled: Sampled, kept: State) -> None:
-        """Keep a finished chunk: what was sampled, and what of that which it hands on has to be kept."""
+    def save_chunk(self, key: str, sampled: Sampled, kept: State) -> None:
+        """Keep what was sampled, and what has to be kept of that which the chunk hands on."""
         metadata = {"key": key, "latents": digest(sampled.latents, *sampled.extras.values())}
         tensors = {"latents": sampled.latents, **sampled.extras, **kept}
-        write_tensors(self.chunk_path(index), tensors, metadata, self._check_owner)
+        write_tensors(self.latents_path(key), tensors, metadata, self._check_owner)
 
-    def read_sampled(self, index: int, key: str, extras: Sequence[str]) -> Sampled | None:
+    def read_sampled(self, key: str, extras: Sequence[str]) -> Sampled | None:
         """What was sampled under `key` of a chunk that was not finished, None when there is nothing.
 
         extras: the names of what belongs to it beside the latents.
         """
-        path = self.chunk_path(index)
+        return sampled_in(self.latents_path(key), key, extras)
+
+    def load(self, record: ChunkRecord, method: Method) -> dict[str, Tensor] | None:
+        """What the file of a finished chunk holds, by name; None when it is not what was written, or no numbers.
+
+        0.1.0 kept latents with NaN and infinity in them.
+        """
+        path = self.chunk_file(record)
+        if not file_is(path, record.latents):
+            return None
         try:
-            if not path.is_file():
-                return None
             with safe_open(path, framework="pt") as file:
-                latents, *others = (file.get_tensor(name).clone() for name in ("latents", *extras))
-                intact = file.metadata() == {"key": key, "latents": digest(latents, *others)}
+                # Copies: a view of the file would change with it when the chunk is made again.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except SafetensorError:
             return None
-        return Sampled(latents, dict(zip(extras, others, strict=True))) if intact else None
-
-    def load_chunk(self, index: int, record: ChunkRecord, method: Method) -> dict[str, Tensor] | None:
-        """What the file of a finished chunk holds, by name.
-
-        None where there is NaN or infinity in it, as 0.1.0 kept them. Raises DamagedChunk when the file is not intact.
-        """
-        path = self.chunk_path(index)
-        tensors = _finished(path, record, method)
-        if tensors is None:
-            way = f"{ANEW}: the old run is set aside"
-            if index:
-                way = f"make it and all after it again with from_chunk or --from-chunk {index}; what is before is kept"
-            raise DamagedChunk(
-                path.name, "must be as it was written", way, f"{'an altered' if path.is_file() else 'no'} file"
-            )
-        return tensors if all(tensor.isfinite().all() for tensor in tensors.values()) else None
-
-    def set_aside(self) -> None:
-        """Give the folder of an earlier run another name, so that a new one can start; nothing is deleted."""
-        if not self.folder.exists():
-            return
-        number = 1
-        # A lock without a folder: a run of that name is starting.
-        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists() or _has_lock(aside):
-            number += 1
-        self._check_owner()
-        self.folder.rename(aside)
-        sync_folder(aside.parent)
+        shapes = method.shapes()
+        complete = {"latents", *method.extras} <= tensors.keys()
+        fitting = complete and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items())
+        return tensors if fitting and all(tensor.isfinite().all() for tensor in tensors.values()) else None
 
 
-def _finished(path: Path, record: ChunkRecord, method: Method) -> dict[str, Tensor] | None:
-    """What a finished chunk's file holds, None when that is not what was written."""
-    if not path.is_file() or file_digest(path) != record.latents:
-        return None
+def sampled_in(path: Path, key: str, extras: Sequence[str]) -> Sampled | None:
+    """What was sampled of a chunk, if the file at `path` holds just that under this key."""
     try:
+        if not path.is_file():
+            return None
         with safe_open(path, framework="pt") as file:
-            # Copies: a view of the file would change with it when the chunk is made again.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            latents, *others = (file.get_tensor(name).clone() for name in ("latents", *extras))
+            intact = file.metadata() == {"key": key, "latents": digest(latents, *others)}
     except SafetensorError:
         return None
-    shapes = method.shapes()
-    complete = {"latents", *method.extras} <= tensors.keys()
-    return tensors if complete and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items()) else None
+    return Sampled(latents, dict(zip(extras, others, strict=True))) if intact else None
+
+
+def file_is(path: Path, known: str) -> bool:
+    """Whether there is a file with just the content that the digest stands for."""
+    return path.is_file() and file_digest(path) == known
 
 
 def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
@@ -231,13 +252,3 @@ def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
         and tensor.ndim == len(shape)
         and all(size == wanted if wanted else size for size, wanted in zip(tensor.shape, shape, strict=True))
     )
-
-
-def _has_lock(folder: Path) -> bool:
-    return folder.with_name(f".{folder.name}.lock").exists()
-
-
-def _opens(video: Path) -> bool:
-    with suppress(VideoError), open_video(video):
-        return True
-    return False

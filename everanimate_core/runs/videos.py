@@ -1,0 +1,82 @@
+"""Where the videos of takes lie: each under its own number, or the newest under the one name that was asked for."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..digests import file_digest
+from .names import alike
+from .takes import Take
+
+
+class Videos(Protocol):
+    """The places of a run's videos."""
+
+    def path(self, number: int) -> Path:
+        """The video of a take, as long as that is the newest."""
+
+    def numbers(self) -> Sequence[int]:
+        """Numbers that a new take cannot have, because a file stands where its video belongs."""
+
+    def has(self, take: Take) -> bool:
+        """Whether the video of a finished take is there."""
+
+    def give_way(self, before: Take) -> None:
+        """Make room for the video of the take that follows `before`."""
+
+
+class NumberedVideos:
+    """A video for each take beside the run's folder, named as the host names what it saves: NAME_00001_.mp4."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, number: int) -> Path:
+        """NAME_00001_.mp4 for take 1."""
+        return self.folder.with_name(f"{self.folder.name}_{number:05}_.mp4")
+
+    def numbers(self) -> list[int]:
+        """Those of all files that are called so on some system, whoever made them."""
+        named = re.compile(re.escape(alike(self.folder.name)) + r"_(\d{5,9})_\.mp4")
+        parent = self.folder.parent
+        names = [path.name for path in parent.iterdir()] if parent.is_dir() else []
+        return [int(found[1]) for name in names if (found := named.fullmatch(alike(name)))]
+
+    def has(self, take: Take) -> bool:
+        """Whether it is there; nothing else is called so."""
+        return self.path(take.number).is_file()
+
+    def give_way(self, before: Take) -> None:
+        """Nothing: every take has a name of its own."""
+
+
+class NewestVideo:
+    """One file, which is always the newest take; older ones lie in the run's folder: takes/00001.mp4."""
+
+    def __init__(self, out: Path, folder: Path):
+        self.out, self.folder = out, folder
+
+    def path(self, number: int) -> Path:
+        """The file that was asked for."""
+        return self.out
+
+    def older_path(self, number: int) -> Path:
+        """Where the video of a take lies that is no longer the newest."""
+        return self.folder / "takes" / f"{number:05}.mp4"
+
+    def numbers(self) -> list[int]:
+        """Those of the older videos."""
+        return [int(path.stem) for path in self.folder.glob("takes/[0-9]*.mp4") if path.stem.isdecimal()]
+
+    def has(self, take: Take) -> bool:
+        """Whether the file is the video of that take."""
+        return self.out.is_file() and file_digest(self.out) == take.video
+
+    def give_way(self, before: Take) -> None:
+        """Move the video of `before` into the run's folder. 0.1.0 did not note which video is its own."""
+        older = self.older_path(before.number)
+        own = self.out.is_file() and (before.video == "" or file_digest(self.out) == before.video)
+        if own and not older.exists():
+            shutil.move(self.out, older)
