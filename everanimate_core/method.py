@@ -77,6 +77,9 @@ class Method(Protocol):
     def constants(self) -> Mapping[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
 
+    def widgets(self) -> Mapping[str, Any]:
+        """What the user set, by the names of the settings, as JSON values."""
+
     def begun_with(self, seed: int) -> Self:
         """The same in a run whose first start had that seed, for what a method chooses at random by itself."""
 

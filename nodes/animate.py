@@ -14,10 +14,11 @@ from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.runs.job import make_job
-from ..everanimate_core.runs.names import run_folder, run_video
+from ..everanimate_core.runs.names import run_folder
 from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
 from ..everanimate_core.runs.store import RunStore
+from ..everanimate_core.runs.videos import NumberedVideos
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
 from .fingerprint import conditioning_digest, run_settings
@@ -30,6 +31,7 @@ from .host import (
     empty_latent,
     graph_metadata,
     sample,
+    say,
     shown_video,
     sound_of,
     to_network,
@@ -164,14 +166,12 @@ class EverAnimateAnimate(io.ComfyNode):
                 )
                 return to_network(raw)[:, :, request.anchors :]
 
-            path = run_video(folder)
-            outcome = run(
-                job, RunStore(folder), sample_chunk, codec, path, video.resume, video.from_chunk, progress.on_chunk
-            )
+            store, videos = RunStore(folder), NumberedVideos(folder)
+            outcome = run(job, store, sample_chunk, codec, videos, video, progress.on_chunk, say)
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)),
+            InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,
             method.memory_of(outcome.state),
             json.dumps(outcome.report),
-            ui=shown_video(path),
+            ui=shown_video(outcome.path),
         )

@@ -19,15 +19,16 @@ from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.method import Sampled
 from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
-from ..everanimate_core.runs.names import run_folder, run_video
+from ..everanimate_core.runs.names import run_folder
 from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
 from ..everanimate_core.runs.store import RunStore
+from ..everanimate_core.runs.videos import NumberedVideos
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, previewer_of, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
-from .host import RunProgress, check_cancel, frame_source, graph_metadata, shown_video, sound_of, trim_window
+from .host import RunProgress, check_cancel, frame_source, graph_metadata, say, shown_video, sound_of, trim_window
 from .longanimation import (
     CATEGORY,
     Control,
@@ -142,15 +143,13 @@ class LongAnimationAnimate(io.ComfyNode):
                 on_step = progress.on_step(request.index, 0)
                 return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
 
-            path = run_video(folder)
-            outcome = run(
-                job, RunStore(folder), sample_window, codec, path, video.resume, video.from_chunk, progress.on_chunk
-            )
+            store, videos = RunStore(folder), NumberedVideos(folder)
+            outcome = run(job, store, sample_window, codec, videos, video, progress.on_chunk, say)
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)),
+            InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,
             json.dumps(outcome.report),
-            ui=shown_video(path),
+            ui=shown_video(outcome.path),
         )
 
 

@@ -20,6 +20,7 @@ from everanimate_core.everanimate.method import EverAnimate
 from everanimate_core.everanimate.settings import Settings
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.noise import draw_noise
+from everanimate_core.runs.chunks import segment_name
 from everanimate_core.runs.job import Job, Output
 from everanimate_core.runs.run import run
 from everanimate_core.runs.settings import RunSettings
@@ -31,7 +32,6 @@ POSE_VIDEO = Path(__file__).parent / "data" / "pose.mp4"
 TOTAL, CHUNKS = 32, 6
 FPS = Fraction(24000, 1001)
 POSE = Drivers(pose=Frames(exact_pictures(60, seed=1)))
-ANOTHER_RUN = "choose another run name or --out, or start anew with resume false or --no-resume"
 
 posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
@@ -145,9 +145,34 @@ class Place:
     def kept(self):
         return [done.index for done in self.progress if done.kept]
 
-    def files(self, first=0, last=99):
-        """{name: (content, time of change)} of the files of chunks first..last."""
-        chunks = [p for i in range(first, last + 1) for p in (self.store.chunk_path(i), self.store.segment_path(i))]
+    def take(self, number=0):
+        """The newest take, or that of the number; None in a new run."""
+        numbers = self.store.take_numbers()
+        return self.store.read_take(number or numbers[-1]) if numbers else None
+
+    def record(self, index, number=0):
+        """What is known of a chunk of a take."""
+        return self.store.read_record(self.take(number).chunks[index].key)
+
+    def chunk_path(self, index, number=0):
+        """The file of the latents of a chunk of a take."""
+        return self.store.chunk_file(self.record(index, number))
+
+    def segment_name(self, index, number=0):
+        """What tells the video of a chunk in a take from others of the same chunk."""
+        take = self.take(number)
+        frames = take.chunks[index].stop - take.chunks[index].start
+        return segment_name(frames, Fraction(take.output["fps"]))
+
+    def segment_path(self, index, number=0):
+        """The video of a chunk in a take."""
+        return self.store.segment_path(self.record(index, number), self.segment_name(index, number))
+
+    def files(self, first=0, last=99, number=0):
+        """{name: (content, time of change)} of the files of chunks first..last of a take."""
+        take = self.take(number)
+        indices = range(len(take.chunks) if take else 0)[first : last + 1]
+        chunks = [path for i in indices for path in (self.chunk_path(i, number), self.segment_path(i, number))]
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in chunks if path.exists()}
 
     def everything(self):
@@ -160,31 +185,33 @@ class Place:
         return {name: content for name, (content, _) in self.everything().items()}
 
     def latents(self):
-        """Those of all chunks; not read by load_file: what that reads changes with the file."""
-        return [load(path.read_bytes())["latents"] for path in sorted(self.store.folder.glob("chunk_*"))]
+        """Those of all chunks of the newest take; not read by load_file: what that reads changes with the file."""
+        return [load(self.chunk_path(i).read_bytes())["latents"] for i in range(len(self.take().chunks))]
 
     def result(self):
         """All that must not depend on how often the run was interrupted: latents, memory, frames, segments, video."""
-        manifest = self.store.read_manifest()
-        # The files of latents hold their metadata in any order.
-        records = [{**vars(record), "latents": None, "seconds": None} for record in manifest.chunks]
-        chunks = [load(self.store.chunk_path(i).read_bytes()) for i in range(len(records))]
-        segments = [self.store.segment_path(i).read_bytes() for i in range(len(records))]
-        return manifest.settings, records, chunks, segments, self.path.read_bytes()
+        take = self.take()
+        chunks = [replace(chunk, seconds=None) for chunk in take.chunks]
+        # The files of latents hold their metadata in any order. A chunk may have other videos, for other takes.
+        records = [replace(self.record(i), latents=None, seconds=None) for i in range(len(chunks))]
+        shown = [record.segments[self.segment_name(i)] for i, record in enumerate(records)]
+        records = [replace(record, segments=None) for record in records]
+        files = [load(self.chunk_path(i).read_bytes()) for i in range(len(chunks))]
+        segments = [self.segment_path(i).read_bytes() for i in range(len(chunks))]
+        return (take.settings, chunks, records, shown), files, segments, self.path.read_bytes()
 
 
 def assert_same_result(one, other):
-    settings, records, chunks, segments, video = one
-    assert settings == other[0]
-    assert records == other[1]
-    assert len(chunks) == len(other[2])
-    for mine, theirs in zip(chunks, other[2], strict=True):
+    take, chunks, segments, video = one
+    assert take == other[0]
+    assert len(chunks) == len(other[1])
+    for mine, theirs in zip(chunks, other[1], strict=True):
         assert mine.keys() == theirs.keys()
         for name in mine:
             assert mine[name].dtype == torch.float32
             assert torch.equal(mine[name], theirs[name]), name
-    assert segments == other[3]
-    assert video == other[4]
+    assert segments == other[2]
+    assert video == other[3]
 
 
 def refused(call, *args, kind=RunError, **options):

@@ -9,6 +9,7 @@ from ..runs.progress import Progress, RemainingTime
 from ..runs.run import run
 from ..runs.settings import RunSettings
 from ..runs.store import RunStore
+from ..runs.videos import NewestVideo
 from .command import Command
 
 
@@ -23,5 +24,5 @@ def run_job(
         command.say(f"{done}{remaining.after(done)}")
 
     store = RunStore(folder or out.with_suffix(".run"))
-    run(job, store, sample, codec, out, video.resume, video.from_chunk, on_chunk)
+    run(job, store, sample, codec, NewestVideo(out, store.folder), video, on_chunk, command.say)
     command.say(f"Wrote {out}")

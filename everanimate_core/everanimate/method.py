@@ -100,6 +100,10 @@ class EverAnimate:
             "references": digest(memory.references, memory.identity),
         }
 
+    def widgets(self) -> Mapping[str, Any]:
+        """All settings."""
+        return vars(self.settings)
+
     def begun_with(self, seed: int) -> "EverAnimate":
         """The same with keyframes by the seed that the run was begun with."""
         return replace(self, settings=replace(self.settings, seed=seed))

@@ -85,6 +85,10 @@ class LongAnimation:
             "references": digest(self.reference, self.reference_lineart),
         }
 
+    def widgets(self) -> Mapping[str, Any]:
+        """All settings."""
+        return vars(self.settings)
+
     def begun_with(self, seed: int) -> "LongAnimation":
         """The same: nothing but the noise is random."""
         return self

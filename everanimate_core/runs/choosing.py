@@ -131,7 +131,7 @@ class Choice:
             number,
             job.settings(),
             job.output_facts(),
-            dict(job.widgets),
+            job.set_by_user(),
             job.method.seed,
             first=asked.from_chunk,
             only=asked.only_chunk,

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from ..digests import digest
@@ -144,6 +145,13 @@ class Earlier:
         before = self.manifest.chunks[index - 1].key if index else digest(dict(self.manifest.settings))
         slices = {name: seen for name, seen in recipe.seen.items() if name != "prompt"}
         return digest(before, slices, prompts[min(index, len(prompts) - 1)], noise_seed)
+
+
+def clear_earlier_parts(folder: Path) -> None:
+    """Delete what a killed 0.1.0 left of files that it never finished; for the owner of the run alone."""
+    for pattern in (".manifest.json.part", ".chunk_*.safetensors.part", "segment_*.part.mp4"):
+        for part in list(folder.glob(pattern)):
+            part.unlink()
 
 
 def read_earlier(store: RunStore) -> Manifest | None:

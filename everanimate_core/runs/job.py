@@ -41,7 +41,7 @@ class Job:
     network: JSON values that stand for all else that is constant (network, LoRA, sampler, noise levels); a take is only
     gone on with by the same. prompts: digest of each chunk's prompt, the last serves all that follow. earlier: {format
     of a run: (network, prompts)} as the version with that format made them, for runs that were begun by it. widgets:
-    {name: value} of all that the user set, to tell one take from another.
+    {name: value} of what the user set beside the method's settings, to tell takes apart.
     """
 
     method: Method
@@ -75,6 +75,10 @@ class Job:
         """What a take's video is made with, besides its chunks, as JSON values."""
         return {"total_frames": self.plan.total_frames, **self.output.facts()}
 
+    def set_by_user(self) -> dict[str, Any]:
+        """What the user set, by the names of the settings."""
+        return {**self.method.widgets(), **self.widgets}
+
     def prompt(self, index: int) -> str:
         """Digest of the prompt of a chunk."""
         return self.prompts[min(index, len(self.prompts) - 1)]
@@ -89,11 +93,12 @@ def make_job(
     sound_start: float = 0,
     metadata: Mapping[str, str] | None = None,
     earlier: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] | None = None,
-    widgets: Mapping[str, Any] | None = None,
 ) -> Job:
     """The job that a method, the facts of a network and settings describe; see Job and Output.
 
     Raises InputError for a rate that no video can have.
     """
     rate = file_rate(run.fps) if run.fps else method.fps or DEFAULT_FPS
-    return Job(method, network, prompts, Output(rate, sound, sound_start, metadata or {}), earlier or {}, widgets or {})
+    return Job(
+        method, network, prompts, Output(rate, sound, sound_start, metadata or {}), earlier or {}, run.of_the_video()
+    )

@@ -20,6 +20,7 @@ from ..noise import MAX_SEED
 from ..ports import Codec
 from .choosing import Choice, next_number
 from .chunks import Recipe, segment_name, state_digest
+from .earlier import clear_earlier_parts
 from .job import Job
 from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
@@ -156,7 +157,7 @@ class _Run:
         try:
             return self.chunks.make(chunk, before, recipe, key, between, sampled)
         except UnusableSample as error:
-            raise RunFailed(f"{error} Nothing of it was kept. {self.kept()}") from None
+            raise RunFailed(f"{error} Nothing of it was kept. {_kept(self.store, self.finished())}") from None
 
     def between(self, index: int, before: State) -> Between | None:
         """What holds the end of a chunk that is made again alone; None for one that is not, and for the last."""
@@ -221,10 +222,14 @@ class _Run:
         concat_segments(segments, path, *sound, output.metadata, self.store.check_owner)
         self.choice.joined(state)
 
-    def kept(self) -> str:
-        """How many chunks are there for the next start, for a message."""
-        finished = len(self.choice.take.chunks)
-        return f"{finished} finished chunks are kept in {self.store.folder}; the same run goes on from there."
+    def finished(self) -> int:
+        """How many chunks of the take are there, from the first on."""
+        return self.store.there([chunk.key for chunk in self.choice.take.chunks])
+
+
+def _kept(store: RunStore, finished: int) -> str:
+    """How many chunks are there for the next start, for a message."""
+    return f"{finished} finished chunks are kept in {store.folder}; the same run goes on from there."
 
 
 def _score(kept: KeptChunk) -> float:
@@ -255,6 +260,7 @@ def run(
     try:
         with store.locked():
             store.clear()
+            clear_earlier_parts(store.folder)
             choice = Choice(job, store, videos, asked, say)
             current = _Run(Chunks(job, store, sample_chunk, codec), choice, asked)
             try:
@@ -294,11 +300,10 @@ def run(
                 "a run's folder must stay where it is while the run is going (the next start makes all chunks "
                 f"anew, or puts it back first); {store.folder} was deleted or moved."
             ) from error
-        finished = 0 if current is None else len(current.choice.take.chunks)
-        kept = f"{finished} finished chunks are kept in {store.folder}; the same run goes on from there."
+        kept = _kept(store, 0 if current is None else current.finished())
         if not isinstance(error, ValueError):
             raise RunFailed(f"the run's files must be writable and the disk not full; got {error}. {kept}") from error
-        if not finished:
+        if current is None or not current.choice.take.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error
     frames = current.chunks.decoded(last) if last.frames is None else last.frames

@@ -1,6 +1,7 @@
 """The settings of a long run: size, length and rate of its video, and how it is gone on with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..knobs import check_knobs, knob
 from ..latents import check_size
@@ -74,6 +75,10 @@ class RunSettings:
         high=64,
         rare=True,
     )
+
+    def of_the_video(self) -> dict[str, Any]:
+        """The settings that say what is made."""
+        return {name: value for name, value in vars(self).items() if name not in ABOUT_THE_START}
 
     def __post_init__(self):
         check_knobs(self)

@@ -102,10 +102,10 @@ class RunStore:
 
     def leave(self) -> None:
         """Delete the folders in which nothing was kept."""
-        for folder in (self.folder / CHUNKS, self.folder / TAKES, self.folder):
-            with suppress(OSError):
+        with suppress(OSError):
+            for folder in (self.folder / CHUNKS, self.folder / TAKES, self.folder):
                 folder.rmdir()
-        self.prepared = self.folder.is_dir()
+            self.prepared = False
 
     @property
     def deleted(self) -> bool:
@@ -198,6 +198,14 @@ class RunStore:
         metadata = {"key": key, "latents": digest(sampled.latents, *sampled.extras.values())}
         tensors = {"latents": sampled.latents, **sampled.extras, **kept}
         write_tensors(self.latents_path(key), tensors, metadata, self._check_owner)
+
+    def there(self, keys: Sequence[str]) -> int:
+        """How many of the chunks with these keys, from the first on, have their files."""
+        for count, key in enumerate(keys):
+            record = self.read_record(key)
+            if record is None or not self.chunk_file(record).is_file():
+                return count
+        return len(keys)
 
     def read_sampled(self, key: str, extras: Sequence[str]) -> Sampled | None:
         """What was sampled under `key` of a chunk that was not finished, None when there is nothing.

@@ -12,6 +12,7 @@ from ..runs.progress import Progress, RemainingTime
 from ..runs.run import run
 from ..runs.settings import RunSettings
 from ..runs.store import RunStore
+from ..runs.videos import NewestVideo
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_state import SETTINGS
 from ..toy.network.engine import WorldFrames
@@ -50,7 +51,8 @@ def make_colour_demo(folder: Path, seconds: float, seed: int, say: Callable[[str
         say(f"{done}{remaining.after(done)}")
 
     sample = partial(model.sample_window, settings=SETTINGS)
-    run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_window)
+    store = RunStore(path.with_suffix(".run"))
+    run(job, store, sample, model.codec, NewestVideo(path, store.folder), on_chunk=on_window, say=say)
     with VideoFrames(path) as coloured:
         write_beside(folder / "comparison.mp4", [lineart, coloured, WorldFrames(world.frames, frames)])
     numbers = write_drift(path, world, job.plan.joins, say)

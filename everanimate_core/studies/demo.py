@@ -21,6 +21,7 @@ from ..runs.progress import Progress, RemainingTime
 from ..runs.run import run
 from ..runs.settings import RunSettings
 from ..runs.store import RunStore
+from ..runs.videos import NewestVideo
 from ..toy.network.engine import FPS, WorldFrames, roll_out
 from ..toy.world.raster import SIZE
 from ..toy.world.world import World
@@ -77,7 +78,8 @@ def animate_world(
         say(f"{name}, {done}{remaining.after(done)}")
 
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(row.settings.steps, row.settings.shift))
-    run(job, RunStore(path.with_suffix(".run")), sample, model.codec, path, on_chunk=on_chunk)
+    store = RunStore(path.with_suffix(".run"))
+    run(job, store, sample, model.codec, NewestVideo(path, store.folder), on_chunk=on_chunk, say=say)
     return job
 
 

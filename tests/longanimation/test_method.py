@@ -246,7 +246,7 @@ def test_tails_that_can_be_of_no_use_are_refused_before_they_are_kept(place, spo
 
     message = refused(place.start, colour_job(), sample, kind=RunFailed)
     assert "Nothing of it was kept. 1 finished chunks are kept" in message
-    assert not place.store.chunk_path(1).exists()
+    assert not place.chunk_path(1).exists()
 
 
 @posix_only

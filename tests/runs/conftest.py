@@ -49,7 +49,7 @@ def once(place, places, tmp_path_factory):
 
 
 def _everything_in(job):
-    return job.constants(), job.plan.total_frames, list(job.prompts), job.method.seed, job.method.drivers.pose.frames
+    return job.settings(), job.plan.total_frames, list(job.prompts), job.method.seed, job.method.drivers.pose.frames
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_a_later_setting_is_left_out_while_it_has_its_default(place, job, monkey
     assert "got continuation loop (was None)." in refused(place.start, job(continuation="loop"))
     place.start(job())
     assert place.kept == [0, 1]
-    assert place.store.read_manifest().settings == before
+    assert place.take().settings == before
 
 
 # --- what ever_animate and make_job make -----------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_a_job_of_files_goes_on_after_it_was_pickled(tmp_path):
     assert (again.output.fps, again.output.sound_start, again.output.metadata) == (12, 0.5, {"title": "dance"})
     second.start(again)
     assert second.made == [0, 1]
-    keys = [[record.key for record in place.store.read_manifest().chunks] for place in (first, second)]
+    keys = [[record.key for record in place.take().chunks] for place in (first, second)]
     assert keys[0] == keys[1]
     assert_same_result(second.result(), first.result())
     # Each goes on with what the other made.

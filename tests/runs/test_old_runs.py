@@ -13,7 +13,7 @@ from run_parts import Place, Stop, Stopping, refused, small_job, video_of
 
 from everanimate_core.cli import main as cli
 from everanimate_core.digests import digest
-from everanimate_core.runs.manifest import FIRST_FORMAT
+from everanimate_core.runs.earlier import FIRST_FORMAT
 from everanimate_core.toy.network.vae import ToyCodec
 
 OLD = Path(__file__).parents[1] / "data" / "old_runs"

@@ -35,7 +35,7 @@ def test_the_video_has_the_exact_frames_rate_and_sound(place, job):
     frames, fps = video_of(place.path)
     assert frames.shape == (TOTAL, 16, 32, 3)
     assert is_rate(fps, FPS, ".mp4")
-    segments = [video_of(place.store.segment_path(i)) for i in range(CHUNKS)]
+    segments = [video_of(place.segment_path(i)) for i in range(CHUNKS)]
     assert [len(part) for part, _ in segments] == [9, 5, 5, 5, 5, 3]
     assert torch.equal(torch.cat([part for part, _ in segments]), frames)
     seconds, packets = sound_of(place.path)
@@ -80,7 +80,7 @@ def test_progress_follows_the_run(place, job):
     assert [(done.index, done.chunks, done.kept) for done in place.progress] == [
         (index, 6, index < 2) for index in range(6)
     ]
-    records = place.store.read_manifest().chunks
+    records = place.take().chunks
     assert tuple(done.record for done in place.progress) == records
     assert records[0].drift == 0
     assert all(later.drift > 0 for later in records[1:])

@@ -60,8 +60,8 @@ def test_bad_latents_are_refused_before_they_are_kept(place, job, fresh, name):
         f"Nothing of it was kept. 2 finished chunks are kept in {place.store.folder}; the same run goes on from there."
     )
     assert place.made == [0, 1, 2]
-    assert not place.store.chunk_path(2).exists()
-    assert len(place.store.read_manifest().chunks) == 2
+    assert not place.chunk_path(2).exists()
+    assert len(place.take().chunks) == 2
     assert len(video_of(place.path)[0]) == 14
     # A healed sampler is asked again, and the finished chunks stay.
     place.start(job())
@@ -95,7 +95,7 @@ def test_frames_that_are_no_numbers_are_refused_before_they_are_kept(place, job,
         "fp16); got NaN or infinity."
     )
     assert not place.store.segment_path(index).exists()
-    assert len(place.store.read_manifest().chunks) == index
+    assert len(place.take().chunks) == index
     # What was sampled was good: with a healed VAE it is not sampled again.
     place.start(job())
     assert (place.made, place.kept) == (list(range(index + 1, CHUNKS)), list(range(index)))
@@ -106,11 +106,11 @@ def test_frames_that_are_no_numbers_are_refused_before_they_are_kept(place, job,
 def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, job, once, name):
     stop_at(place, job(), "sample", 2)
     # As 0.1.0 kept them before it looked.
-    task, manifest = job(), place.store.read_manifest()
+    task, manifest = job(), place.take()
     slices = {"pose": digest(task.method.drivers.pose.read(task.plan.source_indices(2, 60)))}
     key = digest(manifest.chunks[1].key, slices, "", 84)
     latents = BAD_LATENTS[name][0](once(job()).latents()[2]).contiguous()
-    save_file({"latents": latents}, place.store.chunk_path(2), {"key": key, "latents": digest(latents)})
+    save_file({"latents": latents}, place.chunk_path(2), {"key": key, "latents": digest(latents)})
     assert place.store.read_sampled(2, key, ()) is not None
     place.start(job())
     assert place.made == [2, 3, 4, 5]
@@ -119,12 +119,12 @@ def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, job, onc
 
 def test_drift_has_a_value_or_none(place, job):
     place.start(job(), lambda request, seed: torch.full(request.pose_latents.shape, 0.5))
-    assert [record.drift for record in place.store.read_manifest().chunks] == [0] * CHUNKS
+    assert [record.drift for record in place.take().chunks] == [0] * CHUNKS
     other = Place(place.root, "large")
     outcome = other.start(job(14), lambda request, seed: Sampler()(request, seed) * (1e25 if request.index else 1))
     assert [chunk["drift"] for chunk in outcome.report["chunks"]] == [0, None]
     text = (other.store.folder / "manifest.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
-    record = other.store.read_manifest().chunks[1]
+    record = other.take().chunks[1]
     assert str(Progress(1, 4, record, kept=True)) == "chunk 2/4: frames 9-13, kept, drift unknown"

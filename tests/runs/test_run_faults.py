@@ -30,7 +30,7 @@ def test_a_full_disk_keeps_what_is_finished(place, job, fresh, size):
     before = place.files(0, 1)
     with full_disk(size):
         message = refused(place.start, job(), kind=RunFailed)
-    finished = len(place.store.read_manifest().chunks)
+    finished = len(place.take().chunks)
     assert message.startswith("the run's files must be writable and the disk not full; got ")
     assert message.endswith(
         f"{finished} finished chunks are kept in {place.store.folder}; the same run goes on from there."
@@ -154,8 +154,8 @@ def test_a_folder_that_is_deleted_in_mid_run(place, job, chunk):
 def test_files_that_are_deleted_in_mid_run_are_not_said_to_be_kept(place, job):
     def delete(done):
         if done.index == 4:
-            place.store.chunk_path(1).unlink()
-            place.store.segment_path(1).unlink()
+            place.chunk_path(1).unlink()
+            place.segment_path(1).unlink()
 
     told = refused(place.start, job(), on_chunk=delete, kind=RunFailed)
     assert told.endswith(f"1 finished chunks are kept in {place.store.folder}; the same run goes on from there.")

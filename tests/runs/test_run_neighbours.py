@@ -9,7 +9,7 @@ from run_parts import POSE_VIDEO, Place, assert_same_result, refused
 
 from everanimate_core.media.sound import FileSound
 from everanimate_core.runs import store as run_store
-from everanimate_core.runs.manifest import FIRST_FORMAT
+from everanimate_core.runs.earlier import FIRST_FORMAT
 from everanimate_core.runs.store import RunStore
 
 
@@ -108,7 +108,7 @@ def test_a_manifest_that_is_a_link_is_replaced(finished, job, tmp_path):
 def test_leftovers_of_killed_programs_are_cleared(finished, job):
     folder, root = finished.store.folder, finished.root
     # A run that 0.1.0 began; others have no file of the last name.
-    finished.store.write_manifest(replace(finished.store.read_manifest(), format=FIRST_FORMAT))
+    finished.store.write_manifest(replace(finished.take(), format=FIRST_FORMAT))
     left = [folder / name for name in (".manifest.json.part", ".chunk_0001.safetensors.part", "segment_0002.part.mp4")]
     left += [root / "dance.part.mp4", folder / ".everanimate-0123456789abcdef-01234567.part.json"]
     with suppress(KeyboardInterrupt), run_store.write_whole(finished.path) as part:
@@ -127,7 +127,7 @@ def test_leftovers_of_killed_programs_are_cleared(finished, job):
 def test_a_finished_video_that_is_named_like_a_leftover_stays(finished, job):
     video = finished.root / "dance.part.mp4"
     shutil.copy(finished.path, video)
-    finished.store.write_manifest(replace(finished.store.read_manifest(), format=FIRST_FORMAT))
+    finished.store.write_manifest(replace(finished.take(), format=FIRST_FORMAT))
     finished.start(job())
     assert video.exists()
 

@@ -35,10 +35,8 @@ def test_redo_from_a_chunk_with_another_seed(finished, job, fresh):
 def test_a_second_redo_in_front_of_the_first(finished, job):
     finished.start(job(seed=7), from_chunk=4)
     finished.start(job(seed=9), from_chunk=2)
-    assert finished.store.read_manifest().seeds == {"0": 0, "2": 9}
-    assert [record.noise_seed for record in finished.store.read_manifest().chunks] == [0, 42] + [
-        9 + 42 * k for k in range(2, 6)
-    ]
+    assert finished.take().seeds == {"0": 0, "2": 9}
+    assert [record.noise_seed for record in finished.take().chunks] == [0, 42] + [9 + 42 * k for k in range(2, 6)]
     finished.start(job(seed=9))
     assert finished.made == []
 
@@ -48,7 +46,7 @@ def test_a_second_redo_behind_the_first_beyond_chunk_9(place, job):
     place.start(job(64, seed=7), from_chunk=9)
     place.start(job(64, seed=8), from_chunk=10)
     assert place.seeds == [8 + 42 * 10, 8 + 42 * 11]
-    assert place.store.read_manifest().seeds == {"0": 0, "9": 7, "10": 8}
+    assert place.take().seeds == {"0": 0, "9": 7, "10": 8}
     # The run's seed is the last one, by number and not by letter.
     place.start(job(64, seed=8))
     assert (place.made, place.kept) == ([], list(range(12)))
@@ -67,7 +65,7 @@ def test_redo_may_follow_the_last_finished_chunk(place, job):
     place.start(job(14))
     place.start(job(seed=5), from_chunk=2)
     assert (place.made, place.kept) == ([2, 3, 4, 5], [0, 1])
-    assert place.store.read_manifest().seeds == {"0": 0, "2": 5}
+    assert place.take().seeds == {"0": 0, "2": 5}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +112,7 @@ def test_without_resume_the_old_run_is_set_aside(place, job, fresh):
 )
 def test_a_damaged_chunk_is_named_and_can_be_made_again(finished, job, damage, got):
     result, before = finished.result(), finished.files()
-    damage(finished.store.chunk_path(3))
+    damage(finished.chunk_path(3))
     damaged = finished.everything()
     assert refused(finished.start, job()) == (
         "chunk_0003.safetensors must be as it was written (make it and all after it again with from_chunk or "
@@ -130,7 +128,7 @@ def test_a_damaged_chunk_is_named_and_can_be_made_again(finished, job, damage, g
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"x" * 99)])
 def test_a_damaged_first_chunk_is_made_again_and_what_follows_stays(finished, job, fresh, damage):
     before = finished.contents()
-    damage(finished.store.chunk_path(0))
+    damage(finished.chunk_path(0))
     finished.start(job())
     assert (finished.made, finished.kept) == ([0], [1, 2, 3, 4, 5])
     changed = {name for name, content in finished.contents().items() if content != before[name]}
@@ -143,15 +141,15 @@ def test_a_damaged_first_chunk_is_made_again_and_what_follows_stays(finished, jo
 def test_a_damaged_first_chunk_is_made_again_with_its_own_seed(finished, job):
     finished.start(job(seed=9), from_chunk=2)
     expected = finished.result()
-    finished.store.chunk_path(0).unlink()
-    finished.store.segment_path(0).unlink()
+    finished.chunk_path(0).unlink()
+    finished.segment_path(0).unlink()
     finished.start(job(seed=9))
     assert (finished.made, finished.kept) == ([0], [1, 2, 3, 4, 5])
     assert_same_result(finished.result(), expected)
 
 
 def test_a_damaged_first_chunk_that_was_made_from_something_else(finished, job):
-    finished.store.chunk_path(0).unlink()
+    finished.chunk_path(0).unlink()
     before = finished.everything()
     # Chunks before from_chunk stay as they are, but this one cannot be made as it was any more.
     assert refused(finished.start, job(prompts=["turns"]), from_chunk=2) == (
@@ -166,7 +164,7 @@ def test_a_damaged_first_chunk_that_was_made_from_something_else(finished, job):
 
 def test_the_remade_chunk_of_another_machine_keeps_the_picture_that_goes_on(finished, job):
     before = finished.contents()
-    finished.store.chunk_path(0).unlink()
+    finished.chunk_path(0).unlink()
     finished.start(job(), lambda request, seed: Sampler()(request, seed) + 1e-6)
     assert (finished.made, finished.kept) == ([0], [1, 2, 3, 4, 5])
     changed = {name for name, content in finished.contents().items() if content != before[name]}

@@ -22,7 +22,7 @@ from everanimate_core.media.sound import FileSound
 def test_cancel_keeps_what_is_finished(place, job, fresh, stage, chunk):
     stop_at(place, job(), stage, chunk)
     finished = chunk + (stage == "finished")
-    manifest = place.store.read_manifest()
+    manifest = place.take()
     assert (len(manifest.chunks) if manifest else 0) == finished
     if finished:
         assert_same_result(place.result(), fresh(job(4 + 5 * finished)))
@@ -51,12 +51,11 @@ def test_a_change_of_mind_costs_nothing(finished, job):
     finished.start(job(prompts=[""] * 6))
     assert finished.made == []
     assert finished.files() == before
-    # Stopped after the new chunk was sampled: the old one is gone, and is made again.
+    # Stopped after the new chunk was sampled: the old one is still there.
     with pytest.raises(Stop):
         finished.start(changed, codec=Stopping("decode", 0))
     finished.start(job(prompts=[""] * 6))
-    assert finished.kept == [0, 1, 2, 3]
-    assert 4 in finished.made
+    assert (finished.made, finished.kept) == ([], [0, 1, 2, 3, 4, 5])
     assert_same_result(finished.result(), result)
 
 
@@ -71,7 +70,7 @@ def test_a_redo_that_was_stopped_goes_on(finished, job, fresh, stage, options):
 
 
 def test_what_ended_the_run_is_told_even_if_the_finished_part_cannot_be_joined(finished, job):
-    finished.store.segment_path(5).unlink()
+    finished.segment_path(5).unlink()
     before = finished.path.read_bytes()
     with pytest.raises(Stop):
         finished.start(job(), on_chunk=stop_after(1))
@@ -98,5 +97,6 @@ def test_killed_before_every_rename(tmp_path, job, fresh, redo):
         place.start(task, **options)
         assert_same_result(place.result(), expected)
         assert not [path for path in root.rglob("*") if ".part" in path.name]
-    # Manifest, latents, chunk, segment and manifest for each chunk, and the video.
-    assert number == (6 if redo else 11)
+    # Latents, chunk, segment, record and take for each chunk; the video, and the take with it. In a redo also the take
+    # before its first chunk, and the older video, which is moved.
+    assert number == (9 if redo else 12)

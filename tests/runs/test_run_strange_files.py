@@ -49,7 +49,7 @@ def test_manifests_of_anything_get_words_of_our_own(finished, job):
     for content in contents:
         path.write_bytes(content)
         try:
-            found = finished.store.read_manifest()
+            found = finished.take()
         except RunError as error:
             assert str(error).startswith("the run's manifest.json must be as it was written")
             assert str(error).isprintable()

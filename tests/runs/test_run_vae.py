@@ -53,7 +53,7 @@ def test_a_run_is_the_loop_and_its_work(place, job, codec):
     outcome = place.start(task, codec=counting, on_chunk=on_chunk)
     assert marks == work
     assert counting.work == []
-    chunks = [load(place.store.chunk_path(i).read_bytes()) for i in range(CHUNKS)]
+    chunks = [load(place.chunk_path(i).read_bytes()) for i in range(CHUNKS)]
     for chunk, result in zip(chunks, loop, strict=True):
         assert torch.equal(chunk["latents"], result.latents)
         assert torch.equal(chunk["last_frames"], result.memory.last_frames)
@@ -82,7 +82,7 @@ def test_a_redo_that_was_stopped_goes_on(finished, job, fresh):
 
 
 def test_a_lost_segment_is_written_again_from_the_latents(finished, job, fresh):
-    finished.store.segment_path(3).unlink()
+    finished.segment_path(3).unlink()
     finished.start(job())
     assert (finished.made, finished.kept) == ([], [0, 1, 2, 3, 4, 5])
     assert_same_result(finished.result(), fresh(job()))
@@ -92,7 +92,7 @@ def test_latent_context_is_kept_up_when_frames_are_decoded_again(place, job, fre
     task = job(latent_context=True)
     first = place.start(task)
     result = place.result()
-    place.store.segment_path(2).unlink()
+    place.segment_path(2).unlink()
     again = place.start(task)
     assert place.made == []
     # Of the last chunk, whose segment is there, the frames alone are decoded again.
