@@ -14,6 +14,7 @@ import torch
 from exact_parts import ExactCodec, Frames, exact_pictures
 from safetensors.torch import load
 
+from everanimate_core.digests import digest
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.method import EverAnimate
@@ -174,6 +175,11 @@ class Place:
         indices = range(len(take.chunks) if take else 0)[first : last + 1]
         chunks = [path for i in indices for path in (self.chunk_path(i, number), self.segment_path(i, number))]
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in chunks if path.exists()}
+
+    def handed(self, index, number=0):
+        """{name: digest} of what a chunk of a take keeps of that which it hands on."""
+        tensors = load(self.chunk_path(index, number).read_bytes())
+        return {name: digest(tensor) for name, tensor in tensors.items() if name != "latents"}
 
     def everything(self):
         """{path: (content, time of change)} of all files here but locks."""

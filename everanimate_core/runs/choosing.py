@@ -64,7 +64,7 @@ class Choice:
             raise RunError("this run", "is one of another method", ANOTHER_NAME, got)
         if asked.from_chunk and asked.only_chunk >= 0:
             got = f"from_chunk {asked.from_chunk} and only_chunk {asked.only_chunk}"
-            raise RunError("from_chunk", "goes on behind the chunk that only_chunk makes alone", "one of the two", got)
+            raise RunError("from_chunk", "makes all that only_chunk leaves as it is", "one of the two", got)
         if self.redo and not asked.resume:
             name = "only_chunk" if asked.only_chunk >= 0 else "from_chunk"
             got = f"{getattr(asked, name)} and resume false"
