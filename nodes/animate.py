@@ -27,12 +27,10 @@ from .host import (
     check_cancel,
     condition,
     drivers,
-    empty_latent,
     graph_metadata,
     sample,
     shown_video,
     sound_of,
-    to_network,
     trim_window,
 )
 from .node import in_its_name
@@ -159,10 +157,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 conditioning = condition(prompt, negative, request, clip_vision)
                 on_step = progress.on_step(request.index, request.anchors)
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
-                raw = sample(
-                    model, *conditioning, empty_latent(request), chosen, sigmas, settings.cfg, noise_seed, on_step
-                )
-                return to_network(raw)[:, :, request.anchors :]
+                return sample(model, *conditioning, request, chosen, sigmas, settings.cfg, noise_seed, on_step)
 
             path = run_video(folder)
             outcome = run(
