@@ -1,4 +1,4 @@
-"""What holds for the latents of every method: sizes of their pictures, what is refused, statistics, drift, previews.
+"""What holds for the latents of every method: sizes of their pictures, what is refused, ends, statistics, previews.
 
 The VAEs make one latent of 8 x 8 pixels; the transformers read them in patches of 2 x 2.
 """
@@ -55,6 +55,11 @@ def check_frames(frames: Tensor, index: int) -> None:
             "decode with the VAE in bf16 or fp32 instead of fp16",
             "NaN or infinity",
         )
+
+
+def with_end(latents: Tensor, end: Tensor) -> Tensor:
+    """Latents [B, C, T, h, w] with `end` [B, C, n, h, w] in the place of their last n, 0..T of them; a new tensor."""
+    return torch.cat([latents[:, :, : latents.shape[2] - end.shape[2]], end.to(latents)], dim=2)
 
 
 def channel_statistics(latents: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class Method(Protocol):
     def begun_with(self, seed: int) -> Self:
         """The same in a run whose first start had that seed, for what a method chooses at random by itself."""
 
+    @property
+    def end_latents(self) -> int:
+        """How many latents at the end of a chunk the next one is made from."""
+
     def noise_seed(self, index: int) -> int:
         """Seed of the noise of a chunk."""
 
@@ -98,8 +102,12 @@ class Method(Protocol):
     def start(self) -> State:
         """What the first chunk is handed."""
 
-    def request(self, state: State, chunk: Any, codec: Codec) -> Any:
-        """All that the host must know to sample a chunk; a run hands it on as it is."""
+    def request(self, state: State, chunk: Any, codec: Codec, end: Tensor | None = None) -> Any:
+        """All that the host must know to sample a chunk; a run hands it on as it is.
+
+        end: [1, C, end_latents, h, w], latents that the chunk has to end with, for one that is sampled alone between
+        neighbours that stay; None: it ends as it will.
+        """
 
     def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:
         """The chunk's F frames [F, H, W, 3] in 0..1. state: what the chunk was handed."""

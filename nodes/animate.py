@@ -28,13 +28,11 @@ from .host import (
     check_cancel,
     condition,
     drivers,
-    empty_latent,
     graph_metadata,
     sample,
     say,
     shown_video,
     sound_of,
-    to_network,
     trim_window,
 )
 from .node import in_its_name
@@ -161,10 +159,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 conditioning = condition(prompt, negative, request, clip_vision)
                 on_step = progress.on_step(request.index, request.anchors)
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
-                raw = sample(
-                    model, *conditioning, empty_latent(request), chosen, sigmas, settings.cfg, noise_seed, on_step
-                )
-                return to_network(raw)[:, :, request.anchors :]
+                return sample(model, *conditioning, request, chosen, sigmas, settings.cfg, noise_seed, on_step)
 
             store, videos = RunStore(folder), NumberedVideos(folder)
             outcome = run(job, store, sample_chunk, codec, videos, video, progress.on_chunk, say)

@@ -248,11 +248,12 @@ class DpmSampler(comfy.samplers.Sampler):
     """LongAnimation's sampler, for CogVideoX: stock samplers scale the noise, which this network does not know.
 
     fusion: makes, at the start of a sampling, what happens to the state after each step; None for nothing. steps: that
-    it was made for.
+    it was made for. end: [1, 16, n, h, w], latents that the sampling has to end with, in the network's space; None: it
+    ends as it will.
     """
 
-    def __init__(self, fusion: Callable[[], Fusion | None], steps: int):
-        self.fusion, self.steps = fusion, steps
+    def __init__(self, fusion: Callable[[], Fusion | None], steps: int, end: Tensor | None = None):
+        self.fusion, self.steps, self.end = fusion, steps, end
 
     def sample(
         self,
@@ -299,4 +300,4 @@ class DpmSampler(comfy.samplers.Sampler):
                 callback(index, estimate[:, :, shown], x[:, :, shown], steps)
             return x
 
-        return sample(clean, noise.float(), schedule, draw, after_step)
+        return sample(clean, noise.float(), schedule, draw, after_step, self.end)

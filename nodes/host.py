@@ -31,6 +31,7 @@ from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS, chunk_geometry
 from ..everanimate_core.everanimate.memory import ContextMemory
 from ..everanimate_core.everanimate.propagation import ChunkRequest
+from ..everanimate_core.latents import with_end
 from ..everanimate_core.media.frames import ResampledFrames, TensorFrames
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.media.reader import telling_video
@@ -230,13 +231,33 @@ def empty_latent(request: ChunkRequest) -> dict:
     return {"samples": torch.zeros(request.latents_shape, device=comfy.model_management.intermediate_device())}
 
 
-def sample(model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg: float, seed: int, on_step) -> Tensor:
-    """Sample as the host's SamplerCustom does; raw latents [1, 16, N + T, h, w].
+def held_latent(request: ChunkRequest, end: Tensor) -> dict:
+    """The LATENT that a chunk with a given end starts from, with a noise mask: 0 where `end` is held, 1 elsewhere.
 
-    on_step(step, steps, clean) sees the clean estimate in the network's space after each step.
+    end: [1, 16, n, h, w] normalised. Elsewhere stand the network's zeros: the host leaves raw zeros as they are only
+    where the whole LATENT is zero.
     """
+    empty = torch.zeros(request.latents_shape)
+    latent = {
+        "samples": to_raw(with_end(empty, end)),
+        "noise_mask": with_end(torch.ones_like(empty[:, :1]), torch.zeros_like(end[:, :1])),
+    }
+    device = comfy.model_management.intermediate_device()
+    return {name: value.to(device) for name, value in latent.items()}
+
+
+def sample(
+    model, positive, negative, request: ChunkRequest, sampler, sigmas: Tensor, cfg: float, seed: int, on_step
+) -> Tensor:
+    """Sample as the host's SamplerCustom does; the chunk's own latents [1, 16, T, h, w], normalised.
+
+    The last ones are `request.end` where there is one, bit for bit. on_step(step, steps, clean) sees the clean estimate
+    in the network's space after each step.
+    """
+    end = request.end
+    latent = empty_latent(request) if end is None else held_latent(request, end)
     start = latent["samples"]
-    return comfy.sample.sample_custom(
+    raw = comfy.sample.sample_custom(
         model,
         comfy.sample.prepare_noise(start, seed),
         cfg,
@@ -245,10 +266,13 @@ def sample(model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg
         positive,
         negative,
         start,
+        noise_mask=latent.get("noise_mask"),
         callback=lambda step, clean, x, steps: on_step(step, steps, clean),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    latents = to_network(raw)[:, :, request.anchors :]
+    return latents if end is None else with_end(latents, end)
 
 
 class RunProgress:

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.digests import weights_digest
+from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.settings import Settings
@@ -26,7 +27,7 @@ from ..everanimate_core.runs.store import RunStore
 from ..everanimate_core.runs.videos import NumberedVideos
 from . import widgets
 from .checks import check_images
-from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, previewer_of, steered_model
+from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
 from .host import RunProgress, check_cancel, frame_source, graph_metadata, say, shown_video, sound_of, trim_window
 from .longanimation import (
@@ -156,7 +157,10 @@ class LongAnimationAnimate(io.ComfyNode):
 def sampled(
     model, control: SketchControl, positive, negative, request: WindowRequest, settings: Settings, seed: int, on_step
 ) -> Sampled:
-    """Sample a window as SamplerCustom does, with the noise of the authors' script."""
+    """Sample a window as SamplerCustom does, with the noise of the authors' script.
+
+    Its last latents are `request.end` where there is one, bit for bit.
+    """
     steered = steered_model(model, control, request, settings.strength, settings.blocks)
     fusion = window_fusion(request, settings)
     own = -latent_frames(settings.window_frames)
@@ -167,7 +171,7 @@ def sampled(
         steered,
         noise,
         settings.cfg,
-        DpmSampler(lambda: fusion, settings.steps),
+        DpmSampler(lambda: fusion, settings.steps, None if request.end is None else cog().scale * request.end),
         sigmas.cpu(),
         *condition(positive, negative, request),
         empty_latent(request)["samples"],
@@ -175,4 +179,7 @@ def sampled(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return Sampled(own_latents(samples), {} if fusion is None else {"tails": fusion.kept})
+    latents = own_latents(samples)
+    if request.end is not None:
+        latents = with_end(latents, request.end)
+    return Sampled(latents, {} if fusion is None else {"tails": fusion.kept})

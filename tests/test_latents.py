@@ -1,4 +1,4 @@
-"""What holds for the latents of every method: sizes, what is refused, statistics, drift, previews."""
+"""What holds for the latents of every method: sizes, what is refused, ends, statistics, drift, previews."""
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from everanimate_core.latents import (
     check_latents,
     check_size,
     preview_map,
+    with_end,
 )
 
 
@@ -129,3 +130,10 @@ def test_a_preview_map_is_found_again():
 def test_a_plain_picture_has_a_preview_map():
     factors, bias = preview_map(torch.ones(16, 2, 2), torch.full((16, 16, 3), 0.75))
     torch.testing.assert_close(factors.sum(dim=0) + bias, torch.full((3,), 0.5))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_an_end_takes_the_last_places(count):
+    latents, end = torch.arange(3.0).view(1, 1, 3, 1, 1), torch.arange(10.0, 10 + count).view(1, 1, -1, 1, 1)
+    assert with_end(latents, end).flatten().tolist() == [0, 1, 2][: 3 - count] + [10, 11, 12][:count]
+    assert latents.flatten().tolist() == [0, 1, 2]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..latents import with_end
 from ..longanimation.control import chosen_blocks, controlled
 from ..longanimation.dpm import alpha_bars, clean_estimate, draw_noise, sample, timesteps
 from ..longanimation.settings import Settings
@@ -38,8 +39,9 @@ class DiffusersCog:
     ) -> Sampled:
         """Denoise one window from noise of that seed; its latents [1, 16, T - 1, h, w] for the VAE, float32, CPU.
 
-        With fusion the extras hold `tails` for the next window. on_step(step, steps, clean): after each step. Raises
-        InputError, before the first step, where blocks, tails or text do not fit.
+        The last ones are `request.end` where there is one. With fusion the extras hold `tails` for the next window.
+        on_step(step, steps, clean): after each step. Raises InputError, before the first step, where blocks, tails or
+        text do not fit.
         """
         blocks = self.base.transformer_blocks
         chosen = chosen_blocks(settings.blocks, len(blocks))
@@ -77,8 +79,12 @@ class DiffusersCog:
                 on_step(index, settings.steps, estimate)
             return state
 
-        latents = sample(clean, draw(), schedule, draw, after_step)[:, :, 1:].float().cpu()
-        return Sampled(latents / self.scale, {} if fusion is None else {"tails": fusion.kept})
+        end = None if request.end is None else self.scale * request.end
+        latents = sample(clean, draw(), schedule, draw, after_step, end)[:, :, 1:].float().cpu() / self.scale
+        if request.end is not None:
+            # Scaled there and back, they would be a bit off.
+            latents = with_end(latents, request.end)
+        return Sampled(latents, {} if fusion is None else {"tails": fusion.kept})
 
     def _to_network(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.base.device, self.base.dtype)

@@ -77,12 +77,13 @@ class DiffusersWan:
     ) -> Tensor:
         """Denoise one chunk, from noise drawn with `noise_seed`, along sigmas [steps + 1], which fall from 1 to 0.
 
-        Returns its latents [1, 16, T, h, w], normalised, float32, CPU, the N anchors cut off. on_step: see
+        Returns its latents [1, 16, T, h, w], normalised, float32, CPU, the N anchors cut off; the last ones are
+        `request.end` where there is one. on_step: see
         `sampling.euler`; `velocity` says what raises ValueError, always before the first step.
         """
         velocity = self.velocity(request)
         noise = draw_noise(request.latents_shape, noise_seed).to(self.transformer.patch_embedding.weight.device)
-        return euler(velocity, noise, sigmas, on_step)[:, :, request.anchors :].cpu()
+        return euler(velocity, noise, sigmas, on_step, request.end)[:, :, request.anchors :].cpu()
 
     def _states(self, text: Tensor) -> Tensor:
         return self._to_network(text if self.image_encoder is None else _pad_text(text))

@@ -108,6 +108,11 @@ class EverAnimate:
         """The same with keyframes by the seed that the run was begun with."""
         return replace(self, settings=replace(self.settings, seed=seed))
 
+    @property
+    def end_latents(self) -> int:
+        """Those of the motion memory."""
+        return self.memory.motion_count
+
     def noise_seed(self, index: int) -> int:
         """Seed of the noise of a chunk."""
         return chunk_seed(self.settings.seed, index, self.settings.seed_mode)
@@ -140,9 +145,9 @@ class EverAnimate:
         # The first chunk completes the identity memory, and is the first to have statistics.
         return replace(self.memory, **changed, frozen=self.memory.frozen or "statistics" in state)
 
-    def request(self, state: State, chunk: ChunkFrames, codec: Codec) -> ChunkRequest:
-        """All that the network is told of a chunk."""
-        return request_chunk(chunk, self.memory_of(state), codec, self.settings)
+    def request(self, state: State, chunk: ChunkFrames, codec: Codec, end: Tensor | None = None) -> ChunkRequest:
+        """All that the network is told of a chunk, and how it has to end."""
+        return request_chunk(chunk, self.memory_of(state), codec, self.settings, end=end)
 
     def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:
         """The chunk's F frames [F, H, W, 3] in 0..1."""

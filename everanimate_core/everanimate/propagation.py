@@ -26,11 +26,12 @@ from .settings import RELEASED, Settings
 
 @dataclass(frozen=True)
 class ChunkRequest:
-    """All that the network is told about one chunk.
+    """All that the network is told about one chunk, and how it has to end.
 
     index: the chunk. context: y and its mask. anchors: N. pose_latents: [1, 16, T, h, w] or None. face_pixels:
     [1, 3, F, 512, 512] in -1..1 or None. clip_image: [1, H, W, 3] in 0..1, what CLIP vision looks at, None when there
-    is neither a decoded frame nor a reference. correct: explicit restoration while sampling, None for none.
+    is neither a decoded frame nor a reference. correct: explicit restoration while sampling, None for none. end:
+    [1, 16, M, h, w], latents that the chunk has to end with; None: it ends as it will.
     """
 
     index: int
@@ -40,6 +41,7 @@ class ChunkRequest:
     face_pixels: Tensor | None
     clip_image: Tensor | None
     correct: Correction | None = None
+    end: Tensor | None = None
 
     @property
     def latents_shape(self) -> tuple[int, ...]:
@@ -63,10 +65,11 @@ def request_chunk(
     codec: Codec,
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
+    end: Tensor | None = None,
 ) -> ChunkRequest:
     """Gather what a chunk is conditioned on; encodes the pose (F frames), and the background if there is one.
 
-    memory: what the chunk before left.
+    memory: what the chunk before left. end: see ChunkRequest.
     """
     plan, index = chunk.plan, chunk.index
     next_chunk(plan, memory, index)
@@ -89,6 +92,7 @@ def request_chunk(
         face_pixels=face,
         clip_image=clip_frame(memory, settings.clip_source),
         correct=correction(Restoration.of(settings), memory, pose),
+        end=end,
     )
 
 

@@ -13,6 +13,8 @@ from math import exp, expm1, inf, log, sqrt
 import torch
 from torch import Tensor
 
+from ..latents import with_end
+
 # CogVideoX: betas whose roots are evenly spaced, brought to a signal-to-noise ratio of zero at the end.
 TRAIN_STEPS, FIRST_BETA, LAST_BETA = 1000, 0.00085, 0.012
 
@@ -80,14 +82,20 @@ def sample(
     schedule: Sequence[float],
     draw: Callable[[], Tensor],
     after_step: Callable[[int, Tensor, Tensor], Tensor] = lambda index, x, clean: x,
+    end: Tensor | None = None,
 ) -> Tensor:
     """From noise [B, 16, T, h, w] along a schedule of a, which ends at 1; the final state.
 
     draw: noise like the state, for the steps. after_step(index, x, clean): what becomes of the state after a step.
+    end: [B, 16, n, h, w], latents that the last step leaves in the last places, bit for bit. There the clean estimate
+    is `end` at every step, so the state is sqrt(a) end + sqrt(1 - a) eps and the network sees it as noisy as the rest.
+    None: it ends as it will.
     """
     x, before, steps = noise, None, len(schedule) - 1
     for index in range(steps):
         clean = predict(x, index)
+        if end is not None:
+            clean = with_end(clean, end)
         fresh = draw()
         if index == steps - 1:
             x = clean

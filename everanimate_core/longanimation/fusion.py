@@ -7,6 +7,8 @@ overlap of 4 n + 1 frames slots 2 .. n + 1 stand for the same frames as the last
 import torch
 from torch import Tensor
 
+from ..latents import with_end
+
 
 def shared_latents(overlap: int) -> int:
     """n, the latents that two windows share: 4 for 17 frames, and for 16, where they are one frame apart."""
@@ -29,11 +31,12 @@ class Fusion:
     """What happens to the state after each step: blended with the window before, and its end kept for the next.
 
     first: the first step that is blended. before: the ends that the window before kept, [steps - first, 16, n, h, w],
-    None for the first window. kept: those of this one, in the same form.
+    None for the first window. held: the end is given (`dpm.sample`) and is not blended; in short windows it may be part
+    of the overlap. kept: the ends of this one, in the form of `before`.
     """
 
-    def __init__(self, first: int, shared: int, before: Tensor | None):
-        self.first, self.shared, self.before = first, shared, before
+    def __init__(self, first: int, shared: int, before: Tensor | None, held: bool = False):
+        self.first, self.shared, self.before, self.held = first, shared, before, held
         self._ends: list[Tensor] = []
 
     def __call__(self, index: int, state: Tensor, clean: Tensor) -> Tensor:
@@ -41,7 +44,8 @@ class Fusion:
         if index < self.first:
             return state
         if self.before is not None:
-            state = fused(state, self.before[index - self.first, None])
+            blend = fused(state, self.before[index - self.first, None])
+            state = with_end(blend, state[:, :, -self.shared :]) if self.held else blend
         self._ends.append(state[0, :, -self.shared :].float().cpu())
         return state
 

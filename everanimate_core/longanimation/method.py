@@ -93,6 +93,11 @@ class LongAnimation:
         """The same: nothing but the noise is random."""
         return self
 
+    @property
+    def end_latents(self) -> int:
+        """Those that two windows share."""
+        return shared_latents(self.plan.overlap)
+
     def noise_seed(self, index: int) -> int:
         """Seed of the noise of a window."""
         return chunk_seed(self.settings.seed, index, self.settings.seed_mode)
@@ -123,8 +128,8 @@ class LongAnimation:
         """Nothing: the first window is handed no tails."""
         return {}
 
-    def request(self, state: State, chunk: Window, codec: Codec) -> WindowRequest:
-        """All that the network is told of a window."""
+    def request(self, state: State, chunk: Window, codec: Codec, end: Tensor | None = None) -> WindowRequest:
+        """All that the network is told of a window, and how it has to end."""
         reference, lines = self.reference, self.reference_lineart
         if "next_reference" in state:
             reference, lines = state["next_reference"], chunk.frames[:1]
@@ -137,6 +142,7 @@ class LongAnimation:
             state.get("tails"),
             style=self.settings.lines,
             threshold=self.settings.threshold,
+            end=end,
         )
 
     def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:

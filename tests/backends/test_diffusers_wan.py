@@ -5,7 +5,7 @@ import torch
 
 from everanimate_core.backends.diffusers_wan import DiffusersWan
 from everanimate_core.backends.wan_codec import WanCodec
-from everanimate_core.everanimate.flow import sigma_schedule
+from everanimate_core.everanimate.flow import interpolate, sigma_schedule
 from everanimate_core.lora.files import lora_from_tensors
 from everanimate_core.lora.fit import apply_lora
 
@@ -30,6 +30,22 @@ def test_a_chunk_is_two_euler_steps_of_the_stock_model(wan, make_request, text):
     for sigma, following in ((1.0, SIGMAS[1]), (SIGMAS[1], 0.0)):
         x = x + stock_velocity(wan, request, x, sigma, text, request.face_pixels) * (following - sigma)
     assert torch.equal(wan.sample_chunk(request, 7, sigmas=SIGMAS), x[:, :, 1:])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_chunk_with_a_given_end_is_two_euler_steps_that_see_it(wan, make_request, text, count):
+    generator = torch.Generator().manual_seed(8)
+    request = make_request(1, end=torch.randn(1, 16, count, 4, 6, generator=generator))
+    noise = torch.randn(1, 16, 3, 4, 6, generator=torch.Generator().manual_seed(7))
+    x = noise
+    for sigma, following in ((1.0, SIGMAS[1]), (SIGMAS[1], 0.0)):
+        x = torch.cat([x[:, :, :-count], interpolate(request.end, noise[:, :, -count:], sigma)], dim=2)
+        x = x + stock_velocity(wan, request, x, sigma, text, request.face_pixels) * (following - sigma)
+    held = wan.sample_chunk(request, 7, sigmas=SIGMAS)
+    assert torch.equal(held[:, :, -count:], request.end)
+    torch.testing.assert_close(held[:, :, :-count], x[:, :, 1:-count], rtol=1e-5, atol=1e-5)
+    free = wan.sample_chunk(replace(request, end=None), 7, sigmas=SIGMAS)
+    assert count == 2 or (held - free)[:, :, 0].norm() > 1e-3 * free[:, :, 0].norm()
 
 
 def test_anchors_are_cut_and_the_seed_decides(wan, make_request):

@@ -104,3 +104,13 @@ def test_a_memory_that_is_complete_stays_frozen():
     request = half_way.request(half_way.start(), half_way.chunk(1), CODEC)
     expected = request_chunk(half_way.chunk(1), half_way.memory, CODEC, half_way.settings)
     assert torch.equal(request.context.y, expected.context.y)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_request_holds_the_end_that_the_next_chunk_was_made_from(count):
+    method = method_of(motion_latents=count)
+    start, chunk = method.start(), method.chunk(0)
+    *_, after = made(method, 0, start)
+    assert method.end_latents == after["motion"].shape[2] == count
+    assert method.request(start, chunk, CODEC).end is None
+    assert method.request(start, chunk, CODEC, after["motion"]).end is after["motion"]

@@ -99,3 +99,65 @@ def test_the_given_state_is_not_modified():
     result = euler(lambda x, sigma: x, noise, sigma_schedule(3))
     assert torch.equal(noise, before)
     assert not torch.equal(result, before)
+
+
+# --- a given end -----------------------------------------------------------------------------------------------------
+
+
+def test_an_end_is_held_by_hand():
+    """Two latents, of which the last is held to 2: from 4 at sigma 1 over 3 at sigma 0.5. Both have the last one's v.
+
+    The first: 8 -> 8 + 4 (0.5 - 1) = 6 -> 6 + 3 (0 - 0.5) = 4.5.
+    """
+    x, end = torch.tensor([8.0, 4.0]).view(1, 1, 2, 1, 1), torch.tensor(2.0).view(1, 1, 1, 1, 1)
+    result = euler(lambda x, sigma: x[:, :, [1, 1]], x, torch.tensor([1.0, 0.5, 0.0]), end=end)
+    assert result.flatten().tolist() == [4.5, 2.0]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_network_sees_held_latents_as_noisy_as_the_rest(count):
+    noise, end = draw_noise((1, 16, 3, 2, 4), 0), draw_noise((1, 16, count, 2, 4), 1)
+    sigmas, levels = sigma_schedule(20), []
+
+    def field(x, sigma):
+        expected = interpolate(end, noise[:, :, -count:], sigma)
+        torch.testing.assert_close(x[:, :, -count:], expected, rtol=0, atol=2e-6)
+        levels.append(sigma)
+        return torch.sin(x)
+
+    def on_step(step, steps, clean):
+        torch.testing.assert_close(clean[:, :, -count:], end, rtol=0, atol=2e-6)
+
+    assert torch.equal(euler(field, noise, sigmas, on_step, end)[:, :, -count:], end)
+    assert torch.equal(torch.stack(levels), sigmas[:-1])
+
+
+def test_held_latents_leave_alone_what_does_not_look_at_them():
+    noise, end = draw_noise((1, 16, 3, 2, 4), 0), draw_noise((1, 16, 1, 2, 4), 1)
+    sigmas = sigma_schedule(5)
+    free = euler(lambda x, sigma: torch.sin(x), noise, sigmas)
+    result = euler(lambda x, sigma: torch.sin(x), noise, sigmas, end=end)
+    assert torch.equal(result[:, :, :-1], free[:, :, :-1])
+    # A field that looks at all latents feels it.
+    mixed = [euler(lambda x, sigma: x.mean(dim=2, keepdim=True) - x, noise, sigmas, end=given) for given in (None, end)]
+    assert (mixed[0] - mixed[1])[:, :, :-1].abs().min() > 0
+
+
+def test_an_end_that_comes_anyway_changes_nothing(pair):
+    """The field leads the last latent to `clean` by itself, and the others by what they see of it."""
+    clean, noise = pair
+    sigmas = sigma_schedule(5).double()
+
+    def field(x, sigma):
+        v = x[:, :, -1:] - x
+        return torch.cat([v[:, :, :-1], velocity_from_clean(x, clean, sigma)[:, :, -1:]], dim=2)
+
+    free = euler(field, noise, sigmas)
+    result = euler(field, noise, sigmas, end=free[:, :, -1:])
+    torch.testing.assert_close(result, free, rtol=0, atol=1e-14)
+
+
+def test_an_end_without_latents_holds_none():
+    noise, sigmas = draw_noise((1, 16, 3, 2, 4), 0), sigma_schedule(3)
+    free = euler(lambda x, sigma: torch.sin(x), noise, sigmas)
+    assert torch.equal(euler(lambda x, sigma: torch.sin(x), noise, sigmas, end=noise[:, :, :0]), free)

@@ -1,6 +1,7 @@
 """The host's CogVideoX, steered and sampled by the pack, against diffusers' classes with the same weights."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,29 @@ def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later)
     assert relative(fusion.kept, expected.extras["tails"]) < 1e-5
     # It leaves no trace in the network.
     assert not any(block._forward_hooks for block in model.model.diffusion_model.blocks)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_window_with_a_given_end_is_that_of_the_core(comfy, cog, model, files, networks, later):
+    """By the function that Colour Long Animation samples with. Three latents are held: the network reads two as one, so
+    that the one in front of them feels it most."""
+    engines = core(comfy, "backends.diffusers_cog")
+    settings = core(comfy, "longanimation.settings").Settings(window_frames=FRAMES, overlap=13, steps=10, fuse_from=6)
+    text, negative = randn(1, 7, 48, seed=3), randn(1, 7, 48, seed=4)
+    free = window(comfy, randn(4, 16, 3, *CELLS, seed=7) if later else None)
+    request = replace(free, end=randn(1, 16, 3, *CELLS, seed=8))
+    engine = engines.DiffusersCog(*networks, None, cog.cog().scale, text, negative)
+    expected = engine.sample_window(request, 11, settings=settings)
+
+    control, shown = cog.load_sketch(str(files / "sketch.safetensors")), []
+    sampled = comfy.module(PACK, "nodes.longanimation_animate").sampled
+    inputs = model, control, [[text, {}]], [[negative, {}]]
+    found = sampled(*inputs, request, settings, 11, lambda step, steps, clean: shown.append(clean))
+    for made in (found, expected):
+        assert torch.equal(made.latents[:, :, -3:], request.end)
+    assert relative(found.latents, expected.latents) < 1e-5
+    # The late states, as noisy at the end as elsewhere.
+    assert relative(found.extras["tails"], expected.extras["tails"]) < 1e-5
+    assert relative(shown[-1][:, :, -3:], cog.cog().scale * request.end) < 1e-6
+    unheld = sampled(*inputs, free, settings, 11, lambda *_: None)
+    assert relative(found.latents[:, :, -4], unheld.latents[:, :, -4]) > 1e-3

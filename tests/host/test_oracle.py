@@ -53,6 +53,32 @@ def test_velocity_with_four_anchors_pose_and_face(comfy, transformer):
     assert error < 1e-5
 
 
+@pytest.mark.parametrize("motion_latents", [1, 2])
+def test_a_chunk_with_a_given_end(comfy, transformer, motion_latents):
+    """The same request through the host's euler behind a noise mask, and through the core's loop on diffusers."""
+    host = comfy.module(PACK, "nodes.host")
+    frames = comfy.module(PACK, "everanimate_core.media.frames").TensorFrames(moving_pattern(9))
+    driving = comfy.module(PACK, "everanimate_core.everanimate.drivers").Drivers(pose=frames).chunk(plan(comfy), 0)
+    memory, text = first_memory(comfy, motion_latents=motion_latents), comfy.conditioning()
+    end = torch.randn(1, 16, motion_latents, 8, 8, generator=torch.Generator().manual_seed(1))
+    codec, propagation = host.HostCodec(comfy.load_vae()), "everanimate_core.everanimate.propagation"
+    request = comfy.module(PACK, propagation).request_chunk(driving, memory, codec, end=end)
+    sigmas = comfy.module(PACK, "everanimate_core.everanimate.flow").sigma_schedule(4)
+
+    (euler,) = comfy.call("KSamplerSelect", sampler_name="euler")
+    conditioning = host.condition(text, text, request, comfy.clip_vision())
+    found = host.sample(aligned(comfy), *conditioning, request, euler, sigmas, 1.0, 3, lambda *_: None)
+
+    clip = comfy.clip_vision().encode_image(request.clip_image, crop=False)["penultimate_hidden_states"]
+    engine = comfy.module(PACK, "everanimate_core.backends.diffusers_wan").DiffusersWan
+    expected = engine(transformer, codec, text[0][0], lambda image: clip).sample_chunk(request, 3, sigmas=sigmas)
+    assert torch.equal(found[:, :, -motion_latents:], end)
+    assert torch.equal(expected[:, :, -motion_latents:], end)
+    error = relative_error(found, expected)
+    print(f"a chunk with a given end, relative error: {error:.2e}")
+    assert error < 1e-5
+
+
 def test_codecs_agree(comfy, codec):
     host = comfy.module(PACK, "nodes.host").HostCodec(comfy.load_vae())
     frames = moving_pattern(9)

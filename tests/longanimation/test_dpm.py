@@ -105,3 +105,62 @@ def test_after_each_step_the_state_may_be_changed():
     assert seen[0] == (0, pytest.approx(2 * 0.5**0.5 + 0.5**0.5), 2.0)
     # The second step begins at the zero that `after` left.
     assert seen[1] == (1, 2.0, 2.0)
+
+
+# --- a given end -----------------------------------------------------------------------------------------------------
+
+
+def draws(seed, shape=(1, 16, 6, 2, 3)):
+    """The noise that a sampling begins with, and a function that draws what follows."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw():
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return draw(), draw
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_network_sees_held_latents_as_noisy_as_the_rest(count):
+    """sqrt(a) end + sqrt(1 - a) eps; the second part is what a sampling with the same draws has that leads to zero."""
+    schedule, end, seen, noises = alpha_bars(20), draws(1)[0][:, :, :count], [], []
+
+    def zero(x, index):
+        noises.append(x)
+        return torch.zeros_like(x)
+
+    def predict(x, index):
+        seen.append(x)
+        return torch.sin(x)
+
+    noise, draw = draws(0)
+    sample(zero, noise, schedule, draw)
+    noise, draw = draws(0)
+    result = sample(predict, noise, schedule, draw, end=end)
+    assert torch.equal(result[:, :, -count:], end)
+    for a, x, eps in zip(schedule, seen, noises, strict=False):
+        torch.testing.assert_close(x[:, :, -count:], a**0.5 * end + eps[:, :, -count:], rtol=0, atol=1e-12)
+        assert eps.std() == pytest.approx((1 - a) ** 0.5, rel=0.1)
+
+
+def test_held_latents_leave_alone_what_does_not_look_at_them():
+    results = []
+    for end in (None, draws(1)[0][:, :, :2]):
+        noise, draw = draws(0)
+        results.append(sample(lambda x, index: torch.sin(x), noise, alpha_bars(5), draw, end=end))
+    free, held = results
+    assert torch.equal(held[:, :, :-2], free[:, :, :-2])
+    assert not torch.equal(held[:, :, -2:], free[:, :, -2:])
+
+
+def test_an_end_that_comes_anyway_changes_nothing():
+    clean, results = draws(1)[0], []
+
+    def predict(x, index):
+        # The last two lead to `clean`, the others to what they see of the last.
+        return torch.cat([torch.sin(x[:, :, -1:] + x[:, :, :-2]), clean[:, :, -2:]], dim=2)
+
+    for end in (None, clean[:, :, -2:]):
+        noise, draw = draws(0)
+        results.append(sample(predict, noise, alpha_bars(5), draw, end=end))
+    assert torch.equal(*results)

@@ -61,6 +61,16 @@ def test_a_later_window_blends_from_its_step_on():
     assert torch.equal(fusion(0, short, short)[0, :, 2:], fusion.kept[0])
 
 
+def test_a_held_end_is_not_blended():
+    before, short = torch.randn(1, 16, 4, 2, 3), torch.randn(1, 16, 8, 2, 3)
+    fusion = Fusion(0, 4, before, held=True)
+    state = fusion(0, short, short)
+    assert torch.equal(state[:, :, 4:], short[:, :, 4:])
+    assert torch.equal(fusion.kept[0], short[0, :, 4:])
+    assert torch.equal(state[:, :, :4], fused(short, before)[:, :, :4])
+    assert not torch.equal(state[:, :, 2:4], short[:, :, 2:4])
+
+
 @pytest.mark.parametrize(("steps", "first", "fuse", "count"), [(50, 31, True, 19), (50, 31, False, 0), (8, 5, True, 3)])
 def test_how_many_steps_are_blended(steps, first, fuse, count):
     assert Settings(steps=steps, fuse_from=first, fuse=fuse).fused_steps == count

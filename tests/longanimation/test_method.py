@@ -107,6 +107,18 @@ def test_an_autoregressive_reference_is_the_frame_at_which_the_next_window_begin
     assert torch.equal(request.sketch[:, :, 0], CODEC.encode(white_on_black(exact_pictures(50, seed=3)[8:9]))[:, :, 0])
 
 
+@pytest.mark.parametrize(("overlap", "fuse", "count"), [(9, True, 2), (13, True, 3), (3, False, 0)])
+def test_a_request_holds_the_end_that_the_next_window_was_made_from(overlap, fuse, count):
+    method = colour_method(overlap=overlap, fuse=fuse)
+    assert method.end_latents == count
+    assert method.request({}, method.chunk(0), CODEC).end is None
+    end = torch.zeros(1, 16, count, 2, 4)
+    request = method.request({}, method.chunk(0), CODEC, end)
+    assert request.end is end
+    # It is held in the late steps, too.
+    assert not fuse or window_fusion(request, method.settings).held
+
+
 def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
     for settings in ({}, {"reference_mode": "autoregressive"}, {"fuse": False}):
         method = colour_method(**settings)

@@ -1,6 +1,7 @@
 """A whole window against the authors' pipeline."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,6 +63,20 @@ def test_a_window_has_the_golden_numbers(engine, inputs, later):
     golden, mine = load_file(GOLDEN), made(engine, inputs, later)
     assert relative(SCALE * mine.latents, golden[f"latents_{later}"]) < 1e-5
     assert relative(mine.extras["tails"][[0, -1]], golden[f"tails_{later}"]) < 1e-5
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_window_ends_as_it_has_to(engine, inputs, later):
+    # Three latents are held: the network reads two as one, so that the one in front of them feels it most.
+    settings = Settings(window_frames=FRAMES, overlap=13, steps=5, fuse_from=3)
+    free = WindowRequest(0, inputs.sketch, inputs.reference, inputs.tails[:2, :, :3] if later else None)
+    end = randn(1, 16, 3, *CELLS, seed=8)
+    held = replace(free, end=end)
+    made, other = (engine.sample_window(request, 11, settings=settings) for request in (held, free))
+    assert torch.equal(made.latents[:, :, -3:], end)
+    assert relative(made.latents[:, :, -4], other.latents[:, :, -4]) > 1e-3
+    # What it keeps at the last step, scaled as the network has it, is the end.
+    torch.testing.assert_close(made.extras["tails"][-1], SCALE * end[0], rtol=1e-6, atol=1e-6)
 
 
 @needs_authors
