@@ -1,6 +1,6 @@
 """Which take a start of a run goes on with, or that it opens the next one."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,10 @@ class Choice:
             only = asked.only_chunk == newest.only or (asked.only_chunk == -1 and (unfinished or newest.only == -1))
             if first and (only or (asked.only_chunk == -1 and not unfinished)):
                 self.source = self.source_of(newest)
-                return newest
+                job = self.job
+                # A run of 0.1.0 is described anew, with the digests of today.
+                described = {"settings": job.settings(), "output": job.output_facts()}
+                return newest if self.earlier is None else replace(newest, widgets=job.set_by_user(), **described)
         self.source = newest if self.redo else None
         following = self.following()
         if newest is not None and newest.chunks and self.source is None:
@@ -171,12 +174,16 @@ class Choice:
         if self.take.number == 1:
             self.take = self.take.with_chunk(index, replace(self.take.chunks[index], key=key))
 
-    def before_making(self, index: int, keys: Collection[str], also: Sequence[str]) -> None:
-        """A chunk with one of these keys is about to be made: open the next take unless it is the newest one's.
+    def made_again(self, index: int) -> bool:
+        """Whether this start opens a take to make this very chunk differently."""
+        return self.source is not None and not self.going_on and index == max(self.take.first, self.take.only)
+
+    def before_making(self, index: int, key: str, also: Sequence[str]) -> None:
+        """A chunk with that key is about to be made: open the next take unless it is the newest one's.
 
         also: names of the inputs of which the chunk sees others than the newest take's, in words.
         """
-        if index < len(self.take.chunks) and self.take.chunks[index].key not in keys:
+        if index < len(self.take.chunks) and self.take.chunks[index].key != key:
             self.open_next(index, also)
         if self.take.chunks or self.take.anew == self.take.number:
             self.write()

@@ -127,9 +127,12 @@ class Earlier:
         if index >= self.count:
             return None
         old = self.manifest.chunks[index]
-        if not any_inputs and old.key != self._key(recipe, old.noise_seed):
-            return None
         recipe = replace(recipe, noise_seed=old.noise_seed)
+        if old.key != self._key(recipe, old.noise_seed):
+            if not any_inputs:
+                return None
+            # What it was made from is not known. It must not be found by who makes it from these inputs.
+            recipe = replace(recipe, seen={"earlier": old.key})
         segments = {segment_name(old.stop - old.start, self.job.output.fps): Segment(old.segment, old.frames)}
         return ChunkRecord(recipe.key(handed), recipe, old.latents, old.seconds, old.drift, segments, index)
 

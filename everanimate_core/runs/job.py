@@ -76,8 +76,10 @@ class Job:
         return {"total_frames": self.plan.total_frames, **self.output.facts()}
 
     def set_by_user(self) -> dict[str, Any]:
-        """What the user set, by the names of the settings."""
-        return {**self.method.widgets(), **self.widgets}
+        """What the user set, by the names of the settings, as JSON values."""
+        values = {**self.method.widgets(), **self.widgets}
+        # Rates may be given as exact fractions.
+        return {name: float(value) if isinstance(value, Fraction) else value for name, value in values.items()}
 
     def prompt(self, index: int) -> str:
         """Digest of the prompt of a chunk."""

@@ -140,7 +140,7 @@ class Chunks:
         if kept is not None:
             return kept
         end = None if between is None else between.latents
-        request = self.job.method.request(before, chunk, self.codec, *([] if end is None else [end]))
+        request = self.job.method.request(before, chunk, self.codec, end)
         made = self.sample_chunk(request, recipe.noise_seed)
         sampled = made if isinstance(made, Sampled) else Sampled(made)
         try:

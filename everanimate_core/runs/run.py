@@ -62,12 +62,13 @@ class _Run:
             return self.as_it_is(index, left, before)
         chunk = self.job.method.chunk(index)
         handed, own = state_digest(before), self.chunks.recipe(chunk, self.choice.take.anew)
-        kept = self.found_earlier(own, handed, before)
-        if kept is None:
-            kept, own = self.found_in_newest(own, handed, before)
-        if kept is None:
-            kept = self.best_candidate(chunk, own, handed, before)
-        return kept
+        if not self.choice.made_again(index):
+            kept = self.found_earlier(own, handed, before)
+            if kept is None:
+                kept, own = self.found_in_newest(own, handed, before)
+            if kept is not None:
+                return kept
+        return self.best_candidate(chunk, own, handed, before)
 
     def as_it_is(self, index: int, left: TakeChunk, before: State) -> KeptChunk:
         """A chunk that stays, whatever has changed since it was made."""
@@ -76,6 +77,7 @@ class _Run:
             chunk = self.job.method.chunk(index)
             record = self.choice.earlier.record(self.chunks.recipe(chunk, 0), state_digest(before), any_inputs=True)
         kept = self.chunks.find(record, before)
+        self.know(kept)
         if kept is None:
             raise RunError(
                 f"chunk {index} of the take before",
@@ -94,9 +96,13 @@ class _Run:
             self.earlier = self.earlier if self.earlier and own.index == self.earlier.count else None
             return None
         self.choice.renamed(own.index, kept.record.key)
-        if self.store.read_record(kept.record.key) is None:
-            self.store.write_record(kept.record)
+        self.know(kept)
         return self.listed(kept)
+
+    def know(self, kept: KeptChunk | None) -> None:
+        """Keep the record of a chunk of 0.1.0, under which it is found from now on."""
+        if kept is not None and self.store.read_record(kept.record.key) is None:
+            self.store.write_record(kept.record)
 
     def found_in_newest(self, own: Recipe, handed: str, before: State) -> tuple[KeptChunk | None, Recipe]:
         """The chunk of the newest take, if it sees the same; and what decides one that is made in its place.
@@ -131,13 +137,13 @@ class _Run:
             replace(own, noise_seed=(own.noise_seed + n * CANDIDATE_STEP) % (MAX_SEED + 1)) for n in range(count)
         ]
         keys = [recipe.key(handed) for recipe in recipes]
-        if count == 1:
+        if count == 1 and self.choice.made_again(index):
             self.refuse_same(own, keys[0])
         best, candidates = None, []
         for recipe, key in zip(recipes, keys, strict=True):
             kept = self.chunks.find(self.store.read_record(key), before)
             if kept is None:
-                kept = self.made(chunk, before, recipe, key, keys, between)
+                kept = self.made(chunk, before, recipe, key, between)
             candidates.append(Candidate(key, recipe.noise_seed, kept.record.drift))
             # Drift is measured against the first chunk, which has none itself.
             if best is None or (index and _score(kept) < _score(best)):
@@ -145,11 +151,9 @@ class _Run:
         assert best is not None
         return self.listed(best, candidates if count > 1 else ())
 
-    def made(
-        self, chunk: Chunk, before: State, recipe: Recipe, key: str, keys: list[str], between: Between | None
-    ) -> KeptChunk:
+    def made(self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None) -> KeptChunk:
         """A chunk that is made now, in the take to which it belongs."""
-        self.choice.before_making(chunk.index, keys, self.inputs_that_differ(recipe))
+        self.choice.before_making(chunk.index, key, self.inputs_that_differ(recipe))
         left = self.job.plan.chunk_count - chunk.index
         check_space(self.job.method, left * self.asked.candidates, self.store.folder, self.choice.path)
         sampled = None if self.earlier is None else self.earlier.sampled(recipe, self.job.method.extras)
@@ -173,14 +177,12 @@ class _Run:
     def refuse_same(self, own: Recipe, key: str) -> None:
         """Raise RunError for a redo that would make a chunk as it is."""
         source, take = self.choice.source, self.choice.take
-        if source is None or take.chunks[own.index :] or own.index >= len(source.chunks):
+        if source is None or own.index >= len(source.chunks):
             return
-        name = "only_chunk" if take.only >= 0 else "from_chunk"
-        if own.index != (take.only if take.only >= 0 else take.first):
-            return
-        record = self.store.read_record(source.chunks[own.index].key)
-        alone = record is not None and replace(record.recipe, end="") == replace(own, end="")
-        if key == source.chunks[own.index].key or (take.only >= 0 and alone):
+        there = source.chunks[own.index].key
+        record = self.store.read_record(there)
+        if key == there or (record is not None and replace(record.recipe, end="") == replace(own, end="")):
+            name = "only_chunk" if take.only >= 0 else "from_chunk"
             rule = "needs another seed or another setting, to make the chunk differently"
             raise RunError(name, rule, f"seed {take.seed + 1}", f"the seed {take.seed} and the settings of before")
 

@@ -2,17 +2,19 @@
 
 import json
 import shutil
-from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from exact_parts import ExactCodec, exact_sampler
-from run_parts import Place, Stop, Stopping, refused, small_job, video_of
+from run_parts import Place, refused, small_job, video_of
+from safetensors import safe_open
+from safetensors.torch import load, save_file
 
 from everanimate_core.cli import main as cli
-from everanimate_core.digests import digest
+from everanimate_core.digests import digest, file_digest
 from everanimate_core.runs.earlier import FIRST_FORMAT
 from everanimate_core.toy.network.vae import ToyCodec
 
@@ -52,39 +54,47 @@ def frames(path):
     return video_of(path)[0]
 
 
-def contents(folder, first, last):
-    """{name: (content, time of change)} of the files of chunks first..last."""
-    files = [path for path in folder.iterdir() if any(f"_{index:04d}." in path.name for index in range(first, last))]
+def contents(folder):
+    """{name: (content, time of change)} of the files that 0.1.0 wrote."""
+    files = [path for path in folder.iterdir() if path.is_file()]
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def manifest(root):
-    return json.loads((root / "dance" / "manifest.json").read_bytes())
+def rewrite(folder, change):
+    """Change the manifest, as 0.1.0 would have written it. change: of its content."""
+    path = folder / "manifest.json"
+    written = json.loads(path.read_bytes())
+    change(written["run"])
+    path.write_text(json.dumps({**written, "digest": digest(written["run"])}))
 
 
 def test_it_goes_on_where_it_was_stopped(core, tmp_path):
-    before = contents(core / "dance", 0, 4)
-    assert len(before) == 8
+    before, video = contents(core / "dance"), (core / "dance.mp4").read_bytes()
+    assert len(before) == 10
     assert start(job(), core) == ([5], [0, 1, 2, 3])
-    assert contents(core / "dance", 0, 4) == before
+    assert contents(core / "dance") == before
     fresh = tmp_path / "fresh"
     assert start(job(), fresh) == ([0, 1, 2, 3, 4, 5], [])
     for old, new in zip(latents(core), latents(fresh), strict=True):
         assert torch.equal(old, new)
-    for old, new in zip(manifest(core)["run"]["chunks"], manifest(fresh)["run"]["chunks"], strict=True):
-        assert (old["frames"], old["start"], old["stop"]) == (new["frames"], new["start"], new["stop"])
+    assert [chunk.key for chunk in Place(core).take().chunks] == [chunk.key for chunk in Place(fresh).take().chunks]
+    for index in range(6):
+        old, new = (Place(root).record(index).segments.values() for root in (core, fresh))
+        assert [segment.frames for segment in old] == [segment.frames for segment in new]
     assert torch.equal(frames(core / "dance.mp4"), frames(fresh / "dance.mp4"))
+    assert (core / "dance.mp4").read_bytes() != video
 
 
-def test_it_keeps_its_format_and_new_runs_have_the_new_one(core, tmp_path):
+def test_it_is_take_1_from_then_on(core):
+    assert Place(core).store.take_numbers() == []
     start(job(), core)
-    assert manifest(core)["format"] == "everanimate-run-1"
-    assert manifest(core)["run"]["settings"]["network"] == NETWORK["network"]
+    take = Place(core).take()
+    assert (take.number, take.settings["network"]) == (1, "another digest of the same")
+    before = Place(core).everything()
     assert start(job(), core) == ([], [0, 1, 2, 3, 4, 5])
-    start(job(9), core, resume=False)
-    assert manifest(core)["format"] == "everanimate-run-2"
-    assert manifest(core)["run"]["settings"]["network"] == "another digest of the same"
-    assert len(list((core / "dance.1").iterdir())) == 13
+    assert Place(core).everything() == before
+    assert start(job(9), core, resume=False) == ([0], [])
+    assert Place(core).take().number == 2
 
 
 def test_without_digests_of_that_version_the_run_has_its_own(core):
@@ -92,84 +102,97 @@ def test_without_digests_of_that_version_the_run_has_its_own(core):
 
 
 def test_it_can_be_longer_and_made_again_from_a_chunk(core):
+    before = contents(core / "dance")
     assert start(job(44), core) == ([5, 6, 7], [0, 1, 2, 3])
-    before = contents(core / "dance", 0, 2)
     assert start(job(44, seed=9), core, from_chunk=2) == ([2, 3, 4, 5, 6, 7], [0, 1])
-    assert contents(core / "dance", 0, 2) == before
-    assert manifest(core)["run"]["seeds"] == {"0": 0, "2": 9}
+    assert [chunk.noise_seed for chunk in Place(core).take().chunks] == [0, 42] + [9 + 42 * k for k in range(2, 8)]
+    assert contents(core / "dance") == before
     assert len(frames(core / "dance.mp4")) == 44
 
 
+def test_it_is_made_again_from_a_chunk_at_once(core):
+    before = contents(core / "dance")
+    assert start(job(seed=9), core, from_chunk=2) == ([2, 3, 4, 5], [0, 1])
+    assert (Place(core).take().number, Place(core).take().of) == (2, 1)
+    assert contents(core / "dance") == before
+    # Asked again, and as a longer one.
+    assert start(job(seed=9), core, from_chunk=2) == ([], [0, 1, 2, 3, 4, 5])
+    assert start(job(37, seed=9), core) == ([6], [0, 1, 2, 3, 4, 5])
+
+
+def test_a_shorter_one_is_the_next_take(core):
+    before = contents(core / "dance")
+    assert start(job(14), core) == ([], [0, 1])
+    assert Place(core).take().number == 2
+    assert contents(core / "dance") == before
+    # The older video has gone into the run's folder.
+    assert (core / "dance" / "takes" / "00001.mp4").exists()
+
+
 @pytest.mark.parametrize("changes", [{"network": "0" * 32}, {"sigmas": [1.0, 0.0]}])
-def test_another_network_is_refused(core, changes):
-    before = contents(core / "dance", 0, 6)
-    other = job(earlier={FIRST_FORMAT: (NETWORK | changes, PROMPTS)})
-    assert f"got {next(iter(changes))} " in refused(start, other, core)
-    assert contents(core / "dance", 0, 6) == before
+def test_another_network_makes_another_take(core, changes):
+    before = contents(core / "dance")
+    other = job(earlier={FIRST_FORMAT: (NETWORK | changes, PROMPTS)}, network={**NETWORK, **changes})
+    assert start(other, core) == ([0, 1, 2, 3, 4, 5], [])
+    assert Place(core).take().number == 2
+    assert contents(core / "dance") == before
+    # What differs from a run of 0.1.0 is told as for any other.
+    place = Place(core)
+    assert refused(place.start, job(fps=Fraction(30)), on_change="stop").startswith("this run was made with other")
 
 
-def test_another_prompt_is_another_run(core):
-    other = job(earlier={FIRST_FORMAT: (NETWORK, [digest("turns")])})
-    assert "the prompt of the first chunk must be the run's own" in refused(start, other, core)
+def test_another_prompt_makes_another_take(core):
+    other = job(earlier={FIRST_FORMAT: (NETWORK, [digest("turns")])}, prompts=["turns"])
+    assert start(other, core) == ([0, 1, 2, 3, 4, 5], [])
+    assert Place(core).take().number == 2
 
 
-def test_what_was_sampled_for_the_first_chunk_is_not_lost(tmp_path):
-    store = Place(tmp_path).store
-    with pytest.raises(Stop):
-        start(first_job(), tmp_path, codec=Stopping("decode", 0))
-    # As 0.1.0 would have written it.
-    store.write_manifest(replace(store.read_manifest(), format=FIRST_FORMAT))
-    assert start(job(), tmp_path) == ([1, 2, 3, 4, 5], [])
-    assert manifest(tmp_path)["format"] == FIRST_FORMAT
+def without_finished(body):
+    body["chunks"] = []
 
 
-def test_a_run_without_a_finished_chunk_is_begun_anew_with_other_settings(tmp_path):
-    store = Place(tmp_path).store
-    with pytest.raises(Stop):
-        start(first_job(), tmp_path, codec=Stopping("decode", 0))
-    store.write_manifest(replace(store.read_manifest(), format=FIRST_FORMAT))
-    # It is this version's run from here on, with this version's digests, and goes on so.
-    assert start(job(seed=5), tmp_path) == ([0, 1, 2, 3, 4, 5], [])
-    assert manifest(tmp_path)["format"] == "everanimate-run-2"
-    assert manifest(tmp_path)["run"]["settings"]["network"] == "another digest of the same"
-    assert start(job(seed=5), tmp_path) == ([], [0, 1, 2, 3, 4, 5])
+def test_what_was_sampled_for_the_first_chunk_is_not_lost(core):
+    rewrite(core / "dance", without_finished)
+    assert start(job(), core) == ([1, 2, 3, 4, 5], [])
+    assert Place(core).take().number == 1
 
 
-def nan_from(index):
-    """A sampler that 0.1.0 would have believed: NaN from chunk `index` on."""
-
-    def sample(request, seed):
-        made = exact_sampler(request, seed)
-        return made * float("nan") if request.index >= index else made
-
-    return sample
+def test_a_run_without_a_finished_chunk_is_begun_anew_with_other_settings(core):
+    rewrite(core / "dance", without_finished)
+    assert start(job(seed=5), core) == ([0, 1, 2, 3, 4, 5], [])
+    assert Place(core).take().number == 1
+    assert start(job(seed=5), core) == ([], [0, 1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize("bad", [0, 2])
-def test_numbers_that_are_none_were_kept_and_are_made_again(core, tmp_path, monkeypatch, bad):
-    from everanimate_core.runs import run as runs
-    from everanimate_core.runs import store as run_store
+def test_numbers_that_are_none_were_kept_and_are_made_again(core, tmp_path, bad):
+    good = latents_of_all(core)
+    folder = core / "dance"
 
-    with monkeypatch.context() as old:
-        # What 0.1.0 looked at, and what it wrote where there was no value.
-        old.setattr(runs, "check_latents", lambda *_: None)
-        old.setattr(runs, "check_frames", lambda *_: None)
-        old.setattr(torch.Tensor, "isfinite", lambda self: torch.ones_like(self, dtype=torch.bool))
-        root = tmp_path / "bad"
-        start(first_job(), root, nan_from(bad))
-    written = manifest(root)
-    body = written["run"]
-    for chunk in body["chunks"][bad:]:
-        chunk["drift"] = float("nan")
-    text = json.dumps({**written, "format": FIRST_FORMAT, "digest": digest(body)})
-    assert "NaN" in text
-    (root / "dance" / run_store.MANIFEST).write_text(text)
+    def with_nan(body):
+        for index in range(bad, 4):
+            path = folder / f"chunk_{index:04d}.safetensors"
+            tensors = load(path.read_bytes())
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+            save_file({**tensors, "latents": tensors["latents"] * float("nan")}, path, metadata)
+            body["chunks"][index] |= {"latents": file_digest(path), "drift": float("nan")}
 
-    assert start(job(), root) == (list(range(bad, 6)), list(range(bad)))
-    assert "NaN" not in (root / "dance" / run_store.MANIFEST).read_text()
-    start(job(), core)
-    for one, other in zip(latents(root), latents(core), strict=True):
+    rewrite(folder, with_nan)
+    assert "NaN" in (folder / "manifest.json").read_text()
+    before = contents(folder)
+    assert start(job(), core) == ([4, 5][: 6 - bad] if bad > 4 else list(range(bad, 6)), list(range(bad)))
+    assert contents(folder) == before
+    for one, other in zip(latents(core), good, strict=True):
         assert torch.equal(one, other)
+
+
+def latents_of_all(core):
+    """The latents of all six chunks, from a copy of the run that goes on."""
+    copy = core.with_name("copy")
+    shutil.copytree(core, copy)
+    start(job(), copy)
+    return latents(copy)
 
 
 @pytest.fixture
@@ -186,31 +209,28 @@ def finished(tmp_path, monkeypatch):
 
 def test_the_command_line_keeps_a_finished_run_whole(finished, capsys):
     folder, arguments = finished
-    before = contents(folder / "dance.run", 0, 4)
-    text = (folder / "dance.run" / "manifest.json").read_bytes()
+    before = contents(folder / "dance.run")
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.count(", kept, ") == 4
-    assert contents(folder / "dance.run", 0, 4) == before
-    assert (folder / "dance.run" / "manifest.json").read_bytes() == text
+    assert contents(folder / "dance.run") == before
     assert torch.equal(frames(folder / "dance.mp4"), frames(OLD / "cli" / "dance.mp4"))
 
 
 def test_the_command_line_goes_on_with_a_run_and_makes_it_again(finished, capsys):
     folder, arguments = finished
+    before = contents(folder / "dance.run")
     assert cli.main([*arguments, "--frames", "24"]) == 0
     assert capsys.readouterr().out.count(", kept, ") == 4
-    before = contents(folder / "dance.run", 0, 3)
     assert cli.main([*arguments, "--frames", "24", "--from-chunk", "3", "--seed", "5"]) == 0
     assert capsys.readouterr().out.count(", kept, ") == 3
-    assert contents(folder / "dance.run", 0, 3) == before
+    assert contents(folder / "dance.run") == before
 
 
-@pytest.mark.parametrize(
-    ("more", "message"), [(["--model", "toy-baseline"], "got network "), (["--steps", "3"], "got sigmas ")]
-)
-def test_the_command_line_refuses_another_network(finished, capsys, more, message):
+@pytest.mark.parametrize("more", [["--model", "toy-baseline"], ["--steps", "3"]])
+def test_the_command_line_makes_another_take_with_another_network(finished, capsys, more):
     folder, arguments = finished
-    before = contents(folder / "dance.run", 0, 4)
-    assert cli.main([*arguments, *more]) == 2
-    assert message in capsys.readouterr().err
-    assert contents(folder / "dance.run", 0, 4) == before
+    before, video = contents(folder / "dance.run"), (folder / "dance.mp4").read_bytes()
+    assert cli.main([*arguments, *more]) == 0
+    assert "take 2 is opened" in capsys.readouterr().out
+    assert contents(folder / "dance.run") == before
+    assert (folder / "dance.run" / "takes" / "00001.mp4").read_bytes() == video
