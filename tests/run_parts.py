@@ -138,9 +138,14 @@ class Place:
             self.progress.append(done)
             on_chunk(done)
 
-        self.said, videos = [], NewestVideo(self.path, self.store.folder)
-        asked = RunSettings(**options)
-        return run(job, self.store, sample_chunk, codec or self.codec, videos, asked, watch, self.said.append)
+        self.said, asked = [], RunSettings(**options)
+        codec, videos = codec or self.codec, self.videos()
+        self.outcome = run(job, self.store, sample_chunk, codec, videos, asked, watch, self.said.append)
+        return self.outcome
+
+    def videos(self):
+        """Where the videos lie."""
+        return NewestVideo(self.path, self.store.folder)
 
     @property
     def kept(self):

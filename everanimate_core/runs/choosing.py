@@ -1,6 +1,7 @@
 """Which take a start of a run goes on with, or that it opens the next one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ class Choice:
 
     def __init__(self, job: Job, store: RunStore, videos: Videos, asked: RunSettings, say: Callable[[str], None]):
         self.job, self.store, self.videos, self.asked, self.say = job, store, videos, asked, say
+        self.before = self.newest = self.earlier = None
         # For a start that uses nothing, a damaged file of an earlier one is no reason to stop.
-        found = found_in(store, job) if asked.resume else Found(None, None)
-        self.newest, self.earlier = found.newest, found.earlier
+        with nullcontext() if asked.resume else suppress(RunError):
+            found = found_in(store, job)
+            self.before = found.newest
+            if asked.resume:
+                self.newest, self.earlier = found.newest, found.earlier
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
@@ -90,30 +95,29 @@ class Choice:
     def first_choice(self) -> Take:
         """The newest take if the start asks for just that, else the next."""
         asked, newest = self.asked, self.newest
-        if newest is not None and self.alike and self.same_output(newest):
-            unfinished = newest.state == UNFINISHED
-            first = asked.from_chunk == newest.first or asked.from_chunk == 0
-            only = asked.only_chunk == newest.only or (asked.only_chunk == -1 and (unfinished or newest.only == -1))
-            if first and (only or (asked.only_chunk == -1 and not unfinished)):
-                self.source = self.source_of(newest)
-                job = self.job
-                # A run of 0.1.0 is described anew, with the digests of today.
-                described = {"settings": job.settings(), "output": job.output_facts()}
-                return newest if self.earlier is None else replace(newest, widgets=job.set_by_user(), **described)
-        self.source = newest if self.redo else None
+        if newest is not None and self.alike and self.same_output(newest) and self.asks_for(newest):
+            self.source, self.source_earlier = self.source_of(newest)
+            job = self.job
+            # A run of 0.1.0 is described anew, with the digests of today.
+            described = {"settings": job.settings(), "output": job.output_facts()}
+            return newest if self.earlier is None else replace(newest, widgets=job.set_by_user(), **described)
+        self.source, self.source_earlier = (newest, self.earlier) if self.redo else (None, None)
         following = self.following()
         if newest is not None and newest.chunks and self.source is None:
             self.refuse_change(newest, following)
         return following
 
-    def source_of(self, take: Take) -> Take | None:
-        """The take whose chunks `take` has as they are, where this start is to leave them so."""
+    def asks_for(self, take: Take) -> bool:
+        """Whether no chunk is to be made again, or just those for which the take was opened."""
+        return self.asked.from_chunk in (0, take.first) and self.asked.only_chunk in (-1, take.only)
+
+    def source_of(self, take: Take) -> tuple[Take | None, Earlier | None]:
+        """The take whose chunks `take` has as they are, where this start is to leave them so; see Found."""
         redone = self.redo or (take.only >= 0 and take.state == UNFINISHED)
         if not take.of or not redone:
-            return None
-        if take.of == 1 and not self.store.take_path(1).is_file():
-            return found_in(self.store, self.job, newest=1).newest
-        return self.store.read_take(take.of)
+            return None, None
+        found = found_in(self.store, self.job, newest=take.of)
+        return found.newest, found.earlier
 
     def same_output(self, take: Take) -> bool:
         """Whether a take has the length, the rate and the sound that are asked for."""
@@ -159,7 +163,9 @@ class Choice:
             return None
         first, only = self.take.first, self.take.only
         left = index != only if only >= 0 else index < first
-        return self.source.chunks[index] if left else None
+        if not left:
+            return None
+        return (self.take if index < len(self.take.chunks) else self.source).chunks[index]
 
     def listed(self, index: int) -> TakeChunk | None:
         """The chunk that stands there in the newest take, where that is made with the same settings."""
@@ -223,8 +229,8 @@ class Choice:
 
     def make_room(self) -> None:
         """Put the video of the take before aside, where it stands in the way."""
-        if self.newest is not None and self.newest.number != self.take.number:
-            self.videos.give_way(self.newest)
+        if self.before is not None and self.before.number != self.take.number:
+            self.videos.give_way(self.before)
 
     def joined(self, state: str) -> None:
         """The video was joined from the chunks that are there."""

@@ -28,7 +28,7 @@ from .preflight import check_places, check_space
 from .progress import Progress
 from .settings import RunSettings
 from .store import RunError, RunFailed, RunStore
-from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk
+from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk, called
 from .videos import Videos
 
 # Between the seeds of the candidates for one chunk: far beyond what lies between those of neighbouring chunks.
@@ -73,9 +73,11 @@ class _Run:
     def as_it_is(self, index: int, left: TakeChunk, before: State) -> KeptChunk:
         """A chunk that stays, whatever has changed since it was made."""
         record = self.store.read_record(left.key)
-        if record is None and self.choice.earlier is not None:
+        if record is None and self.choice.source_earlier is not None:
             chunk = self.job.method.chunk(index)
-            record = self.choice.earlier.record(self.chunks.recipe(chunk, 0), state_digest(before), any_inputs=True)
+            record = self.choice.source_earlier.record(
+                self.chunks.recipe(chunk, 0), state_digest(before), any_inputs=True
+            )
         kept = self.chunks.find(record, before)
         self.know(kept)
         if kept is None:
@@ -191,7 +193,7 @@ class _Run:
         listed = self.choice.listed(own.index)
         record = None if listed is None else self.store.read_record(listed.key)
         names = [] if record is None else different_names(record.recipe.seen, own.seen)
-        return [f"{name} is another one from chunk {own.index} on" for name in names]
+        return [f"{called(name)} is another one from chunk {own.index} on" for name in names]
 
     def listed(self, kept: KeptChunk, candidates=()) -> KeptChunk:
         """A chunk with its video, put into the take."""

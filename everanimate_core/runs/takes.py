@@ -123,20 +123,35 @@ def differences(was: Take, now: Take) -> list[Difference]:
         changed.append(Difference("seed", str(was.seed), str(now.seed)))
     for name in sorted(was.settings.keys() | now.settings.keys() | was.output.keys() | now.output.keys()):
         old, new = ({**take.settings, **take.output}.get(name) for take in (was, now))
+        if None in (old, new) and name in was.widgets and name in now.widgets:
+            # A setting that counts only together with another one.
+            continue
         if old != new and name not in explained:
             digests = any(isinstance(value, str) and KEY.fullmatch(value) for value in (old, new))
-            told = Difference(_CALLED.get(name, name), "" if digests else _shown(old), "" if digests else _shown(new))
-            changed.append(told)
+            values = ("", "") if digests else (_shown(old), _shown(new))
+            changed.append(Difference(called(name), *values))
     return changed
 
 
-# What stands for an input in the settings of a take, and what people call it.
+# What stands for an input in the files of a run, and what people call it.
 _CALLED = {
     "network": "the model",
     "lora": "the LoRA on the model",
     "references": "the reference",
     "negative": "the negative prompt",
+    "sound": "the sound",
+    "prompt": "the prompt",
+    "pose": "the pose",
+    "face": "the face video",
+    "background": "the background video",
+    "mask": "the mask",
+    "lineart": "the line art",
 }
+
+
+def called(name: str) -> str:
+    """What people call an input of a run."""
+    return _CALLED.get(name, name)
 
 
 def _shown(value: Any) -> str:

@@ -252,6 +252,7 @@ def test_without_resume_nothing_is_used_again(place, job, fresh):
     place.start(job(14, seed=3), resume=False)
     assert (place.made, place.take().number) == ([0, 1], 3)
     assert place.files(number=1) == first
+    assert [(place.store.folder / "takes" / f"0000{number}.mp4").exists() for number in (1, 2)] == [True, True]
     assert place.path.read_bytes() == fresh(job(14, seed=3))[3]
 
 
