@@ -7,7 +7,7 @@ knows none by name: whoever starts a run hands one in, with the host's way of sa
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -80,7 +80,7 @@ class Method(Protocol):
     def widgets(self) -> Mapping[str, Any]:
         """What the user set, by the names of the settings, as JSON values."""
 
-    def begun_with(self, seed: int) -> Self:
+    def begun_with(self, seed: int) -> "Method":
         """The same in a run whose first start had that seed, for what a method chooses at random by itself."""
 
     @property

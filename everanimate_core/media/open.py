@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -105,7 +105,10 @@ def source_digest(source: Source) -> str:
     place = source.tell()
     try:
         source.seek(0)
-        return hashlib.file_digest(source, partial(hashlib.blake2b, digest_size=16)).hexdigest()
+        total = hashlib.blake2b(digest_size=16)
+        while block := source.read(1 << 20):
+            total.update(block)
+        return total.hexdigest()
     finally:
         source.seek(place)
 

@@ -94,7 +94,7 @@ class Choice:
 
     def first_choice(self) -> Take:
         """The newest take if the start asks for just that, else the next."""
-        asked, newest = self.asked, self.newest
+        newest = self.newest
         if newest is not None and self.alike and self.same_output(newest) and self.asks_for(newest):
             self.source, self.source_earlier = self.source_of(newest)
             job = self.job
