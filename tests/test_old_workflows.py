@@ -17,7 +17,7 @@ OLD = Path(__file__).resolve().parent / "data" / "old_workflows"
 RELEASES = sorted(path.name for path in OLD.iterdir())
 # Links hold the place of an output, so that it may be called something else: {(node, what it was called): now}.
 RENAMED = {("EverAnimateAnimate", "images"): "last chunk"}
-# A graph holds the value of each of its widgets, so that another default changes no old graph: {widget: the new default}.
+# A graph holds the value of each of its widgets, so that another default changes no old graph: {widget: new default}.
 # -1 stands for "the next one", which the memory of the chunk before knows. An old graph keeps the number that it holds.
 NEW_DEFAULTS = {"EverAnimateChunk: chunk_index": -1, "EverAnimatePropagate: chunk_index": -1}
 WIDGETS = {"BOOLEAN", "COMBO", "FLOAT", "INT", "STRING"}
