@@ -13,11 +13,12 @@ from ..everanimate_core.toy.network.colour_state import (
     read_network,
 )
 from ..everanimate_core.toy.network.colour_vae import CHANNELS, GROUPS, LAYERS, read_vae
+from ..everanimate_core.toy.network.previews import COLOUR
 from ..everanimate_core.toy.world.world import World
 from .cogvideo import SketchControl, cog
 from .longanimation import CATEGORY, Control
 from .node import in_its_name
-from .toy import host_vae, world_inputs
+from .toy import host_vae, show_in_true_colours, world_inputs
 
 
 class LongAnimationLoadToy(io.ComfyNode):
@@ -72,6 +73,7 @@ def toy_base():
     model = comfy.sd.load_diffusion_model_state_dict(read_network(BASE_WEIGHTS), model_options={"dtype": torch.float32})
     # The host goes by the size of a network, and takes so small a one for the first CogVideoX.
     model.model.latent_format = comfy.latent_formats.CogVideoX1_5()
+    show_in_true_colours(model, COLOUR)
     return model
 
 

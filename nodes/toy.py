@@ -13,6 +13,7 @@ from torch import Tensor
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS
 from ..everanimate_core.latents import SPATIAL_FACTOR
 from ..everanimate_core.plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
+from ..everanimate_core.toy.network.previews import ANIMATE, read_preview_map
 from ..everanimate_core.toy.network.state import DIM, FFN, HEADS, LAYERS, TEXT_DIM, TOY, TOYS, read_state
 from ..everanimate_core.toy.network.vae import load_vae
 from ..everanimate_core.toy.world.scene import LIGHTS, Scene
@@ -126,7 +127,16 @@ def toy_model(network: str = TOY):
     model = comfy.sd.load_diffusion_model_state_dict(state, model_options={"dtype": torch.float32})
     # With it, CLIP vision would be asked for.
     model.model.diffusion_model.img_emb = None
+    show_in_true_colours(model, ANIMATE)
     return model
+
+
+def show_in_true_colours(model, name: str) -> None:
+    """Have the host preview a toy's MODEL by the map of that name, instead of that of the large network's VAE."""
+    latent_format = model.model.latent_format
+    latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias = read_preview_map(name)
+    # Who has Wan's tiny decoder would see the toy's latents through it.
+    latent_format.taesd_decoder_name = None
 
 
 def toy_vae() -> comfy.sd.VAE:

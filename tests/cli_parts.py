@@ -77,7 +77,7 @@ def assert_same_result(one, other):
 
 def state(folder):
     """{name: (content, time of change)} of the files of a folder, with all below it."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 

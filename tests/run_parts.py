@@ -187,8 +187,8 @@ class Place:
         return {name: digest(tensor) for name, tensor in tensors.items() if name != "latents"}
 
     def everything(self):
-        """{path: (content, time of change)} of all files here but locks."""
-        files = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        """{path: (content, time of change)} of all files here."""
+        files = [path for path in self.root.rglob("*") if path.is_file()]
         return {str(path.relative_to(self.root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
     def contents(self):

@@ -65,7 +65,7 @@ def test_the_command_line_has_its_own_extra():
     What hears the events of a server was tried with 1.0.0 and 1.9.2.
     """
     cli = extra("cli")
-    assert set(cli) == {"torch", "diffusers", "transformers", "pillow", "tyro", "websocket-client"}
+    assert set(cli) == {"torch", "diffusers", "transformers", "pillow", "tqdm", "tyro", "websocket-client"}
     assert all(cli["tyro"].specifier.contains(version) for version in ("1.0.0", "1.0.8", "1.0.17"))
     assert all(cli["websocket-client"].specifier.contains(version) for version in ("1.0.0", "1.9.2"))
     assert not cli["tyro"].specifier.contains("0.9.35")

@@ -4,9 +4,10 @@ Network volumes (NFS, SMB, FUSE) may have no locks. There the owner writes its n
 20 seconds; a file that was not renewed for two minutes, by the clock of the volume itself, may be taken over. An owner
 that was paused meanwhile finds another name in the file before it changes anything, and stops.
 
-A lock of the system goes with the program that holds it, and nothing that was left behind has to be waited for. It is
-taken directly: the host brings some version of `filelock`, and these differ in just what matters here (links that are
-followed, a silent change to lock files that outlive a killed program).
+A lock of the system goes with the program that holds it, and nothing that was left behind has to be waited for. The
+owner removes the locked file at its end; the file of a killed program is taken, and then removed, by the next. The lock
+is taken directly: the host brings some version of `filelock`, and these differ in just what matters here (links that
+are followed, a silent change to lock files that outlive a killed program).
 """
 
 import errno
@@ -43,6 +44,8 @@ else:
 
 
 HEARTBEAT, STALE = 20.0, 120.0
+# Whether a file can be removed while it is open. Windows refuses that to everybody, whoever has it open.
+_REMOVES_OPEN_FILES = sys.platform != "win32"
 _HELD_BY_ANOTHER = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
 # What volumes without locks say; the last two come from SMB.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EIO}
@@ -85,15 +88,58 @@ def owned(place: Path, heartbeat: float = HEARTBEAT, stale: float = STALE) -> It
 
 @contextmanager
 def _system_lock(path: Path) -> Iterator[bool]:
-    """Hold the system's lock on `path`; False where the volume has none."""
-    handle = _open_lock(path)
+    """Hold the system's lock on `path`; False where the volume has none. No file is left at the end.
+
+    Raises Taken when another program holds it.
+    """
+    while True:
+        with _opened(path) as (handle, new):
+            locked = _locked(handle)
+            # Between opening and locking, the owner may have removed the file: others then lock a new one.
+            if locked and not _is_at(handle, path):
+                continue
+            # Without a lock, a file that was there may be the one that another machine has locked.
+            if not locked and new:
+                _remove(path)
+            try:
+                yield locked
+            finally:
+                if locked:
+                    # While it is still locked: once it is not, it may be another's.
+                    if _is_at(handle, path):
+                        _remove(path)
+                    _unlock(handle)
+            return
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, bool]]:
+    """The lock's file, open, and whether it was made just now."""
+    handle, new = _open_lock(path)
     try:
-        locked = _locked(handle)
-        yield locked
-        if locked:
-            _unlock(handle)
+        yield handle, new
     finally:
         os.close(handle)  # lets go of the lock, too
+        if not _REMOVES_OPEN_FILES:
+            # Fails as long as another program has it open, which then removes it.
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that is called `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Remove an open file, where that can be done."""
+    if _REMOVES_OPEN_FILES:
+        # Some volumes refuse it. Then the file stays, and the next owner takes it.
+        with suppress(OSError):
+            path.unlink()
 
 
 def _locked(handle: int) -> bool:
@@ -109,9 +155,13 @@ def _locked(handle: int) -> bool:
     return True
 
 
-def _open_lock(path: Path) -> int:
+def _open_lock(path: Path) -> tuple[int, bool]:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            handle, new = os.open(path, flags | os.O_EXCL, 0o666), True
+        except FileExistsError:
+            handle, new = os.open(path, flags, 0o666), False
     except OSError:
         if path.is_symlink():
             raise LinkedLock(path) from None
@@ -120,7 +170,7 @@ def _open_lock(path: Path) -> int:
     if path.is_symlink() or not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise LinkedLock(path)
-    return handle
+    return handle, new
 
 
 class _OwnerFile:

@@ -1,20 +1,29 @@
 """What a run says while it goes: a line for every chunk, and how long the rest may take."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+
+from torch import Tensor
 
 from .takes import TakeChunk
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished chunk, for whoever watches; kept: it was there from an earlier start. take: to which it belongs."""
+    """One finished chunk, for whoever watches.
+
+    kept: it was there from an earlier start. last_frame: gives its last frame [H, W, 3]. so_far: joins the video of all
+    that is finished, and gives its place.
+    """
 
     index: int
     chunks: int
     record: TakeChunk
     kept: bool
-    take: int = 1
+    last_frame: Callable[[], Tensor]
+    so_far: Callable[[], Path]
 
     def __str__(self) -> str:
         frames = f"frames {self.record.start}-{self.record.stop - 1}"

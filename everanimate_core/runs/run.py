@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from torch import Tensor
 
 from ..files import clear_parts, probe
-from ..media.reader import VideoError
+from ..media.reader import VideoError, VideoFrames
 from ..media.writer import concat_segments
 from ..method import Chunk, Sample, State
 from ..noise import MAX_SEED
@@ -24,6 +25,7 @@ from .earlier import clear_earlier_parts
 from .job import Job
 from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
+from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
 from .preflight import check_places, check_space
 from .progress import Progress
 from .settings import RunSettings
@@ -53,6 +55,8 @@ class _Run:
     def __init__(self, chunks: Chunks, choice: Choice, asked: RunSettings):
         self.chunks, self.choice, self.asked = chunks, choice, asked
         self.job, self.store = chunks.job, chunks.store
+        # Of the take's chunks from the first on, as far as they were needed.
+        self.thumbnails: list[np.ndarray] = []
         self.earlier = choice.earlier if asked.resume and choice.alike and asked.candidates == 1 else None
 
     def find_or_make(self, index: int, before: State) -> KeptChunk:
@@ -202,29 +206,58 @@ class _Run:
         self.choice.add(index, TakeChunk.of(kept.record, span, candidates))
         if not kept.found:
             self.choice.write()
+            self.draw(kept)
         return kept
 
     def progress(self, kept: KeptChunk) -> Progress:
         """A chunk for whoever watches."""
-        take = self.choice.take
-        return Progress(kept.index, self.job.plan.chunk_count, take.chunks[kept.index], kept.found, take.number)
+        chunk = self.choice.take.chunks[kept.index]
 
-    def join(self, state: str) -> None:
-        """Join the finished chunks, if there are any, into the take's video, with sound."""
-        output, plan, path = self.job.output, self.job.plan, self.choice.path
-        chunks = self.choice.take.chunks[: plan.chunk_count]
+        def last_frame() -> Tensor:
+            return self.frame(chunk, -1) if kept.frames is None else kept.frames[-1]
+
+        def so_far() -> Path:
+            self.join(UNFINISHED)
+            return self.choice.path
+
+        return Progress(kept.index, self.job.plan.chunk_count, chunk, kept.found, last_frame, so_far)
+
+    def segment(self, chunk: TakeChunk) -> Path:
+        """The video of a chunk of the take."""
+        record = self.store.read_record(chunk.key)
+        if record is None:
+            raise RunError(f"chunk {chunk.key}", "must have its record", "start again", "none")
+        return self.store.segment_path(record, segment_name(chunk.stop - chunk.start, self.job.output.fps))
+
+    def frame(self, chunk: TakeChunk, number: int) -> Tensor:
+        """A frame [H, W, 3] of the video of a chunk; -1: the last one."""
+        with VideoFrames(self.segment(chunk)) as video:
+            return video.read([number % (chunk.stop - chunk.start)])[0]
+
+    def draw(self, kept: KeptChunk) -> None:
+        """Bring the take's contact sheet and drift curve up to date: takes/00001.jpg and .png."""
+        chunks, path = self.choice.take.chunks[: kept.index + 1], self.store.take_path(self.choice.take.number)
+        self.thumbnails = self.thumbnails[: kept.index]
+        for chunk in chunks[len(self.thumbnails) : kept.index]:
+            self.thumbnails.append(thumbnail(self.frame(chunk, 0)))
+        first = self.frame(chunks[-1], 0) if kept.frames is None else kept.frames[0]
+        self.thumbnails.append(thumbnail(first))
+        sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
+        write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)
+        curve = drift_curve([chunk.drift for chunk in chunks])
+        write_picture(curve, path.with_suffix(".png"), self.store.check_owner)
+
+    def join(self, state: str) -> bool:
+        """Join the finished chunks, if there are any, into the take's video, with sound; whether there are."""
+        output, chunks = self.job.output, self.choice.take.chunks[: self.job.plan.chunk_count]
         if not chunks:
-            return
-        segments = []
-        for chunk in chunks:
-            record = self.store.read_record(chunk.key)
-            if record is None:
-                raise RunError(f"chunk {chunk.key}", "must have its record", "start again", "none")
-            segments.append(self.store.segment_path(record, segment_name(chunk.stop - chunk.start, output.fps)))
+            return False
+        segments = [self.segment(chunk) for chunk in chunks]
         self.choice.make_room()
         sound = output.sound, output.sound_start
-        concat_segments(segments, path, *sound, output.metadata, self.store.check_owner)
+        concat_segments(segments, self.choice.path, *sound, output.metadata, self.store.check_owner)
         self.choice.joined(state)
+        return True
 
     def finished(self) -> int:
         """How many chunks of the take are there, from the first on."""
@@ -250,12 +283,13 @@ def run(
     asked: RunSettings = AS_IT_IS,
     on_chunk: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
+    on_stopped: Callable[[Path], None] = lambda path: None,
 ) -> Outcome:
     """Make the job's video, or what is missing of it, and join it into the take's video.
 
     asked: how the run is gone on with; what it says of the video is the job's. on_chunk is called after each chunk.
-    Whatever ends the run early, finished chunks stay in the store and are joined. Raises RunError for a run that cannot
-    be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written, what is sampled
+    say: what is to be known, a line each. Whatever ends the run early, finished chunks stay in the store and are
+    joined, and on_stopped is called with their video. Raises RunError for a run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written, what is sampled
     is no numbers or an input fails after chunks were finished, and what `sample_chunk` or a callback raises.
     """
     job.check()
@@ -285,12 +319,13 @@ def run(
                 # over, though, is why parts of files are missing.
                 with suppress(OSError, av.FFmpegError, VideoError, RunError):
                     store.check_owner()
-                    if choice.take.only < 0:
-                        current.join(UNFINISHED)
+                    if choice.take.only < 0 and current.join(UNFINISHED):
+                        on_stopped(choice.path)
                 store.leave()
                 raise
             if not choice.has_video():
                 current.join(FINISHED)
+                current.draw(last)
     except RunError:
         raise
     except OwnershipLost:

@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d
 
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.method import each_made
@@ -69,6 +71,23 @@ def test_the_host_has_the_weights_of_the_core(toy):
     own, core = toy["vae"].first_stage_model.state_dict(), load_vae().state_dict()
     assert own.keys() == core.keys()
     assert all(torch.equal(own[name], core[name]) for name in own)
+
+
+def test_previews_are_in_the_colours_of_the_world(toy):
+    from comfy.cli_args import LatentPreviewMethod, args
+    from latent_preview import get_previewer
+
+    model = toy["model"].model
+    small = avg_pool2d(toy["truth"][:1].movedim(-1, 1), 8)[0].movedim(0, -1)
+    # As the nodes encode the reference.
+    latents = model.latent_format.process_in(toy["vae"].encode(toy["truth"][:1]))
+    kept, args.preview_method = args.preview_method, LatentPreviewMethod.Latent2RGB
+    try:
+        previewer = get_previewer(toy["model"].load_device, model.latent_format)
+    finally:
+        args.preview_method = kept
+    seen = torch.from_numpy(np.array(previewer.decode_latent_to_preview(latents))).float() / 255
+    assert (seen - small).abs().max() < 0.1 and (seen - small).abs().mean() < 0.02
 
 
 def read_back(path):

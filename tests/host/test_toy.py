@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from base_folder import PACK
 from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d
 
 from everanimate_core.evaluation.frame_metrics import psnr
 from everanimate_core.studies.rows import ROWS
@@ -56,6 +58,31 @@ def test_the_network_is_the_one_that_is_asked_for(comfy, network):
     loaded = comfy.call("EverAnimateLoadToy", seed=0, frames=1, network=network)[0].model.diffusion_model.state_dict()
     for name, value in read_state(TOYS[network]).items():
         assert torch.equal(loaded[name], value)
+
+
+@pytest.mark.parametrize("method", ["Latent2RGB", "TAESD"])
+def test_previews_are_in_the_colours_of_the_world(toy, method):
+    from comfy.cli_args import LatentPreviewMethod, args
+    from comfy.latent_formats import Wan21
+    from latent_preview import Latent2RGBPreviewer, get_previewer
+
+    def off(previewer):
+        """How far each colour of the first frame's preview is from that of the picture, as a share of white."""
+        seen = torch.from_numpy(np.array(previewer.decode_latent_to_preview(latents))).float() / 255
+        return (seen - small).abs()
+
+    small = avg_pool2d(toy["truth"][:1].movedim(-1, 1), 8)[0].movedim(0, -1)
+    latents = toy["model"].model.latent_format.process_in(toy["vae"].encode(toy["truth"][:1]))
+    kept, args.preview_method = args.preview_method, LatentPreviewMethod[method]
+    try:
+        own = off(get_previewer(toy["model"].load_device, toy["model"].model.latent_format))
+    finally:
+        args.preview_method = kept
+    wan = off(Latent2RGBPreviewer(Wan21().latent_rgb_factors, Wan21().latent_rgb_factors_bias))
+    # The host rounds down to 255 levels.
+    assert own.max() < 0.05 and own.mean() < 0.01 < 20 * own.mean() < wan.mean()
+    # Wan's own networks keep theirs.
+    assert Wan21.latent_rgb_factors == Wan21().latent_rgb_factors != toy["model"].model.latent_format.latent_rgb_factors
 
 
 def test_the_host_vae_is_the_toy_vae(toy):

@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
+import windows_rules
 
 from everanimate_core.runs import ownership
 from everanimate_core.runs.ownership import LinkedLock, OwnershipLost, Taken, owned
@@ -85,8 +86,11 @@ def test_a_lock_of_the_system(place):
         assert str(refusal(place)) == refusal(place).until == ""
         with owned(place.with_name("other")):
             pass
-    with owned(place):
-        pass
+        assert names(place) == [".dance.lock"]
+    assert names(place) == []
+    with pytest.raises(KeyboardInterrupt), owned(place):
+        raise KeyboardInterrupt
+    assert names(place) == []
 
 
 @posix_only
@@ -94,8 +98,89 @@ def test_a_killed_program_keeps_nobody_out(place):
     child = Child(place)
     refusal(place)
     child.kill()
+    # The file that it left is taken, and then removed.
+    left = (place.parent / ".dance.lock").stat()
     with owned(place) as check:
         check()
+        assert os.path.samestat(left, (place.parent / ".dance.lock").stat())
+    assert names(place) == []
+
+
+@posix_only
+def test_many_that_come_and_go_are_never_two_at_once(place):
+    """Each owner makes a file that must not be there, and removes it; the lock is taken and left all the time."""
+    inside, children = place / "inside", []
+    place.mkdir()
+
+    def contend():
+        turns = 0
+        while turns < 50:
+            with suppress(Taken), owned(place):
+                inside.open("x").close()
+                # Others come now, on however few cores.
+                os.sched_yield()
+                inside.unlink()
+                turns += 1
+
+    for _ in range(8):
+        children.append(os.fork())
+        if children[-1] == 0:
+            status = 1
+            try:
+                contend()
+                status = 0
+            finally:
+                os._exit(status)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+    assert (names(place), list(place.iterdir())) == (["dance"], [])
+
+
+@posix_only
+def test_who_locks_a_file_that_was_removed_meanwhile_takes_the_new_one(place, monkeypatch):
+    lock, real, opened = place.parent / ".dance.lock", ownership._lock, []
+
+    def late(handle):
+        # The owner before ends between our opening of its file and our locking of it; a new one comes, and is killed.
+        if not opened:
+            lock.unlink()
+            lock.touch()
+        opened.append(os.fstat(handle))
+        real(handle)
+
+    monkeypatch.setattr(ownership, "_lock", late)
+    with owned(place):
+        assert [os.path.samestat(file, lock.stat()) for file in opened] == [False, True]
+        assert str(refusal(place)) == ""
+    assert names(place) == []
+
+
+@posix_only
+def test_what_another_locks_under_the_name_stays(place):
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(owned(place))
+        (place.parent / ".dance.lock").unlink()
+        second.enter_context(owned(place))
+        first.close()
+        assert names(place) == [".dance.lock"]
+        assert str(refusal(place)) == ""
+    assert names(place) == []
+
+
+def test_what_a_machine_with_locks_may_hold_stays(place, no_locks):
+    (place.parent / ".dance.lock").touch()
+    with owned(place, **FAST):
+        assert names(place) == [".dance.lock", ".dance.owner"]
+    assert names(place) == [".dance.lock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_by_windows_rules_the_file_goes_when_nobody_has_it_open(place, monkeypatch):
+    windows_rules.install(monkeypatch)
+    monkeypatch.setattr(ownership, "_REMOVES_OPEN_FILES", False)
+    with owned(place):
+        refusal(place)
+        assert names(place) == [".dance.lock"]
+    assert names(place) == []
 
 
 @pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EINVAL", "EIO"])
@@ -106,14 +191,14 @@ def test_without_locks_a_file_says_who_it_is(place, monkeypatch, error):
     monkeypatch.setattr(ownership, "_lock", refuse)
     with owned(place, **FAST) as check:
         check()
-        assert names(place) == [".dance.lock", ".dance.owner"]
+        assert names(place) == [".dance.owner"]
         told = json.loads((place.parent / ".dance.owner").read_bytes()[32:])
         assert told["process"] == os.getpid()
         taken = refusal(place)
         assert str(taken) == f"process {os.getpid()} on {told['machine']}"
         assert taken.until == "1 seconds after it was killed it may be taken over"
         check()
-    assert names(place) == [".dance.lock"]
+    assert names(place) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("Thread") and thread.daemon]
 
 
@@ -132,7 +217,7 @@ def test_a_sign_of_life_keeps_others_out_for_long(place, no_locks):
         assert str(refusal(place)).startswith(f"process {os.getpid()} on ")
         check()
     # It was its own to the end, and nobody has to wait for it.
-    assert names(place) == [".dance.lock"]
+    assert names(place) == []
 
 
 @posix_only
@@ -144,7 +229,7 @@ def test_what_a_killed_owner_held_is_taken_over_when_it_is_stale(place, no_locks
     with owned(place, **FAST) as check:
         check()
         refusal(place)
-    assert names(place) == [".dance.lock"]
+    assert names(place) == []
 
 
 @posix_only
@@ -178,7 +263,7 @@ def test_of_many_that_come_at_once_one_gets_it(place, no_locks, stale):
         time.sleep(1.5 * FAST["stale"])
     children = [Child(place) for _ in range(5)]
     assert sorted(child.end() for child in children) == [0, 2, 2, 2, 2]
-    assert names(place) == [".dance.lock"]
+    assert names(place) == []
 
 
 def test_a_machine_with_locks_respects_one_without(place, monkeypatch):
@@ -187,6 +272,7 @@ def test_a_machine_with_locks_respects_one_without(place, monkeypatch):
             patch.setattr(ownership, "_lock", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOLCK, "none")))
             held.enter_context(owned(place, **FAST))
         refusal(place)
+        assert names(place) == [".dance.owner"]
     with owned(place, **FAST):
         pass
 

@@ -1,6 +1,7 @@
 """What is told of a run while it goes."""
 
 from everanimate_core.runs.manifest import ChunkRecord
+
 from everanimate_core.runs.progress import Progress, RemainingTime
 
 

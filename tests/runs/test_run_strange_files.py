@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from everanimate_core.runs.manifest import Manifest
 from run_parts import refused
 from safetensors.torch import load, save_file
 
 from everanimate_core.digests import digest, file_digest
-from everanimate_core.runs.manifest import Manifest
 from everanimate_core.runs.names import run_folder
 from everanimate_core.runs.run import begin
 from everanimate_core.runs.store import RunError

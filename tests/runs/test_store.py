@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from everanimate_core.runs.manifest import ChunkRecord, Manifest
 from run_parts import refused
 from safetensors.torch import save_file
 
 import everanimate_core
 from everanimate_core.digests import digest, file_digest
 from everanimate_core.method import Sampled
-from everanimate_core.runs.manifest import ChunkRecord, Manifest
 from everanimate_core.runs.store import RunStore
 
 KEY = "0123456789abcdef"

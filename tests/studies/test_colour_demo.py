@@ -35,7 +35,6 @@ def test_the_demo_runs_and_goes_on(tmp_path, short):
     numbers = make_colour_demo(tmp_path / "demo", FRAMES / 25, 3, said.append)
     folder, world = tmp_path / "demo", World(3)
     assert {path.name for path in folder.iterdir()} == {
-        ".coloured.run.lock",
         "coloured.drift.json",
         "coloured.drift.png",
         "coloured.mp4",

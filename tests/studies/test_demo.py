@@ -33,7 +33,6 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
         f"Wrote baseline.mp4, everanimate.mp4, comparison.mp4, and .drift.png and .drift.json of both, to {folder}"
     )
     assert {path.name for path in folder.iterdir()} == {
-        ".everanimate.run.lock",
         "baseline.drift.json",
         "baseline.drift.png",
         "baseline.mp4",
