@@ -21,22 +21,21 @@ from ..everanimate_core.runs.store import RunStore
 from ..everanimate_core.runs.videos import NumberedVideos
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
-from .fingerprint import conditioning_digest, run_settings
+from .fingerprint import conditioning_digest, disk_digest, run_settings
 from .host import (
     HostCodec,
-    RunProgress,
     check_cancel,
     condition,
     drivers,
     graph_metadata,
     sample,
-    say,
     shown_video,
     sound_of,
     trim_window,
 )
 from .node import in_its_name
 from .sampling import restored_sampler, restores
+from .showing import RunProgress
 
 
 class EverAnimateAnimate(io.ComfyNode):
@@ -90,8 +89,13 @@ class EverAnimateAnimate(io.ComfyNode):
                 widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, run_name=None, **values):
+        """What is on disk: a take or a video that was deleted by hand is made again."""
+        return disk_digest(run_name)
 
     @classmethod
     @in_its_name
@@ -151,18 +155,19 @@ class EverAnimateAnimate(io.ComfyNode):
                 metadata=graph_metadata(cls.hidden),
                 earlier=fingerprint_0_1_0.earlier(*made_with, video.tiled, prompts),
             )
-            progress = RunProgress(model, job.plan.chunk_count, len(sigmas) - 1)
+            progress = RunProgress(model, cls.hidden, job.plan.chunk_count, len(sigmas) - 1, video.candidates)
 
             def sample_chunk(request, noise_seed):
                 check_cancel()
                 prompt = prompts[min(request.index, len(prompts) - 1)]
                 conditioning = condition(prompt, negative, request, clip_vision)
-                on_step = progress.on_step(request.index, request.anchors)
+                on_step = progress.on_step(request.anchors)
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
                 return sample(model, *conditioning, request, chosen, sigmas, settings.cfg, noise_seed, on_step)
 
             store, videos = RunStore(folder), NumberedVideos(folder)
-            outcome = run(job, store, sample_chunk, codec, videos, video, progress.on_chunk, say)
+            with progress:
+                outcome = run(job, store, sample_chunk, codec, videos, video, **progress.callbacks())
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

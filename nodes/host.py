@@ -22,6 +22,9 @@ import latent_preview
 import node_helpers
 import torch
 from comfy_api.latest import Input, InputImpl, io, ui
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from server import PromptServer
 from torch import Tensor
 
 import nodes
@@ -38,7 +41,6 @@ from ..everanimate_core.media.reader import telling_video
 from ..everanimate_core.media.sound import FileSound, SampledSound, Sound
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.ports import FrameSource
-from ..everanimate_core.runs.progress import Progress, RemainingTime
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -159,6 +161,12 @@ def say(note: str) -> None:
     logging.warning("EverAnimate: %s", note)
 
 
+def tell(node_id: str, text: str) -> None:
+    """Show a text in a node while it runs; it stays there until another one comes."""
+    # The editor that queued the graph: in another one, the same number may be another node.
+    PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
+
+
 def stream_source(video) -> str | BytesIO:
     """The file behind a VIDEO; one in memory is opened anew, for two readers of one stream would disturb each other."""
     source = video.get_stream_source()
@@ -275,36 +283,33 @@ def sample(
     return latents if end is None else with_end(latents, end)
 
 
-class RunProgress:
-    """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel.
+def progress_bar(steps: int) -> comfy.utils.ProgressBar:
+    """The bar of the node that runs."""
+    return comfy.utils.ProgressBar(steps)
 
-    previewer: that of a method whose latents the host has none for.
+
+def latent_previewer(model) -> latent_preview.LatentPreviewer | None:
+    """What shows latents while they are sampled; None where the host has none for them, or shows no previews."""
+    return latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+
+def preview_of(frame: Tensor) -> tuple:
+    """A frame [H, W, 3] as the host's bar takes previews."""
+    pixels = (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return "JPEG", Image.fromarray(pixels), latent_preview.MAX_PREVIEW_RESOLUTION
+
+
+def show_output(node_id: str, dynprompt, output: ui.PreviewVideo) -> None:
+    """Show in the node what it has made so far, with the message by which the host shows what a node made at its end.
+
+    dynprompt: the hidden input of that name. Where nobody looks, nothing is sent.
     """
-
-    def __init__(self, model, chunks: int, steps: int, previewer: latent_preview.LatentPreviewer | None = None):
-        self.bar = comfy.utils.ProgressBar(chunks * steps)
-        self.remaining = RemainingTime()
-        own = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.previewer = previewer if own is None else own
-        self.steps = steps
-
-    def on_step(self, chunk: int, anchors: int):
-        """The callback of chunk `chunk`: its first `anchors` latents are anchors and are not shown."""
-
-        def step_done(step: int, steps: int, clean: Tensor) -> None:
-            check_cancel()
-            preview = None
-            if self.previewer is not None:
-                preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, anchors:])
-            self.bar.update_absolute(chunk * self.steps + step + 1, preview=preview)
-
-        return step_done
-
-    def on_chunk(self, done: Progress) -> None:
-        """After each chunk: a line in the log, the bar at the chunk's end, Cancel."""
-        logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
-        self.bar.update_absolute((done.index + 1) * self.steps)
-        check_cancel()
+    server, context = PromptServer.instance, get_executing_context()
+    if server.client_id is None or context is None:
+        return
+    shown_in = dynprompt.get_display_node_id(node_id)
+    message = {"node": node_id, "display_node": shown_in, "output": output.as_dict(), "prompt_id": context.prompt_id}
+    server.send_sync("executed", message, server.client_id)
 
 
 def call_node(name: str, **inputs) -> tuple:
