@@ -299,17 +299,22 @@ def preview_of(frame: Tensor) -> tuple:
     return "JPEG", Image.fromarray(pixels), latent_preview.MAX_PREVIEW_RESOLUTION
 
 
-def show_output(node_id: str, dynprompt, output: ui.PreviewVideo) -> None:
-    """Show in the node what it has made so far, with the message by which the host shows what a node made at its end.
+def show_video(hidden, path: Path, finished: bool = True) -> None:
+    """Show a video of the output folder in the node whose hidden inputs are given, as the host does at a node's end.
 
-    dynprompt: the hidden input of that name. Where nobody looks, nothing is sent.
+    finished: nothing follows in this node; else it is shown beside live previews, by the pack's own script. Where no
+    editor waits, nothing is sent.
     """
     server, context = PromptServer.instance, get_executing_context()
     if server.client_id is None or context is None:
         return
-    shown_in = dynprompt.get_display_node_id(node_id)
-    message = {"node": node_id, "display_node": shown_in, "output": output.as_dict(), "prompt_id": context.prompt_id}
-    server.send_sync("executed", message, server.client_id)
+    message = {
+        "node": hidden.unique_id,
+        "display_node": hidden.dynprompt.get_display_node_id(hidden.unique_id),
+        "output": shown_video(path).as_dict(),
+        "prompt_id": context.prompt_id,
+    }
+    server.send_sync("executed" if finished else "everanimate.so_far", message, server.client_id)
 
 
 def call_node(name: str, **inputs) -> tuple:

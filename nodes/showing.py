@@ -96,13 +96,18 @@ class RunProgress:
         if not done.kept and self.making.left:
             # On some systems a video that is being watched cannot be replaced. The next chunk tries again.
             with suppress(OSError):
-                self.show(done.so_far())
+                host.show_video(self.hidden, done.so_far(), finished=False)
         host.check_cancel()
+
+    def on_stopped(self, video: Path) -> None:
+        """Show what is finished of a run that ended early."""
+        host.show_video(self.hidden, video)
 
     def callbacks(self) -> dict[str, Callable]:
         """What a run calls, by name."""
-        return {"on_making": self.on_making, "on_chunk": self.on_chunk, "say": self.say, "on_stopped": self.show}
-
-    def show(self, video: Path) -> None:
-        """Show a video of the output folder in the node."""
-        host.show_output(self.hidden.unique_id, self.hidden.dynprompt, host.shown_video(video))
+        return {
+            "on_making": self.on_making,
+            "on_chunk": self.on_chunk,
+            "say": self.say,
+            "on_stopped": self.on_stopped,
+        }
