@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,29 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 sys.path += [str(HERE), str(HERE.parent / "host")]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def start(base, previews):
     """ComfyUI with this pack alone, no models."""
     from editor import PACK
     from server_process import ComfyServer
 
-    base = tmp_path_factory.mktemp("browser")
     for name in ("custom_nodes", "input", "output", "user", "temp", "models"):
         (base / name).mkdir()
     (base / "custom_nodes" / PACK).symlink_to(REPOSITORY, target_is_directory=True)
-    server = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
+    return ComfyServer(Path(os.environ["COMFYUI_PATH"]), base, previews=previews)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """ComfyUI that shows previews."""
+    server = start(tmp_path_factory.mktemp("browser"), "latent2rgb")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def server_without_previews(tmp_path_factory):
+    """ComfyUI as it is started by default."""
+    server = start(tmp_path_factory.mktemp("browser"), "none")
     yield server
     server.close()
 
@@ -62,8 +75,8 @@ def settings():
     return {"Comfy.Locale": "en"}
 
 
-@pytest.fixture
-def page(server, browser, settings):
+@contextmanager
+def opened(server, browser, settings):
     """A fresh page of the editor; `page.faults` collects what its console calls errors, from when it stands."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
@@ -81,3 +94,17 @@ def page(server, browser, settings):
     page.on("console", lambda message: is_fault(message) and page.faults.append(message.text))
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(server, browser, settings):
+    """A fresh page of the editor."""
+    with opened(server, browser, settings) as page:
+        yield page
+
+
+@pytest.fixture
+def page_without_previews(server_without_previews, browser, settings):
+    """The same of a server that shows no previews."""
+    with opened(server_without_previews, browser, settings) as page:
+        yield page

@@ -1,5 +1,8 @@
 """What a user does in the editor, through Playwright's page."""
 
+import os
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 PACK = "comfyui-everanimate"
@@ -7,6 +10,12 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 DOCS = ROOT / "nodes" / "web" / "docs"
 NODES = sorted(path.name for path in DOCS.iterdir() if path.is_dir())
+NEEDS = {
+    "COMFYUI_PATH": os.environ.get("COMFYUI_PATH"),
+    "playwright and aiohttp in this interpreter": find_spec("playwright") and find_spec("aiohttp"),
+    "chromium": os.environ.get("CHROMIUM") or shutil.which("chromium"),
+}
+MISSING = [name for name, there in NEEDS.items() if not there]
 
 
 def open_template(page, name):
@@ -56,3 +65,32 @@ def open_help(page, node_id):
     )
     # Not the mouse: in older editors the menu can lie over the toolbox of a node.
     page.locator('[data-testid="info-button"]').dispatch_event("click")
+
+
+# What a node shows below its widgets: pictures and previews as the editor keeps them, texts, videos that are seen.
+SHOWN = """type => {
+    const node = app.graph._nodes.find(node => node.type === type)
+    const elements = node.widgets.filter(widget => widget.element)
+    return {
+        height: node.size[1], needed: node.computeSize()[1], pictures: node.imgs?.length || 0,
+        previews: app.nodePreviewImages[node.id]?.length || 0, widgets: node.widgets.map(widget => widget.name),
+        text: node.widgets.find(widget => widget.name === "$$node-text-preview")?.value || "",
+        videos: elements.flatMap(widget => [widget.element, ...widget.element.querySelectorAll("video, img")])
+            .filter(element => element.src && element.offsetParent).map(element => element.src),
+    }
+}"""
+
+
+def shown(page, node_type):
+    return page.evaluate(SHOWN, node_type)
+
+
+def wait_until_shown(page, node_type, condition, timeout=300_000):
+    """condition: in JavaScript, on `shown`."""
+    page.wait_for_function(f"type => {{ const shown = ({SHOWN})(type); return {condition} }}", arg=node_type,
+                           timeout=timeout)  # fmt: skip
+
+
+def look_at(page, node_type):
+    """Older editors load the videos of nodes on the screen alone."""
+    page.evaluate("type => app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === type))", node_type)

@@ -43,7 +43,7 @@ class Run:
 class ComfyServer:
     """Starts main.py on a free port and waits until it answers."""
 
-    def __init__(self, comfy_path: Path, base: Path, start_timeout=180):
+    def __init__(self, comfy_path: Path, base: Path, start_timeout=180, previews="latent2rgb"):
         self.base = base
         self.input = base / "input"
         self.output = base / "output"
@@ -54,7 +54,7 @@ class ComfyServer:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
                    "--base-directory", str(base), "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}",
-                   "--disable-auto-launch", "--disable-api-nodes", "--preview-method", "latent2rgb"]  # fmt: skip
+                   "--disable-auto-launch", "--disable-api-nodes", "--preview-method", previews]  # fmt: skip
         threads = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: equal sums, equal numbers
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=comfy_path, env=threads, stdout=log, stderr=subprocess.STDOUT)

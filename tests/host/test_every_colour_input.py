@@ -192,7 +192,7 @@ CASES = [
     animates("threshold", 0.6, f"known_threshold {LINES}"),
     animates("fit", "pad", PICTURES, "other sizes"),
     animates("tiled", True, "known_tiled decoded", decoded=[IN_TILES] * 2),
-    animates("resume", False, f"resume encoded decoded {ALL_SAMPLED}", "begun", seeds=[0, 0]),
+    animates("resume", False, f"resume take encoded decoded {ALL_SAMPLED}", "begun", seeds=[0, 0]),
     animates("seed", 5, f"{NOISE} tails", "from window 1", seeds=[5, 5], made_with=[0, 5, 5]),
     animates(
         "from_chunk",
@@ -205,8 +205,8 @@ CASES = [
     animates("on_change", "stop", "on_change"),
     animates("only_chunk", 0, "only_chunk", "only window 1"),
     animates("candidates", 2, "candidates"),
-    animates("fps", 30.0, "fps known_fps video", fps=Fraction(30)),
-    animates("fps", 12.5, f"fps known_fps lineart {FOLLOWING} video", "a video", fps=Fraction(25, 2)),
+    animates("fps", 30.0, "fps video", fps=Fraction(30)),
+    animates("fps", 12.5, f"fps lineart {FOLLOWING} video", "a video", fps=Fraction(25, 2)),
     animates(
         "reference_lineart",
         lambda parts: parts.pictures(1, 4),
