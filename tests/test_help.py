@@ -140,7 +140,7 @@ def test_the_tables_are_those_of_the_node(node_id, language):
     for word in inputs.split():
         name, equals, default = word.rstrip("?").partition("=")
         # The interface writes true and false.
-        default = default.lower() if default in ("True", "False") else default
+        default = default.lower() if default in ("True", "False") else default.replace("~", " ")
         given = f"`{default}`" if default else EMPTY[language]
         expected.append((f"`{name}`", given if equals else optional if word.endswith("?") else required))
     input_table, output_table = tables(page)
