@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..digests import file_digest
-from .earlier import Earlier, read_earlier
+from .earlier import Earlier, earlier_take, read_earlier
 from .job import Job
 from .settings import ON_CHANGE, RunSettings
 from .store import ANOTHER_NAME, RunError, RunStore
@@ -245,7 +244,7 @@ def found_in(store: RunStore, job: Job, newest: int = 0) -> Found:
     earlier = None if manifest is None else Earlier(manifest, job, store)
     number = newest or (numbers[-1] if numbers else 0)
     if earlier is not None and number < 2:
-        return Found(earlier.take(), earlier)
+        return Found(earlier_take(earlier.manifest), earlier)
     return Found(store.read_take(number) if number else None, None)
 
 
@@ -253,16 +252,3 @@ def next_number(store: RunStore, videos: Videos) -> int:
     """The number of the next take."""
     first = 1 if (store.folder / "manifest.json").exists() else 0
     return 1 + max([first, *store.take_numbers(), *videos.numbers()])
-
-
-def summary(take: Take) -> dict[str, Any]:
-    """What a report says of a take, as JSON values."""
-    drifts = [chunk.drift for chunk in take.chunks if chunk.drift is not None]
-    return {
-        "take": take.number,
-        "state": take.state,
-        "chunks": len(take.chunks),
-        "frames": take.chunks[-1].stop if take.chunks else 0,
-        "drift": max(drifts, default=None),
-        "seconds": round(sum(chunk.seconds for chunk in take.chunks), 3),
-    }

@@ -23,6 +23,7 @@ from .choosing import Choice, next_number
 from .chunks import Recipe, segment_name, state_digest
 from .earlier import clear_earlier_parts
 from .job import Job
+from .listing import list_takes
 from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
 from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
@@ -289,8 +290,9 @@ def run(
 
     asked: how the run is gone on with; what it says of the video is the job's. on_chunk is called after each chunk.
     say: what is to be known, a line each. Whatever ends the run early, finished chunks stay in the store and are
-    joined, and on_stopped is called with their video. Raises RunError for a run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written, what is sampled
-    is no numbers or an input fails after chunks were finished, and what `sample_chunk` or a callback raises.
+    joined, and on_stopped is called with their video. Raises RunError for a run that cannot be gone on with so,
+    ValueError for inputs that cannot serve, RunFailed when files cannot be written, what is sampled is no numbers or an
+    input fails after chunks were finished, and what `sample_chunk` or a callback raises.
     """
     job.check()
     check_places(store.folder, videos.path(next_number(store, videos)), getattr(job.output.sound, "source", None))
@@ -353,5 +355,6 @@ def run(
         "take": take.number,
         "video": choice.path.name,
         "chunks": [{**vars(chunk), "candidates": [vars(other) for other in chunk.candidates]} for chunk in take.chunks],
+        "takes": [listed.told() for listed in list_takes(store)],
     }
     return Outcome(frames, last.after, choice.path, report)
