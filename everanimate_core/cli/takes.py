@@ -26,7 +26,7 @@ class Options:
         "TAKE [TAKE ...]",
         "delete nothing",
     ) = None
-    yes: option(bool, "Do not ask.", default=False) = False
+    yes: option(bool, "Do not ask.", None) = False
 
 
 def main(options: Options, command: Command) -> None:

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .chunks import KEY
 from .earlier import MANIFEST, earlier_take, read_earlier
 from .store import CHUNKS, TAKES, RunError, RunStore
-from .takes import Take, differences
+from .takes import UNFINISHED, Take, differences
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,11 @@ def to_prune(store: RunStore, keep: Collection[int]) -> Pruned:
     if missing or not keep:
         there = ", ".join(map(str, numbers)) or "none"
         raise InputError("prune", "must name takes that are there", there, ", ".join(map(str, missing)) or "none")
+    # A take that is made from another one needs it until it is finished.
+    keep = set(keep) | {take.of for take in takes if take.number in keep and take.state == UNFINISHED}
     kept = {chunk.key for take in takes if take.number in keep for chunk in take.chunks}
     files = [path for path in (store.folder / CHUNKS).glob("*") if _key_of(path) and _key_of(path) not in kept]
     gone = [number for number in numbers if number not in keep]
-    # A take that was made from another needs that only until it is finished.
     files += [path for number in gone for path in _take_files(store, number) if path.is_file()]
     if 1 in gone and not _uses_earlier(store, kept):
         files += _earlier_files(store.folder)
