@@ -1,13 +1,13 @@
 """Which take a start of a run goes on with, or that it opens the next one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digests import file_digest
 from .earlier import Earlier, earlier_take, read_earlier
 from .job import Job
+from .listing import all_takes
 from .settings import ON_CHANGE, RunSettings
 from .store import ANOTHER_NAME, RunError, RunStore
 from .takes import FINISHED, UNFINISHED, Take, TakeChunk, differences
@@ -30,13 +30,9 @@ class Choice:
 
     def __init__(self, job: Job, store: RunStore, videos: Videos, asked: RunSettings, say: Callable[[str], None]):
         self.job, self.store, self.videos, self.asked, self.say = job, store, videos, asked, say
-        self.before = self.newest = self.earlier = None
         # For a start that uses nothing, a damaged file of an earlier one is no reason to stop.
-        with nullcontext() if asked.resume else suppress(RunError):
-            found = found_in(store, job)
-            self.before = found.newest
-            if asked.resume:
-                self.newest, self.earlier = found.newest, found.earlier
+        found = found_in(store, job) if asked.resume else Found(None, None)
+        self.newest, self.earlier = found.newest, found.earlier
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
@@ -227,9 +223,8 @@ class Choice:
         return self.take.state == FINISHED and not self.changed and self.videos.has(self.take)
 
     def make_room(self) -> None:
-        """Put the video of the take before aside, where it stands in the way."""
-        if self.before is not None and self.before.number != self.take.number:
-            self.videos.give_way(self.before)
+        """Put the video of another take aside, where it stands in the way."""
+        self.videos.make_room([take for take in all_takes(self.store, damaged=True) if take.number < self.take.number])
 
     def joined(self, state: str) -> None:
         """The video was joined from the chunks that are there."""

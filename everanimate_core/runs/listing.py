@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -70,11 +71,16 @@ def list_takes(store: RunStore) -> list[Listed]:
     return listed
 
 
-def all_takes(store: RunStore) -> list[Take]:
-    """The takes of a run, oldest first."""
-    numbers = store.take_numbers()
-    manifest = None if 1 in numbers else read_earlier(store)
-    return ([] if manifest is None else [earlier_take(manifest)]) + [store.read_take(number) for number in numbers]
+def all_takes(store: RunStore, damaged: bool = False) -> list[Take]:
+    """The takes of a run, oldest first. damaged: leave out those whose files are, instead of raising RunError."""
+    takes, numbers = [], store.take_numbers()
+    with suppress(RunError) if damaged else nullcontext():
+        manifest = None if 1 in numbers else read_earlier(store)
+        takes += [] if manifest is None else [earlier_take(manifest)]
+    for number in numbers:
+        with suppress(RunError) if damaged else nullcontext():
+            takes.append(store.read_take(number))
+    return takes
 
 
 def chunk_files(store: RunStore, key: str) -> list[Path]:

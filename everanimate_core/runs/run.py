@@ -326,8 +326,8 @@ def run(
                 store.leave()
                 raise
             if not choice.has_video():
-                current.join(FINISHED)
                 current.draw(last)
+                current.join(FINISHED)
     except RunError:
         raise
     except OwnershipLost:
