@@ -142,15 +142,15 @@ def main(options: Options, command: Command) -> None:
         plan = settings.plan(video.total_frames or pose.frame_count)
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
+        prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
+        sigmas = sigma_schedule(settings.steps, settings.shift)
+        model = _load(options, settings, video, prompts, device, lora)
         pixels = Size(video.width, video.height)
         # What the toy was trained with is its default.
         trained = () if options.model in TOYS else TRAINED
         sizes = [Size(picture.shape[2], picture.shape[1]) for picture in pictures]
         for note in before_sampling(settings, plan, drivers, sizes, pixels, video.fit, naming(Options), trained):
             command.say(note)
-        prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
-        sigmas = sigma_schedule(settings.steps, settings.shift)
-        model = _load(options, settings, video, prompts, device, lora)
         codec = WarnOfBlank(model.codec, command.say)
         size = video.width, video.height, video.fit
         job = make_job(

@@ -84,15 +84,15 @@ def main(options: Options, command: Command) -> None:
             command.say(note)
         size = video.width, video.height, video.fit
         method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)
+        prompts = [options.prompt]
+        if options.prompts is not None:
+            prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
+        model = _load(options, settings, video, prompts)
         given = {"reference": reference, "reference_lineart": lines}
         sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
         pixels = Size(video.width, video.height)
         for note in before_sampling(method.plan, lineart, sizes, pixels, video.fit, naming(Options)):
             command.say(note)
-        prompts = [options.prompt]
-        if options.prompts is not None:
-            prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
-        model = _load(options, settings, video, prompts)
         job = make_job(
             method,
             video,
