@@ -115,7 +115,8 @@ def test_every_widget_has_its_limits(comfy, node):
         for value in wrong:
             said = queued(comfy, node, **{widget: value})
             if widget in left:
-                assert [where for _, where in said] == [widget]
+                # Older hosts look at no COMBO; what the node is given is then refused when it runs.
+                assert {where for _, where in said} <= {widget}
             else:
                 assert said.startswith(f"{name}: {widget} must be ") and said.endswith(f"; got {value}.")
 
