@@ -31,7 +31,7 @@ def text_of(message):
 
 @pytest.fixture
 def told(comfy, monkeypatch, caplog):
-    """The lines that came into the log, and what came into nodes: (lines(), texts)."""
+    """The pack's lines that came into the log, and what came into nodes: (lines(), texts)."""
     import server
 
     texts = []
@@ -45,9 +45,9 @@ def told(comfy, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
 
     def lines():
-        found = [record.getMessage().removeprefix("EverAnimate: ") for record in caplog.records]
+        found = [record.getMessage() for record in caplog.records]
         caplog.clear()
-        return found
+        return [line.removeprefix("EverAnimate: ") for line in found if line.startswith("EverAnimate: ")]
 
     return lines, texts
 
