@@ -197,6 +197,11 @@ def test_when_the_end_is_short(total, short):
     assert ends_short(plan_of(total)) == short
 
 
+def test_exactly_a_quarter_is_not_short():
+    # Each chunk after the first adds 8.
+    assert [ends_short(plan_of(9 + added, 9, 1)) for added in (1, 2)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("plan", "length"),
     [
