@@ -140,7 +140,7 @@ def test_the_blocks(comfy, told):
         STRETCHED[0],
         f"motion_latents is 2, but the released LoRA was trained with 1: set 1 {otherwise}",
     ]
-    drawn, *_ = comfy.call("EverAnimatePlanChunks", total_frames=151, overlap=3, pose_video=moving_pattern(9))
+    comfy.call("EverAnimatePlanChunks", total_frames=151, overlap=3, pose_video=moving_pattern(9))
     assert lines() == [
         "pose_video ends before the animation, after 9 of 151 frames; from there it goes on by continuation pingpong.",
         f"overlap is 3, but the released LoRA was trained with 4: set 4 {otherwise}",

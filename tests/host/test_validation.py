@@ -44,7 +44,7 @@ def queued(comfy, node, **changed):
     text = {"class_type": "PrimitiveString", "inputs": {"value": "a:b"}}
     prompt = {"1": {"class_type": node, "inputs": values}, "2": number, "3": text}
     try:
-        valid, errors, _ = asyncio.run(execution.validate_inputs("queued", prompt, "1", {}))
+        _, errors, _ = asyncio.run(execution.validate_inputs("queued", prompt, "1", {}))
     except ValueError as error:
         return str(error)
     found = [(error["type"], error["extra_info"]["input_name"]) for error in errors]
