@@ -13,11 +13,13 @@ from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
+from ..everanimate_core.longanimation.notes import before_sampling
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.method import Sampled
+from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
@@ -29,7 +31,17 @@ from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
 from .fingerprint import conditioning_digest, network_digest, patches_digest
-from .host import RunProgress, check_cancel, frame_source, graph_metadata, say, shown_video, sound_of, trim_window
+from .host import (
+    RunProgress,
+    check_cancel,
+    frame_source,
+    graph_metadata,
+    say,
+    shown_video,
+    sound_of,
+    sound_start,
+    tell_notes,
+)
 from .longanimation import (
     CATEGORY,
     Control,
@@ -39,9 +51,12 @@ from .longanimation import (
     of,
     of_run,
     own_latents,
+    picture_sizes,
     reference_inputs,
 )
 from .node import in_its_name
+from .notes import no_sound
+from .validation import widgets_checked
 
 
 class LongAnimationAnimate(io.ComfyNode):
@@ -83,14 +98,17 @@ class LongAnimationAnimate(io.ComfyNode):
                     tooltip="A prompt for each window: entry k serves window k, the last one all that follow. Replaces "
                     "positive.",
                 ),
+                widgets.audio("lineart"),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
 
     @classmethod
     @in_its_name
@@ -106,6 +124,7 @@ class LongAnimationAnimate(io.ComfyNode):
         run_name,
         reference_lineart=None,
         prompts=None,
+        audio=None,
         **values,
     ) -> io.NodeOutput:
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
@@ -116,7 +135,7 @@ class LongAnimationAnimate(io.ComfyNode):
         prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
         rate = file_rate(video.fps) if video.fps else None
-        with frame_source("lineart", lineart, rate) as source, sound_of(lineart) as sound:
+        with frame_source("lineart", lineart, rate) as source, sound_of(lineart, audio) as sound:
             size = video.width, video.height, video.fit
             method = long_animation(source, reference, settings, *size, video.total_frames, reference_lineart)
             job = make_job(
@@ -132,9 +151,12 @@ class LongAnimationAnimate(io.ComfyNode):
                 },
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
                 sound=sound,
-                sound_start=trim_window(lineart)[0],
+                sound_start=sound_start(lineart, audio),
                 metadata=graph_metadata(cls.hidden),
             )
+            pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
+            notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
+            tell_notes(cls.hidden.unique_id, notes + no_sound("lineart", lineart, audio, job.output.fps))
             previewer = previewer_of(codec, method.reference)
             progress = RunProgress(model, job.plan.chunk_count, settings.steps, previewer)
 

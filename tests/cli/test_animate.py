@@ -54,6 +54,20 @@ def test_the_video(uninterrupted):
     assert [bytes(packet) for packet in sound] == source[: len(sound)]
 
 
+def test_what_may_not_be_meant_is_said_before_the_first_chunk(tmp_path, command):
+    # Of 9 frames, and 1 more.
+    code, said, _ = command(animate(tmp_path / "dance.mp4", "--frames", "10", "--overlap", "0"))
+    assert code == 0
+    change = "which changes its proportions; --fit crop or pad keeps them."
+    assert said.splitlines()[:3] == [
+        f"--reference is 256x384 and is stretched to 32x16, {change}",
+        f"--pose is 256x384 and is stretched to 32x16, {change}",
+        "The last chunk adds only 1 of the 9 frames that a chunk adds, and takes as long. --frames 9 ends before it; "
+        "--chunk-frames 5 divides the animation more evenly.",
+    ]
+    assert said.splitlines()[3].startswith("chunk 1/2")
+
+
 def by_the_core(model, total):
     """The chunks of the same animation, without the command line."""
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:

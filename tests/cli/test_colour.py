@@ -68,6 +68,10 @@ def test_a_run_is_what_the_core_makes(folder, tmp_path, command):
     more = ["--prompts", str(tmp_path / "prompts.txt"), "--negative-prompt", "ba"]
     code, said, complaints = colour(command, folder, out, *more)
     assert code == 0
+    trained = "but the released network was trained with 81: set 81 unless yours was trained otherwise."
+    # Picture and line art have the proportions of the animation.
+    assert said.splitlines()[0] == f"--window-frames is 17, {trained}"
+    assert said.splitlines()[1].startswith("chunk 1/3")
     assert said.splitlines()[-1] == f"Wrote {out}"
     expected = by_the_core(folder, ["ab", "b", "b"], "ba")
     found = windows(out)

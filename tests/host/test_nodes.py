@@ -74,7 +74,7 @@ SIGNATURES = {
         "model control vae positive negative lineart reference width=1024 height=576 total_frames=0 steps=50 cfg=6.0 "
         "seed=0 run_name=longanimation seed_mode=fixed window_frames=81 overlap=17 reference_mode=global "
         "strength=0.5 blocks=skip-layer fuse=True fuse_from=31 lines=dark_on_light threshold=0.78 fit=stretch "
-        "tiled=False resume=True from_chunk=0 fps=0.0 reference_lineart? prompts?",
+        "tiled=False resume=True from_chunk=0 fps=0.0 reference_lineart? prompts? audio?",
         "video, last window, report",
     ),
     "EverAnimateAnimate": (
@@ -83,7 +83,7 @@ SIGNATURES = {
         "chunk_frames=77 overlap=4 continuation=pingpong keyframes=random clip_source=last_frame fit=stretch "
         "tiled=False latent_context=False resume=True from_chunk=0 fps=0.0 "
         "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts? "
-        "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics",
+        "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics audio?",
         "video, last chunk, memory, report",
     ),
 }

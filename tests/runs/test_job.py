@@ -230,7 +230,7 @@ BAD = {
         {"drivers": Drivers(Frames(exact_pictures(40)), SMALL), "continuation": "error"},
         "face_video must have at least 40 frames when continuation",
     ),
-    "chunk": ({"chunk_frames": 10}, "chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got 10."),
+    "chunk": ({"chunk_frames": 10}, "chunk_frames must be 4n + 1, such as 9 or 13; got 10."),
     "overlap": ({"overlap": 8}, "overlap must lie between 0 and chunk_frames - 2 (0..7); got 8."),
     "motion": ({"motion_latents": 3}, "motion_latents must be between 1 and 2 for chunks of 9 frames (1); got 3."),
     "many references": (
