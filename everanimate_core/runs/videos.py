@@ -1,5 +1,7 @@
 """Where the videos of takes lie: each under its own number, or the newest under the one name that was asked for."""
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..digests import file_digest
+from ..files import write_whole
 from .names import alike
 from .takes import Take
 
@@ -79,4 +82,16 @@ class NewestVideo:
         older = self.older_path(before.number)
         own = self.out.is_file() and (before.video == "" or file_digest(self.out) == before.video)
         if own and not older.exists():
-            shutil.move(self.out, older)
+            _move(self.out, older)
+
+
+def _move(path: Path, place: Path) -> None:
+    """Move a file, whole or not at all, to another volume too."""
+    try:
+        os.rename(path, place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with write_whole(place) as part:
+            shutil.copyfile(path, part)
+        path.unlink()

@@ -1,5 +1,8 @@
 """Where the videos of takes lie, and that none is ever replaced."""
 
+import errno
+import os
+import shutil
 import unicodedata
 from dataclasses import replace
 
@@ -94,6 +97,34 @@ def test_an_older_video_is_moved_into_the_folder(newest):
     newest.give_way(replace(TAKE, number=3, video=file_digest(newest.out)))
     assert not newest.out.exists()
     assert newest.older_path(3).read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_older_video_on_another_volume_is_whole_or_not_there(newest, monkeypatch, full):
+    rename = os.rename
+
+    def across(one, other):
+        if one == newest.out:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(one))
+        rename(one, other)
+
+    def half(path, part):
+        part.write_bytes(path.read_bytes()[:3])
+        raise OSError(errno.ENOSPC, "No space left on device", str(part))
+
+    monkeypatch.setattr(os, "rename", across)
+    newest.out.write_bytes(b"first")
+    take = replace(TAKE, number=3, video=file_digest(newest.out))
+    if full:
+        monkeypatch.setattr(shutil, "copyfile", half)
+        with pytest.raises(OSError, match="No space left"):
+            newest.give_way(take)
+        assert newest.out.read_bytes() == b"first"
+        assert list(newest.older_path(3).parent.iterdir()) == []
+    else:
+        newest.give_way(take)
+        assert not newest.out.exists()
+        assert newest.older_path(3).read_bytes() == b"first"
 
 
 def test_nothing_that_is_there_is_replaced_by_an_older_video(newest):
