@@ -104,7 +104,9 @@ class RunStore:
         """Delete the folders in which nothing was kept."""
         with suppress(OSError):
             for folder in (self.folder / CHUNKS, self.folder / TAKES, self.folder):
-                folder.rmdir()
+                # Some are not made yet when the first cannot be written to.
+                with suppress(FileNotFoundError):
+                    folder.rmdir()
             self.prepared = False
 
     @property
