@@ -1,7 +1,6 @@
 """Which take a start of a run goes on with, or that it opens the next one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,13 +29,11 @@ class Choice:
 
     def __init__(self, job: Job, store: RunStore, videos: Videos, asked: RunSettings, say: Callable[[str], None]):
         self.job, self.store, self.videos, self.asked, self.say = job, store, videos, asked, say
-        self.before = self.newest = self.earlier = None
         # For a start that uses nothing, a damaged file of an earlier one is no reason to stop.
-        with nullcontext() if asked.resume else suppress(RunError):
-            found = found_in(store, job)
-            self.before = found.newest
-            if asked.resume:
-                self.newest, self.earlier = found.newest, found.earlier
+        found = found_in(store, job) if asked.resume else Found(None, None)
+        self.newest, self.earlier = found.newest, found.earlier
+        # Whose video has to make room, whatever this start uses.
+        self.before = self.newest if asked.resume else take_before(store, job)
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
@@ -246,6 +243,14 @@ def found_in(store: RunStore, job: Job, newest: int = 0) -> Found:
     if earlier is not None and number < 2:
         return Found(earlier_take(earlier.manifest), earlier)
     return Found(store.read_take(number) if number else None, None)
+
+
+def take_before(store: RunStore, job: Job) -> Take | None:
+    """The newest take; what is known without its file where that is damaged, None in a new run."""
+    try:
+        return found_in(store, job).newest
+    except RunError:
+        return Take(max([1, *store.take_numbers()]), {}, {}, {}, 0)
 
 
 def next_number(store: RunStore, videos: Videos) -> int:

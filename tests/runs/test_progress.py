@@ -1,12 +1,11 @@
 """What is told of a run while it goes."""
 
-from everanimate_core.runs.manifest import ChunkRecord
-
 from everanimate_core.runs.progress import Progress, RemainingTime
+from everanimate_core.runs.takes import TakeChunk
 
 
 def record(seconds=2.0):
-    return ChunkRecord("key", "latents", "segment", 9, 14, "frames", 42, seconds, 0.1234)
+    return TakeChunk("key", 9, 14, 42, seconds, 0.1234)
 
 
 def test_progress_is_a_line_per_chunk():

@@ -160,6 +160,18 @@ def test_a_number_that_an_older_video_has_is_left_out(finished, job):
     assert other.read_bytes() == b"of a take whose file was lost"
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_take_that_reuses_nothing_leaves_the_older_video(finished, job, damaged):
+    video = finished.path.read_bytes()
+    if damaged:
+        finished.store.take_path(1).write_bytes(b"{}")
+    finished.start(job(seed=5), resume=False)
+    assert (finished.made, finished.kept) == ([0, 1, 2, 3, 4, 5], [])
+    assert finished.take().number == 2
+    assert (finished.store.folder / "takes" / "00001.mp4").read_bytes() == video
+    assert finished.path.read_bytes() != video
+
+
 def test_a_file_that_no_take_made_is_replaced_as_before(finished, job):
     """The name was asked for; what is moved into the run's folder is a take's own video."""
     finished.path.write_bytes(b"another's")
