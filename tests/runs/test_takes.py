@@ -160,6 +160,19 @@ def test_a_widget_explains_what_shows_elsewhere():
     ]
 
 
+def test_settings_that_a_widget_switches_on_are_no_news():
+    off = {"restore_strength": 0.0, "restore_schedule": "gaussian"}
+    was = replace(TAKE, widgets=off)
+    on = off | {"restore_strength": 0.5}
+    now = replace(was, widgets=on, settings={**TAKE.settings, **on})
+    assert [str(change) for change in differences(was, now)] == ["restore_strength was 0.0 and is 0.5"]
+    assert [str(change) for change in differences(now, was)] == ["restore_strength was 0.5 and is 0.0"]
+    # A length that is that of the driving video is told where that is another one.
+    was = replace(TAKE, widgets={"total_frames": 0})
+    now = replace(was, output={**TAKE.output, "total_frames": 20})
+    assert [str(change) for change in differences(was, now)] == ["total_frames was 14 and is 20"]
+
+
 def test_without_a_widget_the_seed_is_told_by_itself():
     was = replace(TAKE, widgets={})
     assert [str(change) for change in differences(was, replace(was, seed=6))] == ["seed was 5 and is 6"]
