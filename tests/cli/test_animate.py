@@ -7,8 +7,8 @@ import av
 import pytest
 import torch
 from cli_parts import CHUNKS, DATA, HEIGHT, TOTAL, WIDTH, animate, frames_of, latents_of, place_of, result
-from run_parts import assert_same_result
 from exact_parts import is_rate
+from run_parts import assert_same_result
 from safetensors.torch import load_file
 
 from everanimate_core.everanimate import propagation

@@ -36,7 +36,10 @@ REFUSED = [
     (["--from-chunk", "1"], "--from-chunk: must be a finished chunk or the one after the last (0..0); got 1."),
     (["--from-chunk", "-1"], "--from-chunk: must be between 0 and 99999 (0); got -1."),
     (["--from-chunk", "1", "--no-resume"], "--from-chunk: needs the other chunks of the run (resume true); got 1 and"),
-    (["--from-chunk", "1", "--only-chunk", "1"], "--from-chunk: makes all that only_chunk leaves as it is (one of the two)"),
+    (
+        ["--from-chunk", "1", "--only-chunk", "1"],
+        "--from-chunk: makes all that only_chunk leaves as it is (one of the two)",
+    ),
     (["--only-chunk", "1"], "--only-chunk: needs all chunks of the newest take (finish it with "),
     (["--only-chunk", "-2"], "--only-chunk: must be between -1 and 99999 (-1); got -2."),
     (["--candidates", "0"], "--candidates: must be between 1 and 64 (1); got 0."),

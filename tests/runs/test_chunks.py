@@ -136,6 +136,6 @@ def test_records_with_other_fields_are_refused():
     assert told(put("segments", "77x25", "file", value=1)) == "one whose segment has another kind of file"
 
 
-@pytest.mark.parametrize("name", ["", "77", "x25", "77x", "77x25/1", "../77x25", "77x25.mp4", "77x24000-1001-1", "a x b"])
+@pytest.mark.parametrize("name", ["", "77", "x25", "77x", "77x25/1", "../77x25", "77x25.mp4", "7x24-1-1", "a x b"])
 def test_a_segment_of_another_name_leads_nowhere(name):
     assert told(put("segments", name, value={"file": "a", "frames": "b"})) == "one whose segment has another name"

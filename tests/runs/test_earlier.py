@@ -91,8 +91,8 @@ def test_an_altered_manifest_is_refused(store, alter):
     assert content != path.read_bytes()
     path.write_bytes(content)
     assert refused(read_earlier, store) == (
-        "the run's manifest.json must be as it was written (restore it, or start anew with resume false or --no-resume: "
-        f"that opens the next take, and the chunks in {store.folder} are untouched); got an altered one."
+        "the run's manifest.json must be as it was written (restore it, or start anew with resume false or "
+        f"--no-resume: that opens the next take, and the chunks in {store.folder} are untouched); got an altered one."
     )
     assert path.read_bytes() == content
 

@@ -28,7 +28,9 @@ TAKE = Take(
         Take(1, {}, {}, {}, 0),
         replace(TAKE, first=2, of=2, anew=3, state=FINISHED, video="v" * 32),
         replace(TAKE, only=0, of=1),
-        replace(TAKE, chunks=(replace(CHUNK, drift=None, candidates=(Candidate(KEY, 1, None), Candidate(OTHER, 2, 0.5))),)),
+        replace(
+            TAKE, chunks=(replace(CHUNK, drift=None, candidates=(Candidate(KEY, 1, None), Candidate(OTHER, 2, 0.5))),)
+        ),
     ],
 )
 def test_a_take_comes_back_as_it_was(take):
