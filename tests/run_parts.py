@@ -1,5 +1,6 @@
 """What the tests of runs share: a sampler that looks at everything, a place to start runs in, and ways to end them."""
 
+import gc
 import os
 import signal
 import sys
@@ -312,6 +313,8 @@ def in_child(call):
     """Run `call` in a child process; its exit status."""
     child = os.fork()
     if child == 0:
+        # Threads stay behind in a fork. Whatever of the parent's waits for its own when it is freed must not be freed.
+        gc.freeze()
         try:
             call()
         except BaseException:
