@@ -13,7 +13,14 @@ from safetensors.torch import load
 
 from everanimate_core.digests import digest
 from everanimate_core.runs.chunks import Recipe, Segment
-from everanimate_core.runs.earlier import FIRST_FORMAT, Earlier, Manifest, clear_earlier_parts, read_earlier
+from everanimate_core.runs.earlier import (
+    FIRST_FORMAT,
+    Earlier,
+    Manifest,
+    clear_earlier_parts,
+    earlier_take,
+    read_earlier,
+)
 from everanimate_core.runs.sealed import Altered
 from everanimate_core.runs.store import RunStore
 from everanimate_core.runs.takes import UNFINISHED, Take, TakeChunk
@@ -161,9 +168,8 @@ def test_it_is_take_1(store):
         for old in written()["run"]["chunks"]
     ]
     output = {"fps": "24000/1001", "total_frames": None}
-    found = earlier(store, job())
-    assert found.take() == Take(1, settings, output, {}, 0, chunks=tuple(chunks), state=UNFINISHED)
-    assert found.count == 4
+    assert earlier_take(manifest()) == Take(1, settings, output, {}, 0, chunks=tuple(chunks), state=UNFINISHED)
+    assert earlier(store, job()).count == 4
 
 
 def test_a_job_is_the_same_or_not(store):
@@ -215,8 +221,12 @@ def test_a_chunk_that_the_job_would_make_otherwise_is_none(store):
     found = earlier(store, task)
     other = recipe(task, 2, seen={"pose": "other", "prompt": task.prompt(2)})
     assert found.record(other, "handed") is None
-    # Where it stays whatever it was made from, it has the key of what is asked for.
-    assert found.record(other, "handed", any_inputs=True).key == other.key("handed")
+    # Where it stays whatever it was made from, its key is that of no inputs: it is not taken for what is asked for.
+    record = found.record(other, "handed", any_inputs=True)
+    assert record.recipe == replace(other, seen={"earlier": manifest().chunks[2].key})
+    assert record.key == record.recipe.key("handed")
+    own = recipe(task, 2)
+    assert found.record(own, "handed", any_inputs=True) == found.record(own, "handed")
     assert earlier(store, job(prompts=["turns"])).record(recipe(task, 2), "handed") is None
     # A chunk of a redo has its own seed, which its key says.
     record = found.record(recipe(task, 2, noise_seed=5), "handed")
