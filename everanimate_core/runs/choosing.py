@@ -224,7 +224,11 @@ class Choice:
 
     def make_room(self) -> None:
         """Put the video of another take aside, where it stands in the way."""
-        self.videos.make_room([take for take in all_takes(self.store, damaged=True) if take.number < self.take.number])
+        others = all_takes(self.store, readable=True)
+        known = {take.number for take in others}
+        # Of a take whose file is damaged nothing is known but its number.
+        others += [Take(number, {}, {}, {}, 0) for number in self.store.take_numbers() if number not in known]
+        self.videos.make_room([take for take in others if take.number < self.take.number])
 
     def joined(self, state: str) -> None:
         """The video was joined from the chunks that are there."""

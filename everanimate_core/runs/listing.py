@@ -58,9 +58,9 @@ class Listed:
         return "\n    ".join([line, *self.differs])
 
 
-def list_takes(store: RunStore) -> list[Listed]:
-    """All takes of a run, oldest first; a run of 0.1.0 is take 1. RunError for a take that was altered."""
-    takes = all_takes(store)
+def list_takes(store: RunStore, readable: bool = False) -> list[Listed]:
+    """All takes of a run, oldest first; see all_takes."""
+    takes = all_takes(store, readable)
     users = Counter(key for take in takes for key in {chunk.key for chunk in take.chunks})
     listed = []
     for before, take in zip([None, *takes], takes, strict=False):
@@ -71,15 +71,16 @@ def list_takes(store: RunStore) -> list[Listed]:
     return listed
 
 
-def all_takes(store: RunStore, damaged: bool = False) -> list[Take]:
-    """The takes of a run, oldest first. damaged: leave out those whose files are, instead of raising RunError."""
-    takes, numbers = [], store.take_numbers()
-    with suppress(RunError) if damaged else nullcontext():
-        manifest = None if 1 in numbers else read_earlier(store)
-        takes += [] if manifest is None else [earlier_take(manifest)]
-    for number in numbers:
-        with suppress(RunError) if damaged else nullcontext():
-            takes.append(store.read_take(number))
+def all_takes(store: RunStore, readable: bool = False) -> list[Take]:
+    """The takes of a run, oldest first; a run of 0.1.0 is take 1. RunError for one that was altered, which is left out
+    where those that are `readable` are asked for."""
+    numbers, takes = store.take_numbers(), []
+    for number in sorted({1, *numbers}):
+        with suppress(RunError) if readable else nullcontext():
+            if number in numbers:
+                takes.append(store.read_take(number))
+            elif (manifest := read_earlier(store)) is not None:
+                takes.append(earlier_take(manifest))
     return takes
 
 

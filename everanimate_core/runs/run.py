@@ -355,6 +355,6 @@ def run(
         "take": take.number,
         "video": choice.path.name,
         "chunks": [{**vars(chunk), "candidates": [vars(other) for other in chunk.candidates]} for chunk in take.chunks],
-        "takes": [listed.told() for listed in list_takes(store)],
+        "takes": [listed.told() for listed in list_takes(store, readable=True)],
     }
     return Outcome(frames, last.after, choice.path, report)

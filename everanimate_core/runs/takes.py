@@ -117,6 +117,8 @@ def differences(was: Take, now: Take) -> list[Difference]:
         if name in was.widgets and was.widgets[name] != value
     ]
     explained = {difference.name for difference in changed}
+    # Restoration that is switched on brings the settings that were there before.
+    explained |= (was.settings.keys() ^ now.settings.keys()) & was.widgets.keys() & now.widgets.keys()
     if "steps" in explained or "shift" in explained:
         explained.add("sigmas")
     if "seed" not in now.widgets and was.seed != now.seed:

@@ -1,5 +1,7 @@
 """Where the videos of takes lie: each under its own number, or the newest under the one name that was asked for."""
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..digests import file_digest
+from ..files import write_whole
 from .names import alike
 from .takes import Take
 
@@ -85,4 +88,16 @@ class NewestVideo:
         found = file_digest(self.out)
         whose = [take for take in others if take.video == found] or [take for take in others if take.video == ""]
         if whose and not self.older_path(whose[-1].number).exists():
-            shutil.move(self.out, self.older_path(whose[-1].number))
+            _move(self.out, self.older_path(whose[-1].number))
+
+
+def _move(path: Path, place: Path) -> None:
+    """Move a file, whole or not at all, to another volume too."""
+    try:
+        os.rename(path, place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with write_whole(place) as part:
+            shutil.copyfile(path, part)
+        path.unlink()

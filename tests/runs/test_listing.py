@@ -115,3 +115,12 @@ def test_where_a_run_is(three, tmp_path):
     )
     three.store.folder.rename(three.root / "dance.run")
     assert run_of(three.path).folder == three.root / "dance.run"
+
+
+def test_takes_that_were_altered_are_left_out_or_refused(finished, job):
+    finished.start(job(37))
+    finished.store.take_path(1).write_text("{}")
+    assert "take 00001.json must be as it was written" in refused(list_takes, finished.store)
+    assert [listed.take.number for listed in list_takes(finished.store, readable=True)] == [2]
+    # A run that is gone on with needs none but the newest.
+    assert [told["take"] for told in finished.start(job(37)).report["takes"]] == [2]
