@@ -320,8 +320,6 @@ def in_child(call):
     """Run `call` in a child process; its exit status."""
     child = forked()
     if child == 0:
-        # Threads stay behind in a fork. Whatever of the parent's waits for its own when it is freed must not be freed.
-        gc.freeze()
         try:
             call()
         except BaseException:
