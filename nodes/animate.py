@@ -23,24 +23,22 @@ from ..everanimate_core.runs.store import RunStore
 from ..everanimate_core.runs.videos import NumberedVideos
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
-from .fingerprint import conditioning_digest, run_settings
+from .fingerprint import conditioning_digest, disk_digest, run_settings
 from .host import (
     HostCodec,
-    RunProgress,
     check_cancel,
     condition,
     drivers,
     graph_metadata,
     sample,
-    say,
     shown_video,
     sound_of,
     sound_start,
-    tell_notes,
 )
 from .node import in_its_name
 from .notes import no_sound, size_of, trained_settings
 from .sampling import restored_sampler, restores
+from .showing import RunProgress
 from .validation import widgets_checked
 
 
@@ -95,10 +93,15 @@ class EverAnimateAnimate(io.ComfyNode):
                 widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
+
+    @classmethod
+    def fingerprint_inputs(cls, run_name=None, **values):
+        """What is on disk: a take or a video that was deleted by hand is made again."""
+        return disk_digest(run_name)
 
     @classmethod
     @in_its_name
@@ -159,23 +162,23 @@ class EverAnimateAnimate(io.ComfyNode):
                 metadata=graph_metadata(cls.hidden),
                 earlier=fingerprint_0_1_0.earlier(*made_with, video.tiled, prompts),
             )
+            progress = RunProgress(model, cls.hidden, job.plan.chunk_count, len(sigmas) - 1, video.candidates)
             pictures, shown = [size_of(reference_images)], Size(video.width, video.height)
-            notes = before_sampling(
-                settings, job.plan, driving, pictures, shown, video.fit, str, trained_settings(model)
-            ) + no_sound("pose_video", pose_video, audio, job.output.fps)
-            tell_notes(cls.hidden.unique_id, notes)
-            progress = RunProgress(model, job.plan.chunk_count, len(sigmas) - 1)
+            about = settings, job.plan, driving, pictures, shown, video.fit, str, trained_settings(model)
+            for note in before_sampling(*about) + no_sound("pose_video", pose_video, audio, job.output.fps):
+                progress.say(note)
 
             def sample_chunk(request, noise_seed):
                 check_cancel()
                 prompt = prompts[min(request.index, len(prompts) - 1)]
                 conditioning = condition(prompt, negative, request, clip_vision)
-                on_step = progress.on_step(request.index, request.anchors)
+                on_step = progress.on_step(request.anchors)
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
                 return sample(model, *conditioning, request, chosen, sigmas, settings.cfg, noise_seed, on_step)
 
             store, videos = RunStore(folder), NumberedVideos(folder)
-            outcome = run(job, store, sample_chunk, codec, videos, video, progress.on_chunk, say)
+            with progress:
+                outcome = run(job, store, sample_chunk, codec, videos, video, **progress.callbacks())
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

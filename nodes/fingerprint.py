@@ -1,11 +1,16 @@
-"""Digests of the host's objects: is a run continued with the network, LoRAs, sampler and prompts of its start?"""
+"""Digests of the host's objects: is a run continued with the network, LoRAs, sampler and prompts of its start?
+
+And of what a run has left on disk, by which the host decides whether its node has anything to do.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import comfy.controlnet
 import comfy.hooks
 import comfy.model_patcher
+import folder_paths
 import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
@@ -13,6 +18,8 @@ from torch import Tensor
 from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.runs.content import Sampled, content_digest
+from ..everanimate_core.runs.names import run_folder
+from ..everanimate_core.runs.videos import left_behind
 
 # What ControlNets keep of the sampling that is going on, or was ended in the middle.
 _WHILE_SAMPLING = {"cond_hint", "extra_concat", "timestep_range", "model_sampling_current", "multigpu_clones"}
@@ -134,3 +141,11 @@ def run_settings(model, sampler, sigmas: Tensor, cfg: float, negative, clip_visi
         "negative": conditioning_digest(negative, "negative") if cfg != 1 else None,
         "clip_vision": None if clip_vision is None else clip_vision_digest(clip_vision),
     }
+
+
+def disk_digest(run_name: str | None) -> str:
+    """Stands for the takes and videos of a run; empty for a name that comes from a link, or that the node refuses."""
+    if run_name is not None:
+        with suppress(InputError):
+            return left_behind(run_folder(folder_paths.get_output_directory(), run_name))
+    return ""

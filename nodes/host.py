@@ -22,6 +22,8 @@ import latent_preview
 import node_helpers
 import torch
 from comfy_api.latest import Input, InputImpl, io, ui
+from comfy_execution.utils import get_executing_context
+from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
@@ -39,7 +41,6 @@ from ..everanimate_core.media.reader import telling_video
 from ..everanimate_core.media.sound import FileSound, SampledSound, Sound
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.ports import FrameSource
-from ..everanimate_core.runs.progress import Progress, RemainingTime
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
@@ -316,36 +317,38 @@ def sample(
     return latents if end is None else with_end(latents, end)
 
 
-class RunProgress:
-    """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel.
+def progress_bar(steps: int) -> comfy.utils.ProgressBar:
+    """The bar of the node that runs."""
+    return comfy.utils.ProgressBar(steps)
 
-    previewer: that of a method whose latents the host has none for.
+
+def latent_previewer(model) -> latent_preview.LatentPreviewer | None:
+    """What shows latents while they are sampled; None where the host has none for them, or shows no previews."""
+    return latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+
+def preview_of(frame: Tensor) -> tuple:
+    """A frame [H, W, 3] as the host's bar takes previews."""
+    pixels = (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return "JPEG", Image.fromarray(pixels), latent_preview.MAX_PREVIEW_RESOLUTION
+
+
+def show_video(hidden, path: Path, finished: bool = True) -> None:
+    """Show a video of the output folder in the node whose hidden inputs are given, as the host does at a node's end.
+
+    finished: nothing follows in this node; else it is shown beside live previews, by the pack's own script. Where no
+    editor waits, nothing is sent.
     """
-
-    def __init__(self, model, chunks: int, steps: int, previewer: latent_preview.LatentPreviewer | None = None):
-        self.bar = comfy.utils.ProgressBar(chunks * steps)
-        self.remaining = RemainingTime()
-        own = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.previewer = previewer if own is None else own
-        self.steps = steps
-
-    def on_step(self, chunk: int, anchors: int):
-        """The callback of chunk `chunk`: its first `anchors` latents are anchors and are not shown."""
-
-        def step_done(step: int, steps: int, clean: Tensor) -> None:
-            check_cancel()
-            preview = None
-            if self.previewer is not None:
-                preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, anchors:])
-            self.bar.update_absolute(chunk * self.steps + step + 1, preview=preview)
-
-        return step_done
-
-    def on_chunk(self, done: Progress) -> None:
-        """After each chunk: a line in the log, the bar at the chunk's end, Cancel."""
-        logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
-        self.bar.update_absolute((done.index + 1) * self.steps)
-        check_cancel()
+    server, context = PromptServer.instance, get_executing_context()
+    if server.client_id is None or context is None:
+        return
+    message = {
+        "node": hidden.unique_id,
+        "display_node": hidden.dynprompt.get_display_node_id(hidden.unique_id),
+        "output": shown_video(path).as_dict(),
+        "prompt_id": context.prompt_id,
+    }
+    server.send_sync("executed" if finished else "everanimate.so_far", message, server.client_id)
 
 
 def call_node(name: str, **inputs) -> tuple:

@@ -46,15 +46,25 @@ _TOOLTIPS = {
     "of the VIDEO, 25 for images.",
     "fit": "What to do with pictures of another size: stretch both sides on their own, crop the middle to fill the "
     "size, pad (line art with paper, the reference with black), or stop with an error.",
-    "resume": "Go on with the run of this name: finished windows are kept. Off: start anew; the old run's folder is "
-    "given another name, its video is replaced.",
-    "from_chunk": "Make this window and all after it again, for example with another seed. 0: only what is missing.",
+    "resume": "Use the windows that are there. Off: open a new take and make every window of it anew; older takes "
+    "stay.",
+    "from_chunk": "Make this window and all after it again, in a new take, with another seed or another setting. 0: "
+    "only what is missing.",
+    "on_change": "What happens when a setting or an input has changed since the last start: open a new take, which "
+    "uses every window that is still right, or stop with an error that names the change.",
+    "only_chunk": "Make this window alone again, in a new take, with another seed or another setting. It is held to "
+    "its neighbours, which stay as they are. -1: none.",
+    "candidates": "How many times each new window is made, each time with another seed; the one that drifts least is "
+    "taken. The others are kept beside it.",
 }
 
 
-def of_run(*names: str) -> list[io.Input]:
+def of_run(*names: str, optional: bool = False) -> list[io.Input]:
     """The widgets of these settings of a run."""
-    return [widgets.widget(name, **({"tooltip": _TOOLTIPS[name]} if name in _TOOLTIPS else {})) for name in names]
+    return [
+        widgets.widget(name, optional=optional, **({"tooltip": _TOOLTIPS[name]} if name in _TOOLTIPS else {}))
+        for name in names
+    ]
 
 
 def lineart_input(optional: bool = False) -> io.MultiType.Input:

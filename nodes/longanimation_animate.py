@@ -30,18 +30,8 @@ from ..everanimate_core.runs.videos import NumberedVideos
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
-from .fingerprint import conditioning_digest, network_digest, patches_digest
-from .host import (
-    RunProgress,
-    check_cancel,
-    frame_source,
-    graph_metadata,
-    say,
-    shown_video,
-    sound_of,
-    sound_start,
-    tell_notes,
-)
+from .fingerprint import conditioning_digest, disk_digest, network_digest, patches_digest
+from .host import check_cancel, frame_source, graph_metadata, shown_video, sound_of, sound_start
 from .longanimation import (
     CATEGORY,
     Control,
@@ -56,6 +46,7 @@ from .longanimation import (
 )
 from .node import in_its_name
 from .notes import no_sound
+from .showing import RunProgress
 from .validation import widgets_checked
 
 
@@ -98,6 +89,7 @@ class LongAnimationAnimate(io.ComfyNode):
                     tooltip="A prompt for each window: entry k serves window k, the last one all that follow. Replaces "
                     "positive.",
                 ),
+                *of_run("on_change", "only_chunk", "candidates", optional=True),
                 widgets.audio("lineart"),
             ],
             outputs=[
@@ -105,10 +97,15 @@ class LongAnimationAnimate(io.ComfyNode):
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
                 io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
+
+    @classmethod
+    def fingerprint_inputs(cls, run_name=None, **values):
+        """What is on disk: a take or a video that was deleted by hand is made again."""
+        return disk_digest(run_name)
 
     @classmethod
     @in_its_name
@@ -154,20 +151,23 @@ class LongAnimationAnimate(io.ComfyNode):
                 sound_start=sound_start(lineart, audio),
                 metadata=graph_metadata(cls.hidden),
             )
+            previewer = previewer_of(codec, method.reference)
+            made = job.plan.chunk_count, settings.steps, video.candidates
+            progress = RunProgress(model, cls.hidden, *made, called="window", previewer=previewer)
             pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
             notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
-            tell_notes(cls.hidden.unique_id, notes + no_sound("lineart", lineart, audio, job.output.fps))
-            previewer = previewer_of(codec, method.reference)
-            progress = RunProgress(model, job.plan.chunk_count, settings.steps, previewer)
+            for note in notes + no_sound("lineart", lineart, audio, job.output.fps):
+                progress.say(note)
 
             def sample_window(request: WindowRequest, noise_seed: int) -> Sampled:
                 check_cancel()
                 prompt = prompts[min(request.index, len(prompts) - 1)]
-                on_step = progress.on_step(request.index, 0)
+                on_step = progress.on_step(0)
                 return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
 
             store, videos = RunStore(folder), NumberedVideos(folder)
-            outcome = run(job, store, sample_window, codec, videos, video, progress.on_chunk, say)
+            with progress:
+                outcome = run(job, store, sample_window, codec, videos, video, **progress.callbacks())
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

@@ -1,5 +1,6 @@
 """What a run says while it goes: a line for every chunk, and how long the rest may take."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,18 @@ from statistics import median
 from torch import Tensor
 
 from .takes import TakeChunk
+
+
+@dataclass(frozen=True)
+class Making:
+    """A chunk that is about to be made. candidate: which one for its place, from 0. left: how many more will be made
+    after it, of this chunk and of later ones, as far as that is known."""
+
+    index: int
+    chunks: int
+    candidate: int
+    candidates: int
+    left: int
 
 
 @dataclass(frozen=True)
@@ -33,10 +46,34 @@ class Progress:
 
 
 class RemainingTime:
-    """What is left of a run, by the median of the chunks made in it."""
+    """What is left of a run, by the median of the chunks made in it, and by the steps of the one that is being made.
 
-    def __init__(self):
+    clock: gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.seconds: list[float] = []
+        self.clock = clock
+
+    def begin(self, making: Making) -> None:
+        """That chunk is begun."""
+        self.making, self.begun = making, self.clock()
+
+    def at_step(self, step: int, steps: int) -> str:
+        """ ", 34 min left" after `step` of so many steps, from 1, of the chunk; empty where nothing can be said."""
+        now = self.clock()
+        if step == 1:
+            self.first_step = now
+        if self.seconds:
+            each = median(self.seconds)
+            gone = now - self.begun
+        elif step > 1:
+            # Before the first step a model may have been loaded, which no other chunk waits for.
+            pace = (now - self.first_step) / (step - 1)
+            each, gone = pace * steps, pace * step
+        else:
+            return ""
+        return f", {in_words(max(0.0, each - gone) + self.making.left * each)} left"
 
     def after(self, done: Progress) -> str:
         """ ", about 12 min left" behind the line of a chunk; empty where nothing can be said."""
@@ -45,5 +82,12 @@ class RemainingTime:
         left = done.chunks - done.index - 1
         if not left or not self.seconds:
             return ""
-        minutes, seconds = divmod(round(left * median(self.seconds)), 60)
-        return f", about {minutes} min {seconds} s left"
+        return f", about {in_words(left * median(self.seconds))} left"
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it: 40 s, 34 min, 2 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 59.5:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

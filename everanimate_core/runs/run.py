@@ -28,7 +28,7 @@ from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
 from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
 from .preflight import check_places, check_space
-from .progress import Progress
+from .progress import Making, Progress
 from .settings import RunSettings
 from .store import RunError, RunFailed, RunStore
 from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk, called
@@ -53,8 +53,8 @@ class Outcome:
 class _Run:
     """One start of a run: what is there from before, and what has been added."""
 
-    def __init__(self, chunks: Chunks, choice: Choice, asked: RunSettings):
-        self.chunks, self.choice, self.asked = chunks, choice, asked
+    def __init__(self, chunks: Chunks, choice: Choice, asked: RunSettings, on_making: Callable[[Making], None]):
+        self.chunks, self.choice, self.asked, self.on_making = chunks, choice, asked, on_making
         self.job, self.store = chunks.job, chunks.store
         # Of the take's chunks from the first on, as far as they were needed.
         self.thumbnails: list[np.ndarray] = []
@@ -147,10 +147,10 @@ class _Run:
         if count == 1 and self.choice.made_again(index):
             self.refuse_same(own, keys[0])
         best, candidates = None, []
-        for recipe, key in zip(recipes, keys, strict=True):
+        for number, (recipe, key) in enumerate(zip(recipes, keys, strict=True)):
             kept = self.chunks.find(self.store.read_record(key), before)
             if kept is None:
-                kept = self.made(chunk, before, recipe, key, between)
+                kept = self.made(chunk, before, recipe, key, between, number)
             candidates.append(Candidate(key, recipe.noise_seed, kept.record.drift))
             # Drift is measured against the first chunk, which has none itself.
             if best is None or (index and _score(kept) < _score(best)):
@@ -158,17 +158,26 @@ class _Run:
         assert best is not None
         return self.listed(best, candidates if count > 1 else ())
 
-    def made(self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None) -> KeptChunk:
-        """A chunk that is made now, in the take to which it belongs."""
+    def made(
+        self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None, number: int
+    ) -> KeptChunk:
+        """A chunk that is made now, in the take to which it belongs. number: among its candidates."""
         self.choice.before_making(chunk.index, key, self.inputs_that_differ(recipe))
         left = self.job.plan.chunk_count - chunk.index
         check_space(self.job.method, left * self.asked.candidates, self.store.folder, self.choice.path)
         sampled = None if self.earlier is None else self.earlier.sampled(recipe, self.job.method.extras)
         sampled = self.chunks.usable(chunk.index, sampled)
+        self.on_making(self.making(chunk.index, number))
         try:
             return self.chunks.make(chunk, before, recipe, key, between, sampled)
         except UnusableSample as error:
             raise RunFailed(f"{error} Nothing of it was kept. {_kept(self.store, self.finished())}") from None
+
+    def making(self, index: int, number: int) -> Making:
+        """A candidate for a chunk, for whoever watches. Where one chunk alone is made again, all others are there."""
+        chunks, candidates = self.job.plan.chunk_count, self.wanted(index)
+        later = chunks - index - 1 if self.choice.take.only < 0 else 0
+        return Making(index, chunks, number, candidates, candidates - number - 1 + later * self.asked.candidates)
 
     def between(self, index: int, before: State) -> Between | None:
         """What holds the end of a chunk that is made again alone; None for one that is not, and for the last."""
@@ -285,14 +294,16 @@ def run(
     on_chunk: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
     on_stopped: Callable[[Path], None] = lambda path: None,
+    on_making: Callable[[Making], None] = lambda making: None,
 ) -> Outcome:
     """Make the job's video, or what is missing of it, and join it into the take's video.
 
-    asked: how the run is gone on with; what it says of the video is the job's. on_chunk is called after each chunk.
-    say: what is to be known, a line each. Whatever ends the run early, finished chunks stay in the store and are
-    joined, and on_stopped is called with their video. Raises RunError for a run that cannot be gone on with so,
-    ValueError for inputs that cannot serve, RunFailed when files cannot be written, what is sampled is no numbers or an
-    input fails after chunks were finished, and what `sample_chunk` or a callback raises.
+    asked: how the run is gone on with; what it says of the video is the job's. on_making is called before a chunk is
+    made, on_chunk after each chunk that is there. say: what is to be known, a line each. Whatever ends the run early,
+    finished chunks stay in the store and are joined, and on_stopped is called with their video. Raises RunError for a
+    run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written,
+    what is sampled is no numbers or an input fails after chunks were finished, and what `sample_chunk` or a callback
+    raises.
     """
     job.check()
     check_places(store.folder, videos.path(next_number(store, videos)), getattr(job.output.sound, "source", None))
@@ -302,7 +313,7 @@ def run(
             store.clear()
             clear_earlier_parts(store.folder)
             choice = Choice(job, store, videos, asked, say)
-            current = _Run(Chunks(job, store, sample_chunk, codec), choice, asked)
+            current = _Run(Chunks(job, store, sample_chunk, codec), choice, asked, on_making)
             try:
                 store.prepare()
                 choice.path.parent.mkdir(parents=True, exist_ok=True)

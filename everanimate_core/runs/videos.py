@@ -5,12 +5,14 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from ..digests import file_digest
+from ..digests import digest, file_digest
 from ..files import write_whole
 from .names import alike
+from .store import TAKES
 from .takes import Take
 
 
@@ -53,6 +55,22 @@ class NumberedVideos:
 
     def make_room(self, others: Sequence[Take]) -> None:
         """Nothing: every video has a name of its own."""
+
+
+def left_behind(folder: Path) -> str:
+    """Stands for what the run in a folder has left: names, sizes and times of its takes and of their videos.
+
+    It is another one as soon as a file was deleted, added or altered by hand.
+    """
+    videos = NumberedVideos(folder)
+    paths = sorted([*(folder / TAKES).glob("*.json"), *map(videos.path, videos.numbers())])
+    files = []
+    for path in paths:
+        # Deleted at this moment, or written otherwise than a run would.
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            files.append([path.name, status.st_size, status.st_mtime_ns])
+    return digest(files)
 
 
 class NewestVideo:

@@ -7,10 +7,12 @@ import av
 import pytest
 import torch
 from base_folder import PACK
+from kept import latents_of
 from node_inputs import HEIGHT, WIDTH, pitch
-from safetensors.torch import load_file
 
 from everanimate_core.digests import digest
+from everanimate_core.latents import with_end
+from everanimate_core.runs.settings import ABOUT_THE_START
 
 # The run of Animate Long Video, made anew each time.
 RUN = "every_input"
@@ -85,7 +87,7 @@ def run_facts(job):
     """The job of a run of any method: how it is divided, what it goes by when it goes on, and what becomes of it."""
     return {
         **plan_facts(job.plan),
-        **{f"known_{name}": value for name, value in job.constants().items()},
+        **{f"known_{name}": value for name, value in job.settings().items()},
         "prompts": job.prompts,
         "fps": job.output.fps,
         "sound": type(job.output.sound).__name__,
@@ -130,10 +132,11 @@ def long_run(comfy, node, inputs, module, job_facts, sampled, place, stand_in):
     output, vae = comfy.base / "output" / "everanimate", inputs["vae"]
     facts, samplings = {}, []
 
-    def run(job, store, sample_chunk, codec, path, resume, from_chunk, on_chunk):
+    def run(job, store, sample_chunk, codec, videos, asked, **callbacks):
         facts.update(job_facts(job))
-        facts.update(place=(store.folder.name, path.name), resume=resume, from_chunk=from_chunk)
-        return real_run(job, store, sample_chunk, codec, path, resume, from_chunk, on_chunk)
+        facts.update({name: getattr(asked, name) for name in ABOUT_THE_START})
+        facts.update(place=(store.folder.name, videos.path(1).name))
+        return real_run(job, store, sample_chunk, codec, videos, asked, **callbacks)
 
     def sample(*asked, **named):
         noted, made = stand_in(*asked, **named)
@@ -152,11 +155,11 @@ def long_run(comfy, node, inputs, module, job_facts, sampled, place, stand_in):
             samplings.clear()
         vae.work.clear()
         video, last, *others, report = comfy.call(node, **inputs)
-    chunks = sorted(output.glob(f"{inputs['run_name']}/chunk_*.safetensors"))
     facts |= {name: [noted[name] for noted in samplings] for name in sampled}
     facts |= {"encoded": encodings(vae), "decoded": decodings(vae), "last_chunk": mark(last)}
-    facts |= {"latents": [mark(load_file(path)["latents"]) for path in chunks]}
-    facts |= {"made_with": [chunk["noise_seed"] for chunk in json.loads(report)["chunks"]]}
+    facts |= {"latents": [mark(latents) for latents in latents_of(output / inputs["run_name"])]}
+    told = json.loads(report)
+    facts |= {"made_with": [chunk["noise_seed"] for chunk in told["chunks"]], "take": told["take"]}
     return facts | video_facts(video.get_stream_source()), others
 
 
@@ -164,12 +167,13 @@ def animate(comfy, inputs):
     """Animate Long Video; the facts of a run."""
     nodes, fingerprint = comfy.module(PACK, "nodes.animate"), comfy.module(PACK, "nodes.fingerprint")
 
-    def sample(model, positive, negative, latent, sampler, sigmas, cfg, seed, on_step):
+    def sample(model, positive, negative, request, sampler, sigmas, cfg, seed, on_step):
         inner, correct = getattr(sampler, "sampler", sampler), getattr(sampler, "correct", None)
         how = {"model": id(model), "sampler": fingerprint.sampler_digest(inner), "sigmas": sigmas.tolist(), "cfg": cfg}
         correction = {"correction": estimate(correct and correct.estimate)}
         noted = how | {"seeds": seed} | correction | told_facts(positive, negative)
-        return noted, noise(latent["samples"].shape, seed)
+        made = noise(request.latents_shape, seed)[:, :, request.anchors :]
+        return noted, made if request.end is None else with_end(made, request.end)
 
     facts, (memory,) = long_run(
         comfy, "EverAnimateAnimate", inputs, nodes, job_facts, SAMPLED, (nodes, "sample"), sample

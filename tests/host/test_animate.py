@@ -23,7 +23,7 @@ from graphs import (
     plan,
     sample,
 )
-from safetensors.torch import load_file
+from kept import chunk_files, latents_of, takes
 
 
 def animate(comfy, run_name, model=None, **inputs):
@@ -47,9 +47,12 @@ def animate(comfy, run_name, model=None, **inputs):
     return comfy.call("EverAnimateAnimate", **(values | inputs))
 
 
-def kept_latents(comfy, run_name, chunks=CHUNKS):
-    folder = comfy.base / "output" / "everanimate" / run_name
-    return [load_file(folder / f"chunk_{index:04d}.safetensors")["latents"] for index in range(chunks)]
+def run_folder(comfy, run_name):
+    return comfy.base / "output" / "everanimate" / run_name
+
+
+def kept_latents(comfy, run_name):
+    return latents_of(run_folder(comfy, run_name))
 
 
 @pytest.fixture
@@ -134,15 +137,15 @@ def test_every_chunk_has_its_prompt(comfy):
         assert torch.equal(call["context"], prompts[prompt][0])
 
 
-def test_an_edited_prompt_keeps_the_chunks_before_it(comfy):
+def test_an_edited_prompt_opens_a_take_that_keeps_the_chunks_before_it(comfy):
     first, second, third = (comfy.conditioning(seed) for seed in (1, 2, 3))
-    folder = comfy.base / "output" / "everanimate" / "edited"
     animate(comfy, "edited", prompts=first + second)
-    before = [path.stat().st_mtime_ns for path in sorted(folder.glob("chunk_*"))]
     report = json.loads(animate(comfy, "edited", prompts=first + third)[3])
-    after = [path.stat().st_mtime_ns for path in sorted(folder.glob("chunk_*"))]
-    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
-    assert len(report["chunks"]) == CHUNKS
+    old, new = ([chunk.key for chunk in take.chunks] for take in takes(run_folder(comfy, "edited")))
+    assert [one == other for one, other in zip(old, new, strict=True)] == [True, False, False]
+    assert (report["take"], report["video"]) == (2, "edited_00002_.mp4")
+    videos = [path.name for path in run_folder(comfy, "edited").parent.glob("edited*.mp4")]
+    assert sorted(videos) == ["edited_00001_.mp4", "edited_00002_.mp4"]
 
 
 def test_seed_modes(comfy):
@@ -152,8 +155,8 @@ def test_seed_modes(comfy):
     assert torch.equal(released[0], fixed[0])
     assert not torch.equal(released[1], fixed[1])
     for name, seeds in (("released", [5, 47, 89]), ("fixed", [5, 5, 5])):
-        manifest = json.loads((comfy.base / "output" / "everanimate" / name / "manifest.json").read_text())
-        assert [chunk["noise_seed"] for chunk in manifest["run"]["chunks"]] == seeds
+        (take,) = takes(run_folder(comfy, name))
+        assert [chunk.noise_seed for chunk in take.chunks] == seeds
 
 
 def test_a_sampler_that_adds_noise_draws_it_from_the_seed(comfy):
@@ -164,27 +167,7 @@ def test_a_sampler_that_adds_noise_draws_it_from_the_seed(comfy):
     chunk = condition(comfy, first_memory(comfy), plan(comfy, total=FRAMES))
     samples = sample(comfy, aligned(comfy), *chunk, seed=7, sampler=name)["samples"]
     expected = comfy.module(PACK, "nodes.host").to_network(samples)[:, :, ANCHORS:]
-    assert torch.equal(kept_latents(comfy, name, 1)[0], expected)
-
-
-def test_preview_shows_the_chunk_and_not_the_anchors(comfy):
-    import comfy.utils as host_utils
-    from comfy.cli_args import LatentPreviewMethod, args
-
-    shown = []
-    method, args.preview_method = args.preview_method, LatentPreviewMethod.Latent2RGB
-    host_utils.set_progress_bar_global_hook(lambda value, total, preview, **_: shown.append((value, total, preview)))
-    try:
-        progress = comfy.module(PACK, "nodes.host").RunProgress(comfy.load_model(), chunks=3, steps=2)
-        clean = torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(0))
-        progress.on_step(1, ANCHORS)(0, 2, clean)
-        kind, image, _ = progress.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, ANCHORS:])
-    finally:
-        args.preview_method = method
-        host_utils.set_progress_bar_global_hook(None)
-    value, total, preview = shown[0]
-    assert (value, total, preview[0]) == (3, 6, kind)
-    assert preview[1].tobytes() == image.tobytes()
+    assert torch.equal(kept_latents(comfy, name)[0], expected)
 
 
 def test_chunks_that_are_kept_bring_the_bar_to_its_end(comfy):
@@ -220,19 +203,21 @@ def test_a_killed_host_goes_on_where_it_was(comfy, server, tmp_path_factory):
         first.run(prompt, on_event=kill_in_the_second_chunk)
     first.close()
     folder = base / "output" / "everanimate" / "survivor"
-    untouched = (folder / "chunk_0000.safetensors").stat().st_mtime_ns
+    (first_chunk,) = chunk_files(folder)
+    untouched = first_chunk.stat().st_mtime_ns
     second = ComfyServer(Path(os.environ["COMFYUI_PATH"]), base)
     try:
         second.run(prompt)
     finally:
         second.close()
-    assert (folder / "chunk_0000.safetensors").stat().st_mtime_ns == untouched
+    assert chunk_files(folder)[0] == first_chunk
+    assert first_chunk.stat().st_mtime_ns == untouched
     server.add_image("reference.png", reference_image())
     server.add_video("pose.mov", moving_pattern(TOTAL))
     server.run(prompt)
-    for index in range(CHUNKS):
-        name = Path("everanimate") / "survivor" / f"chunk_{index:04d}.safetensors"
-        assert torch.equal(load_file(base / "output" / name)["latents"], load_file(server.output / name)["latents"])
+    never_killed = latents_of(server.output / "everanimate" / "survivor")
+    assert all(map(torch.equal, latents_of(folder), never_killed))
+    assert len(never_killed) == CHUNKS
 
 
 def animate_prompt(run_name):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from base_folder import PACK
-from safetensors.torch import load_file
+from kept import latents_of
 
 from everanimate_core.latents import preview_map
 
@@ -160,7 +160,8 @@ def hidden(long, monkeypatch):
     """What the executor tells a node of its graph."""
     from types import SimpleNamespace
 
-    monkeypatch.setattr(long.LongAnimationAnimate, "hidden", SimpleNamespace(prompt=None, extra_pnginfo=None))
+    hidden = SimpleNamespace(prompt=None, extra_pnginfo=None, unique_id="1", dynprompt=None)
+    monkeypatch.setattr(long.LongAnimationAnimate, "hidden", hidden)
 
 
 def test_blocks_and_the_one_node_give_the_same(nodes, long, parts, hidden):
@@ -193,7 +194,7 @@ def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long,
         host_utils.set_progress_bar_global_hook(None)
     pictures = [preview for _, _, preview in shown if preview is not None]
     assert len(pictures) == STEPS
-    kept = load_file(comfy.base / "output" / "everanimate" / "previewed" / "chunk_0000.safetensors")["latents"]
+    (kept,) = latents_of(comfy.base / "output" / "everanimate" / "previewed")
     # The last one is of the window's first latent as it is kept, behind the reference's slot.
     colours = torch.einsum("chw,cr->hwr", 0.7 * kept[0, :, 0], factors) + bias
     seen = torch.from_numpy(np.array(pictures[-1][1])).float() / 255

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from kept import latents_of
 from torch.nn.functional import avg_pool2d
 
 from everanimate_core.longanimation.method import long_animation
@@ -111,12 +111,11 @@ def toy_run(server, needs_cogvideo):
 
 
 def chunks_of(server, run_name):
-    folder = server.output / "everanimate" / run_name
-    return [load_file(path)["latents"] for path in sorted(folder.glob("chunk_*.safetensors"))]
+    return latents_of(server.output / "everanimate" / run_name)
 
 
 def test_the_shipped_graph_shows_lines_colour_and_truth(server, toy_run):
-    assert read_back(server.output / "everanimate" / "toy_colour.mp4") == (FRAMES, 25, 64, 64)
+    assert read_back(server.output / "everanimate" / "toy_colour_00001_.mp4") == (FRAMES, 25, 64, 64)
     (path,) = (server.output / "everanimate").glob("toy_colour_comparison*.mp4")
     assert read_back(path) == (FRAMES, 25, 3 * 256, 256)
 
@@ -151,7 +150,7 @@ def with_the_toy(name):
 
 def test_colour_long_runs_with_the_toy(server, toy_run):
     server.run(with_the_toy("colour_long"))
-    assert read_back(server.output / "everanimate" / "longanimation.mp4") == (FRAMES, 25, 64, 64)
+    assert read_back(server.output / "everanimate" / "longanimation_00001_.mp4") == (FRAMES, 25, 64, 64)
     # The reference shows the first frame: its line art need not be given.
     for one, other in zip(chunks_of(server, "longanimation"), chunks_of(server, "toy_colour"), strict=True):
         assert torch.equal(one, other)

@@ -85,7 +85,7 @@ OTHER_SIZES = {
 # 512 and 64 pixels, and the whole length: a tile in time would begin anew inside the window.
 IN_TILES = ["decode in tiles", 5, {"tile_x": 64, "tile_y": 64, "overlap": 8, "tile_t": 5}]
 # The settings of a first start, which made all windows.
-BEGUN = {"resume": True, "from_chunk": 0, "seed": 0}
+BEGUN = {"resume": True, "from_chunk": 0, "only_chunk": -1, "seed": 0}
 STATES = {
     "LongAnimationLoadBase": {"plain": lambda parts: {"file": parts.base()}},
     "LongAnimationLoad": {"plain": lambda parts: {"sketch_file": parts.sketch()}},
@@ -120,6 +120,7 @@ STATES = {
         "a video": on(plain_animate, lineart=lambda parts: parts.video(), total_frames=TOTAL),
         "with sound": on(plain_animate, lineart=lambda parts: parts.video(sound=True), total_frames=TOTAL),
         "begun": on(plain_animate, begun=BEGUN),
+        "only window 1": on(plain_animate, begun=BEGUN, seed=3, only_chunk=1),
         "from window 1": on(plain_animate, begun=BEGUN, seed=3, from_chunk=1, total_frames=TOTAL + FRAMES - OVERLAP),
     },
 }
@@ -201,6 +202,9 @@ CASES = [
         seeds=[3],
         made_with=[0, 0, 3],
     ),
+    animates("on_change", "stop", "on_change"),
+    animates("only_chunk", 0, "only_chunk", "only window 1"),
+    animates("candidates", 2, "candidates"),
     animates("fps", 30.0, "fps known_fps video", fps=Fraction(30)),
     animates("fps", 12.5, f"fps known_fps lineart {FOLLOWING} video", "a video", fps=Fraction(25, 2)),
     animates(

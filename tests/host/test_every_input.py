@@ -92,7 +92,7 @@ def loading_lora(parts):
 REPLACING = {"background_video": lambda parts: parts.pictures(TOTAL, 5), "character_mask": lambda parts: half_mask()}
 OTHER_SIZES = {"pose_video": lambda parts: parts.pictures(TOTAL, 1, 24, 24)}
 # The settings of a first start, which made all chunks.
-BEGUN = {"resume": True, "from_chunk": 0, "seed": 0}
+BEGUN = {"resume": True, "from_chunk": 0, "only_chunk": -1, "seed": 0}
 STATES = {
     "EverAnimateAnimate": {
         "plain": plain_animate,
@@ -109,6 +109,7 @@ STATES = {
         "of a cut video": on(plain_animate, pose_video=lambda parts: parts.trimmed()),
         "pose keyframes": on(plain_animate, keyframes="pose"),
         "begun": on(plain_animate, begun=BEGUN),
+        "only chunk 1": on(plain_animate, begun=BEGUN, seed=3, only_chunk=1),
         "from chunk 1": on(plain_animate, begun=BEGUN, seed=3, from_chunk=1, total_frames=TOTAL + FRAMES - OVERLAP),
     },
     "EverAnimateChunk": {
@@ -234,6 +235,10 @@ CASES = [
         seeds=[87],
         made_with=[0, 42, 87],
     ),
+    animates("on_change", "stop", "on_change"),
+    animates("only_chunk", 0, "only_chunk", "only chunk 1"),
+    animates("candidates", 2, "candidates"),
+    animates("candidates", 2, "candidates", "only chunk 1"),
     animates("fps", 30.0, "fps known_fps video", fps=Fraction(30)),
     animates("fps", 12.5, "fps known_fps pose pose_latents video", "a video", fps=Fraction(25, 2)),
     animates("face_video", lambda parts: parts.pictures(TOTAL, 3), "face face_pixels no_face"),

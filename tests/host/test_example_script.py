@@ -36,8 +36,8 @@ def test_it_runs_a_graph_with_other_inputs_and_names_the_files(example, server):
     done = example(TOY_WORLD, "1.frames=20", "2.run_name=by_the_example")
     assert done.returncode == 0, done.stderr
     assert "executing 2\n" in done.stderr
-    assert "everanimate/by_the_example.mp4" in done.stdout.splitlines()
-    assert (server.output / "everanimate" / "by_the_example.mp4").is_file()
+    assert "everanimate/by_the_example_00001_.mp4" in done.stdout.splitlines()
+    assert (server.output / "everanimate" / "by_the_example_00001_.mp4").is_file()
 
 
 def test_it_says_what_the_server_refuses(example):

@@ -10,7 +10,7 @@ from base_folder import PACK
 from graphs import aligned
 from loras import load, write_released
 from safetensors.torch import load_file, save_file
-from test_animate import animate
+from test_animate import animate, run_folder
 
 FILE = tiny_models.MODEL_FILES[torch.float32]
 
@@ -243,7 +243,7 @@ def test_a_conditioning_that_cannot_be_compared_is_refused_before_sampling(comfy
             f"Animate Long Video: {name} must hold what can be compared when the run goes on (tensors, numbers, text, "
             f"models with their weights in memory); got a lock at {name}[0][1]['guide']['lock']."
         )
-    assert not (comfy.base / "output" / "everanimate" / "unknown" / "manifest.json").exists()
+    assert not run_folder(comfy, "unknown").exists()
 
 
 # --- samplers and CLIP vision

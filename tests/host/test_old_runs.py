@@ -10,8 +10,9 @@ import torch
 from base_folder import PACK
 from exact_parts import exact_pictures
 from graphs import aligned, network_inputs
+from kept import latents_of
 from safetensors.torch import load_file
-from test_animate import animate, kept_latents
+from test_animate import animate
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "old_runs" / "host"
 CHUNKS, FRAMES = 3, 19
@@ -26,7 +27,14 @@ def old_run(comfy):
     shutil.copy(OLD / "dance.mp4", output / f"{name}.mp4")
     yield name
     shutil.rmtree(output / name)
-    (output / f"{name}.mp4").unlink()
+    for video in output.glob(f"{name}*.mp4"):
+        video.unlink()
+
+
+def made_by_0_1_0(comfy, name):
+    """The latents in the files that it wrote."""
+    folder = comfy.base / "output" / "everanimate" / name
+    return [load_file(path)["latents"] for path in sorted(folder.glob("chunk_*.safetensors"))]
 
 
 def go_on(comfy, name, model=None, **changes):
@@ -73,30 +81,42 @@ def test_with_a_sampler_that_has_no_name_0_1_0_knew_no_run(comfy):
 
 
 def test_all_chunks_are_kept(comfy, old_run):
-    before, model = kept_latents(comfy, old_run, CHUNKS), aligned(comfy)
+    before, model = made_by_0_1_0(comfy, old_run), aligned(comfy)
     with network_inputs(model.model.diffusion_model) as calls:
         report = go_on(comfy, old_run, model)
     assert not calls
     assert [chunk["noise_seed"] for chunk in report["chunks"]] == [0, 42, 84]
-    assert all(map(torch.equal, before, kept_latents(comfy, old_run, CHUNKS)))
+    assert report["take"] == 1
+    folder = comfy.base / "output" / "everanimate" / old_run
+    assert all(map(torch.equal, before, latents_of(folder)))
+    # It keeps what it left where it left it.
+    assert files_of(folder) >= files_of(OLD / "dance")
+    assert folder.with_name("dance.mp4").read_bytes() == (OLD / "dance.mp4").read_bytes()
+
+
+def files_of(folder):
+    return {(path.name, path.read_bytes()) for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_longer_animation_goes_on_from_it(comfy, old_run):
-    before, model = kept_latents(comfy, old_run, CHUNKS), aligned(comfy)
+    before, model = made_by_0_1_0(comfy, old_run), aligned(comfy)
     with network_inputs(model.model.diffusion_model) as calls:
         report = go_on(comfy, old_run, model, total_frames=FRAMES + 5)
     assert len(calls) == 2  # two steps of one chunk
-    assert len(report["chunks"]) == CHUNKS + 1
+    assert (len(report["chunks"]), report["take"]) == (CHUNKS + 1, 1)
     folder = comfy.base / "output" / "everanimate" / old_run
-    assert all(map(torch.equal, before, kept_latents(comfy, old_run, CHUNKS)))
+    kept = latents_of(folder)
+    assert all(map(torch.equal, before, kept))
     # What is new is what the same run would have made in one go.
     go_on(comfy, "whole", total_frames=FRAMES + 5)
-    whole = load_file(folder.with_name("whole") / "chunk_0003.safetensors")["latents"]
-    torch.testing.assert_close(load_file(folder / "chunk_0003.safetensors")["latents"], whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(kept[3], latents_of(folder.with_name("whole"))[3], rtol=1e-4, atol=1e-4)
 
 
-def test_other_inputs_do_not_go_on_with_it(comfy, old_run):
-    with pytest.raises(ValueError, match="sigmas"):
-        go_on(comfy, old_run, steps=3)
-    with pytest.raises(ValueError, match="prompt"):
-        go_on(comfy, old_run, positive=comfy.conditioning(1))
+@pytest.mark.parametrize("changed", ["steps", "positive"])
+def test_other_inputs_open_a_take_beside_it(comfy, old_run, changed, caplog):
+    change = {"steps": 3, "positive": comfy.conditioning(1)}
+    report = go_on(comfy, old_run, **{changed: change[changed]})
+    assert report["take"] == 2
+    assert "EverAnimate: take 2 is opened: " in caplog.text
+    folder = comfy.base / "output" / "everanimate" / old_run
+    assert files_of(folder) >= files_of(OLD / "dance")

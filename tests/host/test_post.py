@@ -85,7 +85,7 @@ def busy(server):
 def test_it_runs_a_graph_with_other_inputs_and_lists_the_files(post, server):
     code, files, notes = post(TOY_WORLD, "Load Toy World.frames=20", "EverAnimateAnimate.run_name=posted")
     assert code == 0
-    assert files == ["everanimate/posted.mp4", "everanimate/toy_world_comparison_00001_.mp4"]
+    assert files == ["everanimate/posted_00001_.mp4", "everanimate/toy_world_comparison_00001_.mp4"]
     assert all((server.output / file).is_file() for file in files)
     assert notes[:2] == [f"Posted to {server.url}", "Load Toy World"]
     node = "Animate Long Video"

@@ -1,6 +1,5 @@
 """Explicit restoration in the host: around a SAMPLER, on a MODEL and in Animate Long Video, against the core."""
 
-import json
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -9,8 +8,9 @@ import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image, write_video
 from graphs import ANCHORS, CHUNKS, SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks
+from kept import takes
 from refusals import refusal
-from test_animate import animate, kept_latents
+from test_animate import animate, kept_latents, run_folder
 
 STRENGTH, STEPS = 2.0, 4
 SAMPLERS = ("euler", "heun", "dpmpp_2m")
@@ -274,8 +274,8 @@ def test_the_memory_of_another_animation_is_refused_before_sampling(comfy, secon
 # --- Animate Long Video
 
 
-def manifest(comfy, run_name):
-    return json.loads((comfy.base / "output" / "everanimate" / run_name / "manifest.json").read_text())["run"]
+def newest_take(comfy, run_name):
+    return takes(run_folder(comfy, run_name))[-1]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -326,23 +326,23 @@ def test_off_is_as_it_was_before_there_was_restoration(comfy):
     animate(comfy, "not_restored", restore_strength=0.0, restore_schedule="fixed", restore_target="low_frequency")
     for never, off in zip(kept_latents(comfy, "never_restored"), kept_latents(comfy, "not_restored"), strict=True):
         assert torch.equal(never, off)
-    settings = manifest(comfy, "not_restored")["settings"]
-    assert settings == manifest(comfy, "never_restored")["settings"]
+    settings = newest_take(comfy, "not_restored").settings
+    assert settings == newest_take(comfy, "never_restored").settings
     assert not [name for name in settings if "restor" in name]
 
 
-def test_a_run_goes_on_with_its_own_restoration_only(comfy):
+def test_another_restoration_opens_a_take(comfy):
     animate(comfy, "strong", restore_strength=STRENGTH)
-    before = kept_latents(comfy, "strong")
-    message = refusal(animate, comfy, "strong", restore_strength=1.0)
-    assert message.endswith("got restore_strength 1.0 (was 2.0).")
-    message = refusal(animate, comfy, "strong")
-    assert "restore_strength None (was 2.0)" in message
-    seconds = [chunk["seconds"] for chunk in manifest(comfy, "strong")["chunks"]]
+    before = newest_take(comfy, "strong")
+    message = refusal(animate, comfy, "strong", restore_strength=1.0, on_change="stop")
+    assert message.endswith("got restore_strength was 2.0 and is 1.0.")
+    animate(comfy, "strong")
     animate(comfy, "strong", restore_strength=STRENGTH)
-    assert [chunk["seconds"] for chunk in manifest(comfy, "strong")["chunks"]] == seconds
-    for old, new in zip(before, kept_latents(comfy, "strong"), strict=True):
-        assert torch.equal(old, new)
+    first, second, third = takes(run_folder(comfy, "strong"))
+    assert first == before
+    assert not {chunk.key for chunk in first.chunks} & {chunk.key for chunk in second.chunks}
+    # Back to what it was: nothing is made again.
+    assert third.chunks == first.chunks
 
 
 def test_the_correction_of_another_chunk_is_refused(comfy, second):

@@ -10,7 +10,8 @@ import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image
 from graphs import CHUNKS, FRAMES, OVERLAP, SIZE, STEPS, TOTAL
-from safetensors.torch import load_file, save_file
+from kept import latents_of, takes
+from safetensors.torch import save_file
 from server_process import RunError
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
@@ -101,8 +102,8 @@ def test_chunks_workflow_writes_the_whole_video(server, chunks_run):
 
 def test_animate_workflow_writes_the_whole_video(server, animate_run):
     saved = next(iter(animate_run[1].outputs.values()))["images"][0]
-    assert (saved["filename"], saved["subfolder"]) == ("whole.mp4", "everanimate")
-    assert read_back(server.output / "everanimate" / "whole.mp4") == (TOTAL, 25, (SIZE, SIZE))
+    assert (saved["filename"], saved["subfolder"]) == ("whole_00001_.mp4", "everanimate")
+    assert read_back(server.output / "everanimate" / "whole_00001_.mp4") == (TOTAL, 25, (SIZE, SIZE))
 
 
 def test_animate_workflow_shows_progress_and_previews(server, animate_run):
@@ -114,8 +115,7 @@ def test_animate_workflow_shows_progress_and_previews(server, animate_run):
 
 def test_one_node_equals_the_composable_graph_bit_for_bit(comfy, server, chunks_run, animate_run):
     to_raw = comfy.module(PACK, "nodes.host").to_raw
-    for index in range(CHUNKS):
-        kept = load_file(server.output / "everanimate" / "whole" / f"chunk_{index:04d}.safetensors")["latents"]
+    for index, kept in enumerate(latents_of(server.output / "everanimate" / "whole")):
         assert torch.equal(to_raw(kept), server.latent(f"chunks_{index}"))
 
 
@@ -141,7 +141,7 @@ def test_node_expansion_equals_the_composable_graph_bit_for_bit(server, chunks_r
 
 
 def test_a_second_start_keeps_everything(server, animate_run):
-    files = sorted((server.output / "everanimate" / "whole").glob("chunk_*"))
+    files = sorted((server.output / "everanimate" / "whole" / "chunks").iterdir())
     times = [file.stat().st_mtime_ns for file in files]
     since = server.log_size()
     prompt = json.loads(json.dumps(animate_run[0]))
@@ -165,14 +165,11 @@ def test_cancel_keeps_finished_chunks_and_the_run_goes_on(server, animate_run):
         server.run(prompt, on_event=cancel_in_the_second_chunk)
     assert caught.value.interrupted
     folder = server.output / "everanimate" / "cancelled"
-    finished = len(json.loads((folder / "manifest.json").read_text())["run"]["chunks"])
-    assert 1 <= finished < CHUNKS
-    assert read_back(folder.with_suffix(".mp4"))[0] in (FRAMES, FRAMES + 5)
+    (take,) = takes(folder)
+    assert 1 <= len(take.chunks) < CHUNKS
+    assert read_back(folder.with_name("cancelled_00001_.mp4"))[0] in (FRAMES, FRAMES + 5)
     server.run(prompt)
-    whole = server.output / "everanimate" / "whole"
-    for index in range(CHUNKS):
-        name = f"chunk_{index:04d}.safetensors"
-        assert torch.equal(load_file(folder / name)["latents"], load_file(whole / name)["latents"])
+    assert all(map(torch.equal, latents_of(folder), latents_of(folder.with_name("whole"))))
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\\b", "CON", "dance:1", "takes", ""])
@@ -181,7 +178,7 @@ def test_run_names_cannot_leave_the_output_folder(server, animate_run, name):
     only(prompt, "EverAnimateAnimate")["run_name"] = name
     with pytest.raises(RunError, match="EverAnimateAnimate: Animate Long Video: run_name must be a name that every"):
         server.run(prompt)
-    assert {path.name for path in (server.output / "everanimate").iterdir()} >= {"whole", "whole.mp4"}
+    assert {path.name for path in (server.output / "everanimate").iterdir()} >= {"whole", "whole_00001_.mp4"}
 
 
 def test_a_run_has_a_name_in_any_script_and_a_folder(server, animate_run):
@@ -189,22 +186,61 @@ def test_a_run_has_a_name_in_any_script_and_a_folder(server, animate_run):
     only(prompt, "EverAnimateAnimate")["run_name"] = "clips/舞蹈 (2)"
     run = server.run(prompt)
     shown = [saved for outputs in run.outputs.values() for saved in outputs.get("images", ())]
-    assert {"filename": "舞蹈 (2).mp4", "subfolder": "everanimate/clips", "type": "output"} in shown
-    assert (server.output / "everanimate" / "clips" / "舞蹈 (2).mp4").is_file()
-    assert (server.output / "everanimate" / "clips" / "舞蹈 (2)" / "manifest.json").is_file()
+    assert {"filename": "舞蹈 (2)_00001_.mp4", "subfolder": "everanimate/clips", "type": "output"} in shown
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2)_00001_.mp4").is_file()
+    assert (server.output / "everanimate" / "clips" / "舞蹈 (2)" / "takes" / "00001.json").is_file()
 
 
-def test_a_run_is_not_continued_with_another_seed_or_lora(server, animate_run):
-    other = r"^EverAnimateAnimate: Animate Long Video: this run was started with other settings \(.+\); got "
-    for change, difference in (("seed", r"seed 7 \(was 0\)\."), ("steps", r"sigmas \[.+\] \(was \[.+\]\)\.")):
-        prompt = json.loads(json.dumps(animate_run[0]))
-        only(prompt, "EverAnimateAnimate")[change] = 7
-        with pytest.raises(RunError, match=other + difference):
-            server.run(prompt)
+CHANGES = {
+    "seed": "seed was 0 and is 7",
+    "steps": f"steps was {STEPS} and is 7",
+    "strength": "the LoRA on the model is another one",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_seed_or_lora_opens_a_take_unless_it_is_to_stop(server, animate_run, change):
     prompt = json.loads(json.dumps(animate_run[0]))
-    only(prompt, "EverAnimateLoadLora")["strength"] = 0.5
-    with pytest.raises(RunError, match=other + r"lora \w+ \(was \w+\)\."):
+    run_name, told = f"changed_{change}", CHANGES[change]
+    animate = only(prompt, "EverAnimateAnimate")
+    animate["run_name"] = run_name
+    server.run(prompt)
+    if change == "strength":
+        only(prompt, "EverAnimateLoadLora")["strength"] = 0.5
+    else:
+        animate[change] = 7
+    animate["on_change"] = "stop"
+    refused = rf"^EverAnimateAnimate: Animate Long Video: this run was made with other settings \(.+\); got {told}\."
+    with pytest.raises(RunError, match=refused):
         server.run(prompt)
+    animate["on_change"], since = "new take", server.log_size()
+    server.run(prompt)
+    assert f"EverAnimate: take 2 is opened: {told}" in server.log(since)
+    assert [take.state for take in takes(server.output / "everanimate" / run_name)] == ["finished", "finished"]
+    for number in (1, 2):
+        assert read_back(server.output / "everanimate" / f"{run_name}_0000{number}_.mp4")[0] == TOTAL
+
+
+def test_what_was_deleted_by_hand_is_made_again(server, animate_run):
+    prompt = json.loads(json.dumps(animate_run[0]))
+    only(prompt, "EverAnimateAnimate")["run_name"] = "deleted"
+    server.run(prompt)
+    # What it left is another state of the disk than the one that it found.
+    server.run(prompt)
+    since = server.log_size()
+    server.run(prompt)
+    assert "EverAnimate" not in server.log(since)
+    video = server.output / "everanimate" / "deleted_00001_.mp4"
+    video.unlink()
+    server.run(prompt)
+    assert read_back(video) == (TOTAL, 25, (SIZE, SIZE))
+    # The take too; its chunks lie there still.
+    (server.output / "everanimate" / "deleted" / "takes" / "00001.json").unlink()
+    video.unlink()
+    since = server.log_size()
+    server.run(prompt)
+    assert server.log(since).count(", kept,") == CHUNKS
+    assert video.is_file()
 
 
 def connect_prepared_videos(prompt):
@@ -227,5 +263,5 @@ def test_the_other_graphs_run_through(server, lora, name):
     only(prompt, "EverAnimateAnimate")["run_name"] = name
     # Looking at a face takes most of the time of a chunk.
     saved = next(iter(server.run(prompt, timeout=600).outputs.values()))["images"][0]
-    assert saved["filename"] == f"{name}.mp4"
-    assert read_back(server.output / "everanimate" / f"{name}.mp4") == (TOTAL, 25, (SIZE, SIZE))
+    assert saved["filename"] == f"{name}_00001_.mp4"
+    assert read_back(server.output / "everanimate" / f"{name}_00001_.mp4") == (TOTAL, 25, (SIZE, SIZE))
