@@ -92,10 +92,11 @@ class Choice:
         newest = self.newest
         if newest is not None and self.alike and self.same_output(newest) and self.asks_for(newest):
             self.source, self.source_earlier = self.source_of(newest)
-            job = self.job
+            if self.earlier is None:
+                return newest
             # A run of 0.1.0 is described anew, with the digests of today.
-            described = {"settings": job.settings(), "output": job.output_facts()}
-            return newest if self.earlier is None else replace(newest, widgets=job.set_by_user(), **described)
+            settings, output, widgets = self.job.settings(), self.job.output_facts(), self.job.set_by_user()
+            return replace(newest, settings=settings, output=output, widgets=widgets)
         self.source, self.source_earlier = (newest, self.earlier) if self.redo else (None, None)
         following = self.following()
         if newest is not None and newest.chunks and self.source is None:
