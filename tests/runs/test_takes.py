@@ -195,7 +195,7 @@ def test_length_rate_and_sound_are_named():
     output = {"total_frames": 20, "fps": "25", "sound": KEY, "sound_start": 0.5}
     assert changes(output=output) == [
         "fps was 24000/1001 and is 25",
-        "sound is another one",
+        "the sound is another one",
         "sound_start was 0.0 and is 0.5",
         "total_frames was 14 and is 20",
     ]

@@ -56,7 +56,7 @@ def test_a_video_that_is_there_is_that_of_its_take(numbered):
     assert not numbered.has(take)
     numbered.path(2).touch()
     assert numbered.has(take)
-    numbered.give_way(take)
+    numbered.make_room([take])
     assert numbered.has(take)
 
 
@@ -94,7 +94,7 @@ def test_the_file_is_the_video_of_the_take_that_made_it(newest):
 
 def test_an_older_video_is_moved_into_the_folder(newest):
     newest.out.write_bytes(b"first")
-    newest.give_way(replace(TAKE, number=3, video=file_digest(newest.out)))
+    newest.make_room([replace(TAKE, number=3, video=file_digest(newest.out))])
     assert not newest.out.exists()
     assert newest.older_path(3).read_bytes() == b"first"
 
@@ -118,11 +118,11 @@ def test_an_older_video_on_another_volume_is_whole_or_not_there(newest, monkeypa
     if full:
         monkeypatch.setattr(shutil, "copyfile", half)
         with pytest.raises(OSError, match="No space left"):
-            newest.give_way(take)
+            newest.make_room([take])
         assert newest.out.read_bytes() == b"first"
         assert list(newest.older_path(3).parent.iterdir()) == []
     else:
-        newest.give_way(take)
+        newest.make_room([take])
         assert not newest.out.exists()
         assert newest.older_path(3).read_bytes() == b"first"
 
@@ -130,22 +130,22 @@ def test_an_older_video_on_another_volume_is_whole_or_not_there(newest, monkeypa
 def test_nothing_that_is_there_is_replaced_by_an_older_video(newest):
     newest.out.write_bytes(b"first")
     newest.older_path(3).write_bytes(b"the user's")
-    newest.give_way(replace(TAKE, number=3, video=file_digest(newest.out)))
+    newest.make_room([replace(TAKE, number=3, video=file_digest(newest.out))])
     assert newest.out.read_bytes() == b"first"
     assert newest.older_path(3).read_bytes() == b"the user's"
 
 
 def test_a_file_that_no_take_made_is_not_moved(newest):
     newest.out.write_bytes(b"the user's")
-    newest.give_way(replace(TAKE, video="0" * 32))
+    newest.make_room([replace(TAKE, video="0" * 32)])
     assert newest.out.read_bytes() == b"the user's"
     assert not newest.older_path(1).exists()
     # 0.1.0 did not note which video is its own.
-    newest.give_way(TAKE)
+    newest.make_room([TAKE])
     assert newest.older_path(1).read_bytes() == b"the user's"
 
 
 def test_without_a_video_there_is_nothing_to_move(newest):
-    newest.give_way(TAKE)
-    newest.give_way(replace(TAKE, video="0" * 32))
+    newest.make_room([TAKE])
+    newest.make_room([replace(TAKE, video="0" * 32)])
     assert newest.numbers() == []
