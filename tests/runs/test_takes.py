@@ -25,7 +25,7 @@ TAKE = Take(
     "take",
     [
         TAKE,
-        Take(1, {}, {}, {}, 0),
+        Take(1, {}, {"fps": "25"}, {}, 0),
         replace(TAKE, first=2, of=2, anew=3, state=FINISHED, video="v" * 32),
         replace(TAKE, only=0, of=1),
         replace(
