@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -46,17 +46,23 @@ def _samples(weight: Tensor) -> Tensor:
 
 def file_digest(path: str | PathLike) -> str:
     """Stands for the whole content of a file."""
-    return _over_file(hashlib.blake2b(digest_size=16), path)
+    with Path(path).open("rb") as file:
+        return stream_digest(file)
+
+
+def stream_digest(file: BinaryIO) -> str:
+    """Stands for what is left to be read of an open file."""
+    return _over_rest(hashlib.blake2b(digest_size=16), file)
 
 
 def sha256(path: str | PathLike) -> str:
     """The sha256 of a file, 64 hex digits, by which others name files."""
-    return _over_file(hashlib.sha256(), path)
-
-
-def _over_file(total: Any, path: str | PathLike) -> str:
-    """The hex digits of a hash of hashlib over a file."""
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
+        return _over_rest(hashlib.sha256(), file)
+
+
+def _over_rest(total: Any, file: BinaryIO) -> str:
+    """The hex digits of a hash of hashlib over what is left to be read of a file."""
+    while block := file.read(1 << 20):
+        total.update(block)
     return total.hexdigest()

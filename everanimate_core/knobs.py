@@ -7,7 +7,7 @@ line its options, and the core checks the values. Each room declares its own: `e
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from .errors import InputError
 
@@ -17,8 +17,9 @@ class Knob:
     """A declared setting.
 
     kind: int, float, bool or str. low, high: what a number may be, both included; high is None where there is no end.
-    choices: what a text may be; None for any. step: of a widget. unit: of a number, for people. help: what it does, in
-    one or two sentences. rare: whether it is seldom set, so that hosts may hide it at first.
+    choices: what a text may be; None for any. step: of a widget; a whole number must be low + n step. unit: of a
+    number, for people. help: what it does, in one or two sentences. rare: whether it is seldom set, so that hosts may
+    hide it at first.
     """
 
     name: str
@@ -44,6 +45,23 @@ class Knob:
                 raise InputError(self.name, f"must be at least {self.low}", self.default, value)
             if self.high is not None and not self.low <= value <= self.high:
                 raise InputError(self.name, f"must be between {self.low} and {self.high}", self.default, value)
+            if self.kind is int and self.step is not None:
+                self._check_step(value)
+
+    @property
+    def steps(self) -> range:
+        """What a whole number with ends and a step may be."""
+        low, high, step = cast(tuple[int, int, int], (self.low, self.high, self.step))
+        return range(low, high + 1, step)
+
+    def _check_step(self, value: int) -> None:
+        if value in self.steps:
+            return
+        step, rest = self.steps.step, self.steps.start % self.steps.step
+        if rest == 0:
+            raise InputError(self.name, f"must be a multiple of {step}", self.default, value)
+        below = value - (value - rest) % step
+        raise InputError(self.name, f"must be {step}n + {rest}, such as {below} or {below + step}", "", value)
 
 
 def knob(

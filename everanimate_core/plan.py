@@ -4,7 +4,7 @@ Chunk k shows source frames [k(F - O), k(F - O) + F). Chunk 0 is kept whole, of 
 dropped (they repeat the end of the one before); the last chunk keeps the model's length and is cut to the total.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from .errors import InputError
@@ -88,6 +88,11 @@ class ChunkPlan:
         return 1 + max(0, -((self.chunk_frames - self.total_frames) // self.stride))
 
     @property
+    def last_added(self) -> int:
+        """How many frames the last chunk adds to the animation; it is sampled whole all the same."""
+        return len(self.output_range(self.chunk_count - 1))
+
+    @property
     def joins(self) -> list[int]:
         """The first frame of the animation that each chunk after the first supplies."""
         return [self.output_range(index).start for index in range(1, self.chunk_count)]
@@ -132,3 +137,19 @@ class ChunkPlan:
         """The frames of the animation that chunk `index` supplies."""
         start, kept = index * self.stride, self.kept(index)
         return range(start + kept.start, start + kept.stop)
+
+
+def ends_short(plan: ChunkPlan) -> bool:
+    """Whether the last of several chunks adds less than a quarter of what each before it adds."""
+    return plan.chunk_count > 1 and 4 * plan.last_added < plan.stride
+
+
+def more_even(plan: ChunkPlan, lengths: range) -> int | None:
+    """The chunk_frames, of `lengths`, that is nearest to the plan's and with which the last chunk adds at least half of
+    what a chunk adds; the shorter of two that are as near. None where there is no such length."""
+    for frames in sorted(lengths, key=lambda length: (abs(length - plan.chunk_frames), length)):
+        if plan.overlap <= frames - 2:
+            other = replace(plan, chunk_frames=frames)
+            if 2 * other.last_added >= (frames if other.chunk_count == 1 else other.stride):
+                return frames
+    return None

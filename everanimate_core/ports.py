@@ -38,6 +38,14 @@ class FrameSource(Protocol):
         """How many frames there are."""
 
     @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
     def fps(self) -> Fraction | None:
         """Frames a second."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .errors import InputError, one_line, shown
@@ -149,8 +149,5 @@ def write_tensors(
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
     with write_whole(path, check) as part:
-        try:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, part, dict(metadata or {}))
-        except SafetensorError as error:
-            # safetensors reports a full disk as an error of its own.
-            raise OSError(f"{path} could not be written: {error}") from error
+        # Not by save_file: a program that is killed in it leaves a file behind whose name nobody knows.
+        part.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, dict(metadata or {})))

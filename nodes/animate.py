@@ -10,9 +10,11 @@ from comfy_api.latest import InputImpl, io
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
 from ..everanimate_core.everanimate.method import ever_animate
+from ..everanimate_core.everanimate.notes import before_sampling
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
+from ..everanimate_core.notes import Size
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
 from ..everanimate_core.runs.run import run
@@ -31,11 +33,13 @@ from .host import (
     sample,
     shown_video,
     sound_of,
-    trim_window,
+    sound_start,
 )
 from .node import in_its_name
+from .notes import no_sound, size_of, trained_settings
 from .sampling import restored_sampler, restores
 from .showing import RunProgress
+from .validation import widgets_checked
 
 
 class EverAnimateAnimate(io.ComfyNode):
@@ -79,7 +83,7 @@ class EverAnimateAnimate(io.ComfyNode):
             description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
             "to the output folder as they are made, so memory does not grow with the length.",
             is_output_node=True,
-            inputs=inputs + widgets.newer_than(inputs),
+            inputs=[*inputs, *widgets.newer_than(inputs), widgets.audio("pose_video")],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(
@@ -91,6 +95,8 @@ class EverAnimateAnimate(io.ComfyNode):
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
 
     @classmethod
     def fingerprint_inputs(cls, run_name=None, **values):
@@ -115,6 +121,7 @@ class EverAnimateAnimate(io.ComfyNode):
         sampler=None,
         sigmas=None,
         prompts=None,
+        audio=None,
         **values,
     ) -> io.NodeOutput:
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
@@ -142,7 +149,7 @@ class EverAnimateAnimate(io.ComfyNode):
         inputs = (pose_video, face_video, background_video, character_mask)
         made_with = model, sampler, sigmas, settings.cfg, negative, clip_vision
         rate = file_rate(video.fps) if video.fps else None
-        with drivers(*inputs, fps=rate) as driving, sound_of(pose_video) as sound:
+        with drivers(*inputs, fps=rate) as driving, sound_of(pose_video, audio) as sound:
             size = video.width, video.height, video.fit
             method = ever_animate(reference_images, codec, driving, settings, *size, video.total_frames)
             job = make_job(
@@ -151,11 +158,15 @@ class EverAnimateAnimate(io.ComfyNode):
                 network=run_settings(*made_with) | {"tiled": video.tiled},
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
                 sound=sound,
-                sound_start=trim_window(pose_video)[0],
+                sound_start=sound_start(pose_video, audio),
                 metadata=graph_metadata(cls.hidden),
                 earlier=fingerprint_0_1_0.earlier(*made_with, video.tiled, prompts),
             )
             progress = RunProgress(model, cls.hidden, job.plan.chunk_count, len(sigmas) - 1, video.candidates)
+            pictures, shown = [size_of(reference_images)], Size(video.width, video.height)
+            about = settings, job.plan, driving, pictures, shown, video.fit, str, trained_settings(model)
+            for note in before_sampling(*about) + no_sound("pose_video", pose_video, audio, job.output.fps):
+                progress.say(note)
 
             def sample_chunk(request, noise_seed):
                 check_cancel()

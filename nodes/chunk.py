@@ -3,15 +3,19 @@
 from comfy_api.latest import io
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.everanimate.notes import of_lengths, of_settings, of_videos
 from ..everanimate_core.everanimate.order import next_chunk
 from ..everanimate_core.everanimate.propagation import request_chunk
 from ..everanimate_core.everanimate.settings import Settings
+from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
-from .host import HostCodec, condition, drivers, empty_latent, frame_source
+from .host import HostCodec, condition, drivers, empty_latent, frame_count, tell_notes
 from .marks import made_for
 from .node import in_its_name
+from .validation import widgets_checked
 
 
 class EverAnimatePlanChunks(io.ComfyNode):
@@ -33,23 +37,21 @@ class EverAnimatePlanChunks(io.ComfyNode):
                 io.Int.Output(display_name="chunk_count", tooltip="How many chunks there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings)
 
     @classmethod
     @in_its_name
     def execute(cls, total_frames, chunk_frames, overlap, continuation, pose_video=None) -> io.NodeOutput:
-        plan = make_plan(total_frames, chunk_frames, overlap, continuation, pose_video)
-        return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
-
-
-def make_plan(total_frames: int, chunk_frames: int, overlap: int, continuation: str, pose_video) -> ChunkPlan:
-    """The plan that a node's widgets describe; total_frames 0 takes the length of pose_video."""
-    if total_frames == 0:
-        if pose_video is None:
+        if total_frames == 0 and pose_video is None:
             raise InputError("total_frames or pose_video", "must say how long the animation is", "", "neither")
-        with frame_source("pose_video", pose_video) as pose:
-            total_frames = pose.frame_count
-    return ChunkPlan(total_frames, chunk_frames, overlap, continuation)
+        frames = frame_count("pose_video", pose_video)
+        plan = ChunkPlan(total_frames or frames, chunk_frames, overlap, continuation)
+        settings = of_settings({"chunk_frames": chunk_frames, "overlap": overlap}, str)
+        tell_notes(cls.hidden.unique_id, of_lengths(frames, plan, str) + settings)
+        return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
 
 
 class EverAnimateChunk(io.ComfyNode):
@@ -80,6 +82,7 @@ class EverAnimateChunk(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="For the sampler."),
                 io.Latent.Output(display_name="latent", tooltip="Empty latents of the right size, anchors included."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -109,6 +112,9 @@ class EverAnimateChunk(io.ComfyNode):
         chunk_index = next_chunk(plan, memory, chunk_index)
         inputs = (pose_video, face_video, background_video, character_mask)
         with drivers(*inputs) as sources:
+            if chunk_index == 0:
+                size = Size(memory.width, memory.height)
+                tell_notes(cls.hidden.unique_id, of_videos(sources, plan, size, fit, str))
             driving = sources.fitted(memory.width, memory.height, fit)
             request = request_chunk(
                 driving.chunk(plan, chunk_index), memory, HostCodec(vae), Settings(clip_source=clip_source)

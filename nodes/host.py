@@ -5,7 +5,7 @@ LATENT on a wire is in the host's raw space, the core works in the network's nor
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from io import BytesIO
@@ -44,6 +44,8 @@ from ..everanimate_core.ports import FrameSource
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
+# Nodes that show notes.
+_NOTED: set[str] = set()
 
 _LATENT_FORMAT = comfy.latent_formats.Wan21()
 
@@ -117,6 +119,12 @@ def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[Fram
         yield source
 
 
+def frame_count(name: str, video) -> int | None:
+    """How many frames such an input has; None where it is not connected."""
+    with frame_source(name, video) as source:
+        return None if source is None else source.frame_count
+
+
 @contextmanager
 def drivers(pose=None, face=None, background=None, mask=None, fps: Fraction | None = None) -> Iterator[Drivers]:
     """The driving inputs of a node, of their own sizes. fps: of the animation, at which a pose VIDEO is then shown."""
@@ -134,16 +142,32 @@ def drivers(pose=None, face=None, background=None, mask=None, fps: Fraction | No
 
 
 @contextmanager
-def sound_of(video) -> Iterator[Sound | None]:
-    """The sound that goes with a driving video: a VIDEO's, if it has any; closed at the end."""
-    if isinstance(video, InputImpl.VideoFromFile):
+def sound_of(video, audio=None) -> Iterator[Sound | None]:
+    """The sound that goes with a driving video: an AUDIO, else a VIDEO's, if it has any; closed at the end.
+
+    Raises InputError for an AUDIO that holds NaN or infinity.
+    """
+    if audio is not None:
+        check_finite("audio", audio["waveform"])
+        yield _sampled(audio)
+    elif isinstance(video, InputImpl.VideoFromFile):
         with FileSound(stream_source(video)) as sound:
             for note in sound.notes:
                 say(note)
             yield sound
     else:
         audio = video.get_components().audio if isinstance(video, Input.Video) else None
-        yield None if audio is None else SampledSound(audio["waveform"][0], int(audio["sample_rate"]))
+        yield None if audio is None else _sampled(audio)
+
+
+def _sampled(audio) -> SampledSound:
+    """An AUDIO; the first, where there are several."""
+    return SampledSound(audio["waveform"][0], int(audio["sample_rate"]))
+
+
+def sound_start(video, audio=None) -> float:
+    """Where the sound of `sound_of` begins, in seconds: an AUDIO at its start, a VIDEO's where what is shown begins."""
+    return trim_window(video)[0] if audio is None else 0.0
 
 
 def graph_metadata(hidden) -> dict[str, str]:
@@ -165,6 +189,16 @@ def tell(node_id: str, text: str) -> None:
     """Show a text in a node while it runs; it stays there until another one comes."""
     # The editor that queued the graph: in another one, the same number may be another node.
     PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
+
+
+def tell_notes(node_id: str, notes: Sequence[str]) -> None:
+    """Put into the log and into a node what whoever runs the graph should know before sampling, a line each."""
+    for note in notes:
+        say(note)
+    if notes or node_id in _NOTED:
+        # Notes of an earlier run are taken back. The editor passes over a text that is empty.
+        tell(node_id, "\n".join(notes) or " ")
+    (_NOTED.add if notes else _NOTED.discard)(node_id)
 
 
 def stream_source(video) -> str | BytesIO:

@@ -16,16 +16,21 @@ from ..everanimate_core.knobs import knobs
 from ..everanimate_core.longanimation.files import LATENT_CHANNELS
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.method import long_animation
+from ..everanimate_core.longanimation.notes import of_lengths, of_pictures
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
 from ..everanimate_core.method import State
+from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import NEXT, ChunkPlan, latent_frames
+from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, steered_model
-from .host import frame_source
+from .host import frame_count, frame_source, tell_notes
 from .marks import check_made_for, made_for
 from .node import in_its_name
+from .notes import size_of
+from .validation import widgets_checked
 
 CATEGORY = f"{widgets.CATEGORY}/LongAnimation"
 Control, Plan = io.Custom("LA_CONTROL"), io.Custom("LA_PLAN")
@@ -84,6 +89,12 @@ def reference_inputs() -> list[io.Input]:
     ]
 
 
+def picture_sizes(reference: Tensor, reference_lineart: Tensor | None) -> dict[str, Size]:
+    """Of the pictures that there are, by name."""
+    pictures = {"reference": reference, "reference_lineart": reference_lineart}
+    return {name: size_of(picture) for name, picture in pictures.items() if picture is not None}
+
+
 class LongAnimationPlan(io.ComfyNode):
     """The windows of a long animation."""
 
@@ -106,18 +117,20 @@ class LongAnimationPlan(io.ComfyNode):
                 io.Int.Output(display_name="window_count", tooltip="How many windows there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
+
+    # Whether overlaps are blended is said at the sampler, and checked there.
+    validate_inputs = widgets_checked(Settings, RunSettings, fuse=False)
 
     @classmethod
     @in_its_name
     def execute(cls, total_frames, window_frames, overlap, lineart=None) -> io.NodeOutput:
-        if total_frames == 0:
-            if lineart is None:
-                raise InputError("total_frames or lineart", "must say how long the animation is", "", "neither")
-            with frame_source("lineart", lineart) as source:
-                total_frames = source.frame_count
-        # Whether overlaps are blended is said at the sampler, and checked there.
-        plan = Settings(window_frames=window_frames, overlap=overlap, fuse=False).plan(total_frames)
+        if total_frames == 0 and lineart is None:
+            raise InputError("total_frames or lineart", "must say how long the animation is", "", "neither")
+        frames = frame_count("lineart", lineart)
+        plan = Settings(window_frames=window_frames, overlap=overlap, fuse=False).plan(total_frames or frames)
+        tell_notes(cls.hidden.unique_id, of_lengths(frames, plan, str))
         return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
 
 
@@ -157,7 +170,10 @@ class LongAnimationCondition(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="Empty latents of the right size, reference included."),
                 WindowType.Output(display_name="window", tooltip="For Apply SketchDiT and LongAnimation Sampler."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings)
 
     @classmethod
     @in_its_name
@@ -198,6 +214,9 @@ class LongAnimationCondition(io.ComfyNode):
             method = long_animation(
                 source, reference, settings, width, height, fit, plan.total_frames, reference_lineart
             )
+            if window_index == 0:
+                pictures = picture_sizes(reference, reference_lineart)
+                tell_notes(cls.hidden.unique_id, of_pictures(source, pictures, Size(width, height), fit, str))
             window = Window(method.lineart, plan, window_index)
             state = {} if previous is None else previous.state
             request = method.request(state, window, CogHostCodec(vae))
@@ -224,6 +243,8 @@ class LongAnimationApply(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for the sampler of this window.")],
         )
+
+    validate_inputs = widgets_checked(Settings)
 
     @classmethod
     @in_its_name
@@ -281,6 +302,8 @@ class LongAnimationSampler(io.ComfyNode):
                 Recording.Output(display_name="ends", tooltip="What it leaves for the next window, for Finish Window."),
             ],
         )
+
+    validate_inputs = widgets_checked(Settings)
 
     @classmethod
     @in_its_name

@@ -13,11 +13,13 @@ from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
+from ..everanimate_core.longanimation.notes import before_sampling
 from ..everanimate_core.longanimation.settings import Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.method import Sampled
+from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
@@ -29,7 +31,7 @@ from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
 from .fingerprint import conditioning_digest, disk_digest, network_digest, patches_digest
-from .host import check_cancel, frame_source, graph_metadata, shown_video, sound_of, trim_window
+from .host import check_cancel, frame_source, graph_metadata, shown_video, sound_of, sound_start
 from .longanimation import (
     CATEGORY,
     Control,
@@ -39,10 +41,13 @@ from .longanimation import (
     of,
     of_run,
     own_latents,
+    picture_sizes,
     reference_inputs,
 )
 from .node import in_its_name
+from .notes import no_sound
 from .showing import RunProgress
+from .validation import widgets_checked
 
 
 class LongAnimationAnimate(io.ComfyNode):
@@ -85,6 +90,7 @@ class LongAnimationAnimate(io.ComfyNode):
                     "positive.",
                 ),
                 *of_run("on_change", "only_chunk", "candidates", optional=True),
+                widgets.audio("lineart"),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
@@ -93,6 +99,8 @@ class LongAnimationAnimate(io.ComfyNode):
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
 
     @classmethod
     def fingerprint_inputs(cls, run_name=None, **values):
@@ -113,6 +121,7 @@ class LongAnimationAnimate(io.ComfyNode):
         run_name,
         reference_lineart=None,
         prompts=None,
+        audio=None,
         **values,
     ) -> io.NodeOutput:
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
@@ -123,7 +132,7 @@ class LongAnimationAnimate(io.ComfyNode):
         prompts_name = "positive" if prompts is None else "prompts"
         prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
         rate = file_rate(video.fps) if video.fps else None
-        with frame_source("lineart", lineart, rate) as source, sound_of(lineart) as sound:
+        with frame_source("lineart", lineart, rate) as source, sound_of(lineart, audio) as sound:
             size = video.width, video.height, video.fit
             method = long_animation(source, reference, settings, *size, video.total_frames, reference_lineart)
             job = make_job(
@@ -139,12 +148,16 @@ class LongAnimationAnimate(io.ComfyNode):
                 },
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
                 sound=sound,
-                sound_start=trim_window(lineart)[0],
+                sound_start=sound_start(lineart, audio),
                 metadata=graph_metadata(cls.hidden),
             )
             previewer = previewer_of(codec, method.reference)
             made = job.plan.chunk_count, settings.steps, video.candidates
             progress = RunProgress(model, cls.hidden, *made, called="window", previewer=previewer)
+            pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
+            notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
+            for note in notes + no_sound("lineart", lineart, audio, job.output.fps):
+                progress.say(note)
 
             def sample_window(request: WindowRequest, noise_seed: int) -> Sampled:
                 check_cancel()

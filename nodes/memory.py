@@ -7,17 +7,22 @@ from comfy_api.latest import io
 from ..everanimate_core.errors import check_finite
 from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
+from ..everanimate_core.everanimate.notes import of_pictures, of_settings
 from ..everanimate_core.everanimate.order import next_chunk
 from ..everanimate_core.everanimate.propagation import hand_over
 from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.latents import check_size
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.frames import fit_frames
+from ..everanimate_core.notes import Size
+from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
-from .host import HostCodec, chunk_latents, frame_source, to_network, to_raw
+from .host import HostCodec, chunk_latents, frame_source, tell_notes, to_network, to_raw
 from .marks import check_made_for
 from .node import in_its_name
+from .notes import size_of
+from .validation import widgets_checked
 
 
 class EverAnimateMemory(io.ComfyNode):
@@ -36,13 +41,19 @@ class EverAnimateMemory(io.ComfyNode):
                 *widgets.of("width", "height", "identity_latents", "motion_latents", "fit"),
             ],
             outputs=[widgets.Memory.Output(display_name="memory", tooltip="The memory for chunk 0.")],
+            hidden=[io.Hidden.unique_id],
         )
+
+    validate_inputs = widgets_checked(Settings, RunSettings)
 
     @classmethod
     @in_its_name
     def execute(cls, vae, reference_images, width, height, identity_latents, motion_latents, fit) -> io.NodeOutput:
         check_size(width, height)
         check_images(reference_images=reference_images)
+        pictures = of_pictures([size_of(reference_images)], Size(width, height), fit, str)
+        latents = {"identity_latents": identity_latents, "motion_latents": motion_latents}
+        tell_notes(cls.hidden.unique_id, pictures + of_settings(latents, str))
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
         return io.NodeOutput(build_memory(references, HostCodec(vae), identity_latents, motion_latents))
 

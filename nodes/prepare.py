@@ -17,6 +17,7 @@ from . import widgets
 from .checks import check_images
 from .host import check_cancel, frame_source, say, shown_video, sound_of, trim_window
 from .node import in_its_name
+from .validation import widgets_checked
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
 # From what finds most to what needs least.
@@ -105,6 +106,8 @@ class EverAnimatePrepare(io.ComfyNode):
                 ),
             ],
         )
+
+    validate_inputs = widgets_checked(Settings, run_ending=".driving")
 
     @classmethod
     @in_its_name

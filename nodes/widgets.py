@@ -126,6 +126,15 @@ def pose_video(tooltip: str, optional: bool = True) -> io.MultiType.Input:
     return io.MultiType.Input("pose_video", [io.Image, io.Video], optional=optional, tooltip=tooltip)
 
 
+def audio(video: str) -> io.Audio.Input:
+    """Sound for the result. video: the input whose sound it replaces."""
+    return io.Audio.Input(
+        "audio",
+        optional=True,
+        tooltip=f"Sound of the result, from its first frame on: images have none. Replaces that of a VIDEO in {video}.",
+    )
+
+
 def optional_drivers() -> list:
     """face_video, background_video, character_mask and clip_vision."""
     return [

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 from driving.dancers import Driver, body
-from safetensors.torch import load, load_file
+from run_parts import Place
 
 from everanimate_core.driving.keypoints import Keypoints
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
@@ -27,7 +25,6 @@ WIDTH, HEIGHT = 32, 16
 INPUTS = ["--reference", str(DATA / "reference.jpg"), "--pose", str(DATA / "pose.mp4")]
 NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT)]
 CHUNKING = ["--chunk-frames", "9", "--overlap", "4", "--steps", "2", "--frames", str(TOTAL)]
-posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 def animate(out, *more):
@@ -51,28 +48,17 @@ def finish(process):
     return process.returncode, said, complaints
 
 
-def result(out):
-    """All that must not depend on how often a run was interrupted."""
+def place_of(out):
+    """The run that makes `out`, to be looked at."""
     folder = out.with_suffix(".run")
-    run = json.loads((folder / "manifest.json").read_text())["run"]
-    records = [{**chunk, "latents": None, "seconds": None} for chunk in run["chunks"]]
-    chunks = [load((folder / f"chunk_{i:04d}.safetensors").read_bytes()) for i in range(len(records))]
-    segments = [(folder / f"segment_{i:04d}.mp4").read_bytes() for i in range(len(records))]
-    return run["settings"], records, chunks, segments, out.read_bytes()
+    place = Place(folder.parent, folder.name)
+    place.path = out
+    return place
 
 
-def assert_same_result(one, other):
-    *plain, chunks, segments, video = one
-    *other_plain, other_chunks, other_segments, other_video = other
-    assert plain == other_plain
-    assert len(chunks) == len(other_chunks)
-    for mine, theirs in zip(chunks, other_chunks, strict=True):
-        assert mine.keys() == theirs.keys()
-        for name in mine:
-            assert mine[name].dtype == torch.float32
-            assert torch.equal(mine[name], theirs[name]), name
-    assert segments == other_segments
-    assert video == other_video
+def result(out):
+    """All that must not depend on how often a run was interrupted; see Place.result."""
+    return place_of(out).result()
 
 
 def state(folder):
@@ -102,15 +88,14 @@ def frames_of(path):
 
 
 def latents_of(out, chunks=CHUNKS):
-    """The latents of the first chunks of the run that made `out`."""
-    files = [out.with_suffix(".run") / f"chunk_{index:04d}.safetensors" for index in range(chunks)]
-    return [load_file(file)["latents"] for file in files]
+    """The latents of the first chunks of the newest take of the run that made `out`."""
+    return place_of(out).latents()[:chunks]
 
 
 def refused(command, finished, *more):
-    """Complaint about a run that is not continued, its files untouched."""
+    """Complaint about a run that stops where it would open another take, its files untouched."""
     before = state(finished.parent)
-    code, said, complaints = command(animate(finished, *more))
+    code, said, complaints = command(animate(finished, *more, "--on-change", "stop"))
     assert (code, said) == (2, "")
     assert state(finished.parent) == before
     return complaints

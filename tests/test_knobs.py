@@ -49,6 +49,29 @@ def test_a_knob_is_what_was_declared():
     assert way == Knob("way", str, "up", "Which way.", None, None, None, ("up", "down"), "", False)
 
 
+@pytest.mark.parametrize(
+    ("low", "step", "value", "said"),
+    [
+        (16, 16, 65, "must be a multiple of 16 (33); got 65."),
+        (5, 4, 76, "must be 4n + 1, such as 73 or 77; got 76."),
+        (9, 8, 100, "must be 8n + 1, such as 97 or 105; got 100."),
+        (16, 16, 64, None),
+        (5, 4, 77, None),
+        (9, 8, 161, None),
+    ],
+)
+def test_a_whole_number_that_is_none_of_the_steps_is_refused(low, step, value, said):
+    declared = Knob("count", int, 33, "How many.", low, 161, step, None, "", False)
+    if said is None:
+        declared.check(value)
+    else:
+        assert refusal(declared.check, value) == f"count {said}"
+
+
+def test_the_step_of_a_fraction_is_for_the_editor_alone():
+    Sample(1, share=0.123)
+
+
 def test_knobs_of_a_class_come_before_those_that_a_subclass_adds():
     @dataclass(frozen=True)
     class More(Sample):

@@ -6,7 +6,7 @@ import pytest
 from refusals import refusal
 
 from everanimate_core.everanimate.geometry import ChunkGeometry, chunk_geometry
-from everanimate_core.plan import CONTINUATIONS, ChunkPlan, continued_index
+from everanimate_core.plan import CONTINUATIONS, ChunkPlan, continued_index, ends_short, more_even
 
 
 def plan_of(total_frames, chunk_frames=77, overlap=4, continuation="pingpong"):
@@ -180,3 +180,60 @@ def test_chunks_outside_the_plan_are_refused(index):
 def test_joins_are_where_chunks_begin():
     assert plan_of(20, 9, 4).joins == [9, 14, 19]
     assert plan_of(9, 9, 4).joins == []
+
+
+# Chunks of 77 frames, of which 4 are shared, end at 77, 150, 223.
+@pytest.mark.parametrize(("total", "added"), [(20, 20), (77, 77), (78, 1), (150, 73), (153, 3), (223, 73)])
+def test_what_the_last_chunk_adds(total, added):
+    assert plan_of(total).last_added == added
+
+
+@pytest.mark.parametrize(
+    # 18 frames are less than a quarter of 73, 19 are more. One chunk alone is never too short.
+    ("total", "short"),
+    [(1, False), (77, False), (78, True), (77 + 18, True), (77 + 19, False), (150, False), (151, True)],
+)
+def test_when_the_end_is_short(total, short):
+    assert ends_short(plan_of(total)) == short
+
+
+def test_exactly_a_quarter_is_not_short():
+    # Each chunk after the first adds 8.
+    assert [ends_short(plan_of(9 + added, 9, 1)) for added in (1, 2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("plan", "length"),
+    [
+        # 81: the second chunk adds 72 of 77. 73: 73 + 69 = 142, and 11 of 69 are too few.
+        (plan_of(153), 81),
+        # One chunk of 81 for 78 frames; with 73 the second would add 5.
+        (plan_of(78), 81),
+        # 13: 13 + 13 = 26, and 11 of 13. 5: seven chunks are 35, and 2 of 5 are too few.
+        (plan_of(37, 9, 0), 13),
+        # Both neighbours would do, 5 + 5 and 10 of 13: the shorter is taken.
+        (plan_of(10, 9, 0), 5),
+        # 73: 73 + 8 x 69 = 625, and 40 of 69. 81: 81 + 7 x 77 = 620, and 45 of 77.
+        (plan_of(665), 73),
+    ],
+)
+def test_a_length_that_divides_more_evenly(plan, length):
+    assert more_even(plan, range(5, 162, 4)) == length
+
+
+def test_a_length_that_divides_more_evenly_is_none_of_those_that_the_overlap_forbids():
+    assert more_even(plan_of(78, overlap=60), range(5, 62, 4)) is None
+    assert more_even(plan_of(78), range(77, 78)) is None
+
+
+def test_a_length_that_divides_more_evenly_is_the_nearest_by_counting():
+    def ends_well(total, frames, overlap):
+        supplied = [frames]
+        while sum(supplied) < total:
+            supplied.append(frames - overlap)
+        return 2 * (supplied[-1] - (sum(supplied) - total)) >= supplied[-1]
+
+    for plan in sampled_plans(300):
+        good = [n for n in range(5, 162, 4) if n - 2 >= plan.overlap and ends_well(plan.total_frames, n, plan.overlap)]
+        best = min(good, key=lambda n: (abs(n - plan.chunk_frames), n), default=None)
+        assert more_even(plan, range(5, 162, 4)) == best, plan

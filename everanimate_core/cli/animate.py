@@ -18,10 +18,11 @@ from ..backends.wan_encoders import ClipVision, encode_prompts
 from ..digests import digest, weights_digest
 from ..driving.settings import Settings as DrivingSettings
 from ..errors import InputError, check_number, one_line
-from ..everanimate.drivers import Drivers, EndingEarly
+from ..everanimate.drivers import Drivers
 from ..everanimate.flow import sigma_schedule
 from ..everanimate.geometry import chunk_geometry
 from ..everanimate.method import ever_animate
+from ..everanimate.notes import TRAINED, before_sampling
 from ..everanimate.settings import Settings
 from ..knobs import knobs
 from ..lora.files import Lora, read_lora
@@ -30,6 +31,7 @@ from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
 from ..media.rates import file_rate
 from ..media.sound import FileSound
+from ..notes import Size
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
@@ -48,8 +50,8 @@ from .options import (
     Prompt,
     Prompts,
     chosen,
+    naming,
     option,
-    option_name,
     settings_options,
     several,
 )
@@ -140,11 +142,15 @@ def main(options: Options, command: Command) -> None:
         plan = settings.plan(video.total_frames or pose.frame_count)
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
-        for early in drivers.ending_early(plan):
-            command.say(_told(early, plan.continuation))
         prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
         sigmas = sigma_schedule(settings.steps, settings.shift)
         model = _load(options, settings, video, prompts, device, lora)
+        pixels = Size(video.width, video.height)
+        # What the toy was trained with is its default.
+        trained = () if options.model in TOYS else TRAINED
+        sizes = [Size(picture.shape[2], picture.shape[1]) for picture in pictures]
+        for note in before_sampling(settings, plan, drivers, sizes, pixels, video.fit, naming(Options), trained):
+            command.say(note)
         codec = WarnOfBlank(model.codec, command.say)
         size = video.width, video.height, video.fit
         job = make_job(
@@ -163,12 +169,6 @@ def main(options: Options, command: Command) -> None:
         )
         sample = partial(model.sample_chunk, sigmas=sigmas)
         run_job(job, sample, codec, options.out, options.run, video, command)
-
-
-def _told(early: EndingEarly, continuation: str) -> str:
-    """What is said of a video that ends before the pose."""
-    ends = f"--{option_name(early.name)} ends before the pose, after {early.frames} of {early.needed} frames"
-    return f"{ends}; from there it goes on by --continuation {continuation}."
 
 
 def _check_together(options: Options) -> None:

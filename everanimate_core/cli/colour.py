@@ -17,10 +17,12 @@ from ..digests import digest, weights_digest
 from ..errors import InputError, one_line
 from ..longanimation.control import chosen_blocks
 from ..longanimation.method import long_animation
+from ..longanimation.notes import before_sampling
 from ..longanimation.settings import Settings
 from ..media.blank import WarnOfBlank
 from ..media.rates import file_rate
 from ..media.sound import FileSound
+from ..notes import Size
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
@@ -28,7 +30,7 @@ from ..toy.network.colour_dit import load_colour
 from ..toy.network.state import TOY
 from .command import Command
 from .inputs import check_out, opened
-from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, option, settings_options
+from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, naming, option, settings_options
 from .running import run_job
 
 # The size that LongAnimation was released with.
@@ -86,6 +88,11 @@ def main(options: Options, command: Command) -> None:
         if options.prompts is not None:
             prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
         model = _load(options, settings, video, prompts)
+        given = {"reference": reference, "reference_lineart": lines}
+        sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
+        pixels = Size(video.width, video.height)
+        for note in before_sampling(method.plan, lineart, sizes, pixels, video.fit, naming(Options)):
+            command.say(note)
         job = make_job(
             method,
             video,

@@ -26,6 +26,7 @@ COMMANDS = {
     "prepare": "make the videos that drive an animation from any video of a person",
     "colour": "colour a line-art animation like a reference picture",
     "demo": "the main job on the embedded toy, nothing to download",
+    "takes": "the takes of a run side by side",
     "post": "run a graph on a ComfyUI that is up",
     "evaluate": "how good a video stays: metrics over time, JSON and plot",
     "ablate": "the paper's ablation on the toy world",

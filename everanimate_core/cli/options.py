@@ -72,6 +72,12 @@ def called(options: type, field: str) -> str | None:
     return " and ".join(parts) if all(parts) else None
 
 
+def naming(options: type) -> Callable[[str], str]:
+    """What the command line calls the settings and inputs of a dataclass of options, for the notes of a method."""
+    own = names(options)
+    return lambda name: own.get(name) or own[option_name(name).replace("-", "_")]
+
+
 def option(kind: Any, help: str, metavar: str | None, default: Any = None) -> Any:
     """The type of a field that is an option. default: what its help says is used without it, None if it is required."""
     hint = "" if default is None else f"(default: {default})"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..knobs import check_knobs, knob
 from ..noise import MAX_SEED, SEED_MODES
-from ..plan import CONTINUATIONS, ChunkPlan
+from ..plan import CONTINUATIONS, ChunkPlan, check_chunk
 
 KEYFRAMES = ("random", "uniform", "first", "pose")
 CLIP_SOURCES = ("last_frame", "reference")
@@ -128,6 +128,7 @@ class Settings:
 
     def __post_init__(self):
         check_knobs(self)
+        check_chunk(self.chunk_frames, self.overlap)
 
     def plan(self, total_frames: int) -> ChunkPlan:
         """The chunks of an animation of so many frames."""

@@ -38,6 +38,7 @@ class Settings:
         "Frames of a window: 8n + 1. The network was trained with 81.",
         low=9,
         high=161,
+        # The network reads latent frames in pairs, the reference's among them.
         step=8,
         unit="frames",
         rare=True,
@@ -84,9 +85,6 @@ class Settings:
     def __post_init__(self):
         check_knobs(self)
         check_blocks(self.blocks)
-        if self.window_frames % 8 != 1:
-            # The network reads latent frames in pairs, the reference's among them.
-            raise InputError("window_frames", "must be 8n + 1", "81, 49, 33", self.window_frames)
         if self.overlap > self.window_frames - 2:
             rule = f"must be below window_frames - 1 ({self.window_frames - 1})"
             raise InputError("overlap", rule, "", self.overlap)

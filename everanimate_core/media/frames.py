@@ -92,7 +92,7 @@ class ResampledFrames:
     def __init__(self, source: TimedFrames, fps: Fraction):
         self.source, self.fps = source, fps
         self._numbers = steady_numbers(source.frame_count, source.fps, fps)
-        self.frame_count = len(self._numbers)
+        self.frame_count, self.width, self.height = len(self._numbers), source.width, source.height
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices` at the new rate: [n, H, W, 3]."""

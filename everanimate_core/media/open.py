@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import BinaryIO, cast
 
 import av
 
-from ..digests import file_digest
+from ..digests import file_digest, stream_digest
 from ..errors import InputError, one_line
 
 Source = str | os.PathLike | BinaryIO  # a path, or a seekable binary file object
@@ -105,10 +104,7 @@ def source_digest(source: Source) -> str:
     place = source.tell()
     try:
         source.seek(0)
-        total = hashlib.blake2b(digest_size=16)
-        while block := source.read(1 << 20):
-            total.update(block)
-        return total.hexdigest()
+        return stream_digest(source)
     finally:
         source.seek(place)
 

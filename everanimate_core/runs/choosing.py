@@ -1,14 +1,13 @@
 """Which take a start of a run goes on with, or that it opens the next one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..digests import file_digest
-from .earlier import Earlier, read_earlier
+from .earlier import Earlier, earlier_take, read_earlier
 from .job import Job
+from .listing import all_takes
 from .settings import ON_CHANGE, RunSettings
 from .store import ANOTHER_NAME, RunError, RunStore
 from .takes import FINISHED, UNFINISHED, Take, TakeChunk, differences
@@ -31,13 +30,9 @@ class Choice:
 
     def __init__(self, job: Job, store: RunStore, videos: Videos, asked: RunSettings, say: Callable[[str], None]):
         self.job, self.store, self.videos, self.asked, self.say = job, store, videos, asked, say
-        self.before = self.newest = self.earlier = None
         # For a start that uses nothing, a damaged file of an earlier one is no reason to stop.
-        with nullcontext() if asked.resume else suppress(RunError):
-            found = found_in(store, job)
-            self.before = found.newest
-            if asked.resume:
-                self.newest, self.earlier = found.newest, found.earlier
+        found = found_in(store, job) if asked.resume else Found(None, None)
+        self.newest, self.earlier = found.newest, found.earlier
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
@@ -97,10 +92,11 @@ class Choice:
         newest = self.newest
         if newest is not None and self.alike and self.same_output(newest) and self.asks_for(newest):
             self.source, self.source_earlier = self.source_of(newest)
-            job = self.job
+            if self.earlier is None:
+                return newest
             # A run of 0.1.0 is described anew, with the digests of today.
-            described = {"settings": job.settings(), "output": job.output_facts()}
-            return newest if self.earlier is None else replace(newest, widgets=job.set_by_user(), **described)
+            settings, output, widgets = self.job.settings(), self.job.output_facts(), self.job.set_by_user()
+            return replace(newest, settings=settings, output=output, widgets=widgets)
         self.source, self.source_earlier = (newest, self.earlier) if self.redo else (None, None)
         following = self.following()
         if newest is not None and newest.chunks and self.source is None:
@@ -228,9 +224,12 @@ class Choice:
         return self.take.state == FINISHED and not self.changed and self.videos.has(self.take)
 
     def make_room(self) -> None:
-        """Put the video of the take before aside, where it stands in the way."""
-        if self.before is not None and self.before.number != self.take.number:
-            self.videos.give_way(self.before)
+        """Put the video of another take aside, where it stands in the way."""
+        others = all_takes(self.store, readable=True)
+        known = {take.number for take in others}
+        # Of a take whose file is damaged nothing is known but its number.
+        others += [Take(number, {}, {}, {}, 0) for number in self.store.take_numbers() if number not in known]
+        self.videos.make_room([take for take in others if take.number < self.take.number])
 
     def joined(self, state: str) -> None:
         """The video was joined from the chunks that are there."""
@@ -245,7 +244,7 @@ def found_in(store: RunStore, job: Job, newest: int = 0) -> Found:
     earlier = None if manifest is None else Earlier(manifest, job, store)
     number = newest or (numbers[-1] if numbers else 0)
     if earlier is not None and number < 2:
-        return Found(earlier.take(), earlier)
+        return Found(earlier_take(earlier.manifest), earlier)
     return Found(store.read_take(number) if number else None, None)
 
 
@@ -253,16 +252,3 @@ def next_number(store: RunStore, videos: Videos) -> int:
     """The number of the next take."""
     first = 1 if (store.folder / "manifest.json").exists() else 0
     return 1 + max([first, *store.take_numbers(), *videos.numbers()])
-
-
-def summary(take: Take) -> dict[str, Any]:
-    """What a report says of a take, as JSON values."""
-    drifts = [chunk.drift for chunk in take.chunks if chunk.drift is not None]
-    return {
-        "take": take.number,
-        "state": take.state,
-        "chunks": len(take.chunks),
-        "frames": take.chunks[-1].stop if take.chunks else 0,
-        "drift": max(drifts, default=None),
-        "seconds": round(sum(chunk.seconds for chunk in take.chunks), 3),
-    }

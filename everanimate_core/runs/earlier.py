@@ -94,16 +94,6 @@ class Earlier:
         # Whether the job would go on with it; its chunks then have what they need in common.
         self.same = constants == {**manifest.settings, "seed": manifest.seed}
 
-    def take(self) -> Take:
-        """The run as take 1. Its chunks have the keys of that time."""
-        settings = {name: value for name, value in self.manifest.settings.items() if name != "fps"}
-        output = {"fps": self.manifest.settings.get("fps"), "total_frames": None}
-        chunks = [
-            TakeChunk(old.key, old.start, old.stop, old.noise_seed, old.seconds, old.drift)
-            for old in self.manifest.chunks
-        ]
-        return Take(1, settings, output, {}, self.manifest.seed, chunks=tuple(chunks))
-
     def goes_on(self) -> bool:
         """Whether the job makes a video of the same length, as far as that can be told from finished chunks."""
         chunks, plan = self.manifest.chunks, self.job.plan
@@ -148,6 +138,16 @@ class Earlier:
         before = self.manifest.chunks[index - 1].key if index else digest(dict(self.manifest.settings))
         slices = {name: seen for name, seen in recipe.seen.items() if name != "prompt"}
         return digest(before, slices, prompts[min(index, len(prompts) - 1)], noise_seed)
+
+
+def earlier_take(manifest: Manifest) -> Take:
+    """The run as take 1. Its chunks have the keys of that time."""
+    settings = {name: value for name, value in manifest.settings.items() if name != "fps"}
+    output = {"fps": manifest.settings.get("fps", "25"), "total_frames": None}
+    chunks = [
+        TakeChunk(old.key, old.start, old.stop, old.noise_seed, old.seconds, old.drift) for old in manifest.chunks
+    ]
+    return Take(1, settings, output, {}, manifest.seed, chunks=tuple(chunks))
 
 
 def clear_earlier_parts(folder: Path) -> None:

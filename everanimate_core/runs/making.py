@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..digests import digest, file_digest
 from ..errors import InputError
-from ..latents import channel_drift, check_frames, check_latents
+from ..latents import channel_drift, check_frames, check_latents, with_end
 from ..media.writer import VideoWriter
 from ..method import Chunk, Sample, Sampled, State
 from ..ports import Codec
@@ -86,7 +86,7 @@ class Chunks:
         method = self.job.method
         tensors = self.store.load(found.record, method)
         extras = {} if tensors is None else {name: tensors[name] for name in method.extras}
-        end = found.latents[:, :, -method.end_latents :]
+        end = found.latents[:, :, found.latents.shape[2] - method.end_latents :]
         return Between(end.clone(memory_format=torch.contiguous_format), extras, found.after)
 
     def with_video(self, kept: KeptChunk) -> KeptChunk:
@@ -151,7 +151,7 @@ class Chunks:
         extras = {name: value.contiguous() for name, value in sampled.extras.items()}
         latents = sampled.latents.contiguous()
         if between is not None:
-            latents = torch.cat([latents[:, :, : -between.latents.shape[2]], between.latents], dim=2)
+            latents = with_end(latents, between.latents)
             extras = dict(between.extras)
         sampled = Sampled(latents, extras)
         self.store.save_sampled(key, sampled)

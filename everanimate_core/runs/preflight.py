@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..method import Method
+from .listing import amount
 from .store import ANOTHER_NAME, RunError, RunFailed
 
 # Bits of a pixel in the written video: films that are hard to compress reach this at the quality of our segments.
@@ -71,10 +72,6 @@ def check_space(method: Method, chunks: int, folder: Path, path: Path) -> None:
         # Some network volumes do not say how large they are.
         if disk.total and disk.free < size:
             raise RunFailed(
-                f"the disk must have room for what the run still has to write, about {_amount(size)} (make room, "
-                f"or choose another place); got {_amount(disk.free)} free in {place}."
+                f"the disk must have room for what the run still has to write, about {amount(size)} (make room, "
+                f"or choose another place); got {amount(disk.free)} free in {place}."
             )
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from torch import Tensor
 
 from ..files import clear_parts, probe
-from ..media.reader import VideoError, VideoFrames
-from ..media.writer import concat_segments
+from ..media.reader import VideoError
 from ..method import Chunk, Sample, State
 from ..noise import MAX_SEED
 from ..ports import Codec
 from .choosing import Choice, next_number
-from .chunks import Recipe, segment_name, state_digest
+from .chunks import Recipe, state_digest
 from .earlier import clear_earlier_parts
+from .film import Film
 from .job import Job
+from .listing import list_takes
 from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
-from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
 from .preflight import check_places, check_space
 from .progress import Making, Progress
 from .settings import RunSettings
@@ -55,8 +54,7 @@ class _Run:
     def __init__(self, chunks: Chunks, choice: Choice, asked: RunSettings, on_making: Callable[[Making], None]):
         self.chunks, self.choice, self.asked, self.on_making = chunks, choice, asked, on_making
         self.job, self.store = chunks.job, chunks.store
-        # Of the take's chunks from the first on, as far as they were needed.
-        self.thumbnails: list[np.ndarray] = []
+        self.film = Film(self.job, self.store, choice)
         self.earlier = choice.earlier if asked.resume and choice.alike and asked.candidates == 1 else None
 
     def find_or_make(self, index: int, before: State) -> KeptChunk:
@@ -212,10 +210,11 @@ class _Run:
         """A chunk with its video, put into the take."""
         index, span = kept.index, self.job.plan.output_range(kept.index)
         kept = self.chunks.with_video(kept)
-        self.choice.add(index, TakeChunk.of(kept.record, span, candidates))
+        also = self.inputs_that_differ(kept.record.recipe)
+        self.choice.add(index, TakeChunk.of(kept.record, span, candidates), also)
         if not kept.found:
             self.choice.write()
-            self.draw(kept)
+            self.film.draw(kept)
         return kept
 
     def progress(self, kept: KeptChunk) -> Progress:
@@ -223,50 +222,13 @@ class _Run:
         chunk = self.choice.take.chunks[kept.index]
 
         def last_frame() -> Tensor:
-            return self.frame(chunk, -1) if kept.frames is None else kept.frames[-1]
+            return self.film.frame(chunk, -1) if kept.frames is None else kept.frames[-1]
 
         def so_far() -> Path:
-            self.join(UNFINISHED)
+            self.film.join(UNFINISHED)
             return self.choice.path
 
         return Progress(kept.index, self.job.plan.chunk_count, chunk, kept.found, last_frame, so_far)
-
-    def segment(self, chunk: TakeChunk) -> Path:
-        """The video of a chunk of the take."""
-        record = self.store.read_record(chunk.key)
-        if record is None:
-            raise RunError(f"chunk {chunk.key}", "must have its record", "start again", "none")
-        return self.store.segment_path(record, segment_name(chunk.stop - chunk.start, self.job.output.fps))
-
-    def frame(self, chunk: TakeChunk, number: int) -> Tensor:
-        """A frame [H, W, 3] of the video of a chunk; -1: the last one."""
-        with VideoFrames(self.segment(chunk)) as video:
-            return video.read([number % (chunk.stop - chunk.start)])[0]
-
-    def draw(self, kept: KeptChunk) -> None:
-        """Bring the take's contact sheet and drift curve up to date: takes/00001.jpg and .png."""
-        chunks, path = self.choice.take.chunks[: kept.index + 1], self.store.take_path(self.choice.take.number)
-        self.thumbnails = self.thumbnails[: kept.index]
-        for chunk in chunks[len(self.thumbnails) : kept.index]:
-            self.thumbnails.append(thumbnail(self.frame(chunk, 0)))
-        first = self.frame(chunks[-1], 0) if kept.frames is None else kept.frames[0]
-        self.thumbnails.append(thumbnail(first))
-        sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
-        write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)
-        curve = drift_curve([chunk.drift for chunk in chunks])
-        write_picture(curve, path.with_suffix(".png"), self.store.check_owner)
-
-    def join(self, state: str) -> bool:
-        """Join the finished chunks, if there are any, into the take's video, with sound; whether there are."""
-        output, chunks = self.job.output, self.choice.take.chunks[: self.job.plan.chunk_count]
-        if not chunks:
-            return False
-        segments = [self.segment(chunk) for chunk in chunks]
-        self.choice.make_room()
-        sound = output.sound, output.sound_start
-        concat_segments(segments, self.choice.path, *sound, output.metadata, self.store.check_owner)
-        self.choice.joined(state)
-        return True
 
     def finished(self) -> int:
         """How many chunks of the take are there, from the first on."""
@@ -331,13 +293,13 @@ def run(
                 # over, though, is why parts of files are missing.
                 with suppress(OSError, av.FFmpegError, VideoError, RunError):
                     store.check_owner()
-                    if choice.take.only < 0 and current.join(UNFINISHED):
+                    if choice.take.only < 0 and current.film.join(UNFINISHED):
                         on_stopped(choice.path)
                 store.leave()
                 raise
             if not choice.has_video():
-                current.join(FINISHED)
-                current.draw(last)
+                current.film.draw(last)
+                current.film.join(FINISHED)
     except RunError:
         raise
     except OwnershipLost:
@@ -365,5 +327,6 @@ def run(
         "take": take.number,
         "video": choice.path.name,
         "chunks": [{**vars(chunk), "candidates": [vars(other) for other in chunk.candidates]} for chunk in take.chunks],
+        "takes": [listed.told() for listed in list_takes(store, readable=True)],
     }
     return Outcome(frames, last.after, choice.path, report)

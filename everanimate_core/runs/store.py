@@ -103,8 +103,11 @@ class RunStore:
     def leave(self) -> None:
         """Delete the folders in which nothing was kept."""
         with suppress(OSError):
-            for folder in (self.folder / CHUNKS, self.folder / TAKES, self.folder):
-                folder.rmdir()
+            for name in (CHUNKS, TAKES):
+                # The second is not made yet when the first cannot be written to.
+                with suppress(FileNotFoundError):
+                    (self.folder / name).rmdir()
+            self.folder.rmdir()
             self.prepared = False
 
     @property

@@ -1,7 +1,9 @@
 """A take: one way in which a run was made, as a list of chunks that it may share with other takes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from .chunks import KEY, ChunkRecord, is_key
@@ -117,6 +119,8 @@ def differences(was: Take, now: Take) -> list[Difference]:
         if name in was.widgets and was.widgets[name] != value
     ]
     explained = {difference.name for difference in changed}
+    # Restoration that is switched on brings the settings that were there before.
+    explained |= (was.settings.keys() ^ now.settings.keys()) & was.widgets.keys() & now.widgets.keys()
     if "steps" in explained or "shift" in explained:
         explained.add("sigmas")
     if "seed" not in now.widgets and was.seed != now.seed:
@@ -162,6 +166,12 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_rate(value: Any) -> bool:
+    with suppress(ValueError, ZeroDivisionError):
+        return is_text(value) and Fraction(value) > 0
+    return False
+
+
 def _chunk(body: Any) -> TakeChunk:
     check_kinds(body, _CHUNK, "chunk")
     for candidate in body["candidates"]:
@@ -182,7 +192,7 @@ _CHUNK = {
 _KINDS = {
     "number": is_count,
     "settings": _is_object,
-    "output": _is_object,
+    "output": lambda value: _is_object(value) and _is_rate(value.get("fps")),
     "widgets": _is_object,
     "seed": is_seed,
     "first": is_count,

@@ -1,5 +1,7 @@
 """Where the videos of takes lie: each under its own number, or the newest under the one name that was asked for."""
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..digests import digest, file_digest
+from ..files import write_whole
 from .names import alike
 from .store import TAKES
 from .takes import Take
@@ -25,8 +28,8 @@ class Videos(Protocol):
     def has(self, take: Take) -> bool:
         """Whether the video of a finished take is there."""
 
-    def give_way(self, before: Take) -> None:
-        """Make room for the video of the take that follows `before`."""
+    def make_room(self, others: Sequence[Take]) -> None:
+        """Put the video of another take aside, where it stands in the way. others: all takes but the newest."""
 
 
 class NumberedVideos:
@@ -50,8 +53,8 @@ class NumberedVideos:
         """Whether it is there; nothing else is called so."""
         return self.path(take.number).is_file()
 
-    def give_way(self, before: Take) -> None:
-        """Nothing: every take has a name of its own."""
+    def make_room(self, others: Sequence[Take]) -> None:
+        """Nothing: every video has a name of its own."""
 
 
 def left_behind(folder: Path) -> str:
@@ -92,9 +95,27 @@ class NewestVideo:
         """Whether the file is the video of that take."""
         return self.out.is_file() and file_digest(self.out) == take.video
 
-    def give_way(self, before: Take) -> None:
-        """Move the video of `before` into the run's folder. 0.1.0 did not note which video is its own."""
-        older = self.older_path(before.number)
-        own = self.out.is_file() and (before.video == "" or file_digest(self.out) == before.video)
-        if own and not older.exists():
-            shutil.move(self.out, older)
+    def make_room(self, others: Sequence[Take]) -> None:
+        """Move the video of another take into the run's folder.
+
+        It is known by its content: a start that was killed may have left it here. One that no take knows may be of
+        0.1.0, which did not note it.
+        """
+        if not others or not self.out.is_file():
+            return
+        found = file_digest(self.out)
+        whose = [take for take in others if take.video == found] or [take for take in others if take.video == ""]
+        if whose and not self.older_path(whose[-1].number).exists():
+            _move(self.out, self.older_path(whose[-1].number))
+
+
+def _move(path: Path, place: Path) -> None:
+    """Move a file, whole or not at all, to another volume too."""
+    try:
+        os.rename(path, place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with write_whole(place) as part:
+            shutil.copyfile(path, part)
+        path.unlink()

@@ -6,19 +6,9 @@ from functools import partial
 import av
 import pytest
 import torch
-from cli_parts import (
-    CHUNKS,
-    DATA,
-    HEIGHT,
-    TOTAL,
-    WIDTH,
-    animate,
-    assert_same_result,
-    frames_of,
-    latents_of,
-    result,
-)
+from cli_parts import CHUNKS, DATA, HEIGHT, TOTAL, WIDTH, animate, frames_of, latents_of, place_of, result
 from exact_parts import is_rate
+from run_parts import assert_same_result
 from safetensors.torch import load_file
 
 from everanimate_core.everanimate import propagation
@@ -33,6 +23,7 @@ from everanimate_core.lora.fit import apply_lora
 from everanimate_core.media.frames import FittedFrames, fit_frames
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.noise import draw_noise
+from everanimate_core.runs.store import RunStore
 from everanimate_core.toy.network.engine import load_toy
 from everanimate_core.toy.network.state import MEMORY_LORA, TOYS
 
@@ -54,6 +45,20 @@ def test_the_video(uninterrupted):
     assert [bytes(packet) for packet in sound] == source[: len(sound)]
 
 
+def test_what_may_not_be_meant_is_said_before_the_first_chunk(tmp_path, command):
+    # Of 9 frames, and 1 more.
+    code, said, _ = command(animate(tmp_path / "dance.mp4", "--frames", "10", "--overlap", "0"))
+    assert code == 0
+    change = "which changes its proportions; --fit crop or pad keeps them."
+    assert said.splitlines()[:3] == [
+        f"--reference is 256x384 and is stretched to 32x16, {change}",
+        f"--pose is 256x384 and is stretched to 32x16, {change}",
+        "The last chunk adds only 1 of the 9 frames that a chunk adds, and takes as long. --frames 9 ends before it; "
+        "--chunk-frames 5 divides the animation more evenly.",
+    ]
+    assert said.splitlines()[3].startswith("chunk 1/2")
+
+
 def by_the_core(model, total):
     """The chunks of the same animation, without the command line."""
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:
@@ -68,9 +73,9 @@ def by_the_core(model, total):
 
 
 def test_it_is_what_the_core_makes_of_the_same_inputs(uninterrupted, command):
-    folder = uninterrupted[0].with_suffix(".run")
+    place = place_of(uninterrupted[0])
     for made in by_the_core(load_toy(), TOTAL):
-        kept = load_file(folder / f"chunk_{made.index:04d}.safetensors")
+        kept = load_file(place.chunk_path(made.index))
         assert torch.equal(kept["latents"], made.latents)
         assert torch.equal(kept["last_frames"], made.memory.last_frames)
     assert made.index == CHUNKS - 1
@@ -89,10 +94,12 @@ def test_the_run_may_lie_elsewhere_and_the_rate_be_another(tmp_path, command):
     out, folder = tmp_path / "new" / "dance.mkv", tmp_path / "runs" / "dance"
     assert command(animate(out, "--run", str(folder), "--frames", "9", "--fps", "30000/1001"))[0] == 0
     assert is_rate(frames_of(out)[1], Fraction(30000, 1001), ".mkv")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "chunk_0000.safetensors",
-        "manifest.json",
-        "segment_0000.mp4",
+    store = RunStore(folder)
+    ((key, name),) = [(chunk.key, *store.read_record(chunk.key).segments) for chunk in store.read_take(1).chunks]
+    assert name == "9x30000-1001"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
+        *[f"chunks/{key}{ending}" for ending in ("-9x30000-1001.mp4", ".json", ".safetensors")],
+        "takes/00001.json",
     ]
     assert sorted(path.name for path in out.parent.iterdir()) == ["dance.mkv"]
 
@@ -107,9 +114,10 @@ def test_restoration_off_is_no_restoration(finished, tmp_path, command):
     assert command(animate(out, *off))[0] == 0
     assert_same_result(result(out), result(finished))
     # A run that knows of no restoration goes on with it off.
-    assert not [name for name in result(finished)[0] if "restor" in name]
+    assert not [name for name in place_of(finished).take().settings if "restor" in name]
     code, said, _ = command(animate(finished, *off))
     assert (code, said.count(", kept, ")) == (0, CHUNKS)
+    assert place_of(finished).store.take_numbers() == [1]
 
 
 @pytest.mark.parametrize("target", ["statistics", "low_frequency"])

@@ -1,6 +1,24 @@
-"""`everanimate animate` with a run that is there: what is made again, and with what it is not gone on with."""
+"""`everanimate animate` with a run that is there: what is made again, and when the next take is opened."""
 
-from cli_parts import animate, assert_same_result, frames_of, refused, result, state
+from cli_parts import animate, frames_of, place_of, refused, result, state
+from run_parts import assert_same_result
+
+STOPPED = (
+    "this run was made with other settings (on_change new take: finished chunks stay, and those that are still right "
+    "are used); got {}.\n"
+)
+
+
+def again(command, out, *more):
+    """Start the command; which chunks were kept, and what else was said before the last line."""
+    code, said, complaints = command(animate(out, *more))
+    assert (code, complaints) == (0, "")
+    lines = said.splitlines()
+    assert lines.pop() == f"Wrote {out}"
+    return (
+        [", kept, " in line for line in lines if line.startswith("chunk ")],
+        [line for line in lines if not line.startswith("chunk ")],
+    )
 
 
 def test_a_second_start_makes_nothing_again(finished, command):
@@ -14,21 +32,19 @@ def test_a_second_start_makes_nothing_again(finished, command):
     ]
     assert [", kept, " in line for line in lines] == [True] * 6 + [False]
     assert lines[6] == f"Wrote {finished}"
-    after = state(finished.parent)
-    assert {name for name in after if after[name] != before[name]} == {"dance.mp4"}
-    assert after["dance.mp4"][0] == before["dance.mp4"][0]
+    assert state(finished.parent) == before
 
 
 def test_redo_from_a_chunk_with_another_seed(finished, tmp_path, command):
-    before = state(finished.with_suffix(".run"))
-    code, said, _ = command(animate(finished, "--from-chunk", "3", "--seed", "9"))
-    assert code == 0
-    assert [", kept, " in line for line in said.splitlines()] == [True] * 3 + [False] * 4
-    after = state(finished.with_suffix(".run"))
-    for index in range(3):
-        for name in (f"chunk_{index:04d}.safetensors", f"segment_{index:04d}.mp4"):
-            assert after[name] == before[name]
-    redone = result(finished)
+    place, before, video = place_of(finished), place_of(finished).files(), finished.read_bytes()
+    assert again(command, finished, "--from-chunk", "3", "--seed", "9") == ([True] * 3 + [False] * 3, [])
+    assert place.files(number=1) == before
+    assert [one == two for one, two in zip(place.take(1).chunks, place.take(2).chunks, strict=True)] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
+    assert (place.store.folder / "takes" / "00001.mp4").read_bytes() == video
+    redone, second = result(finished), finished.read_bytes()
 
     # The same from nothing: three chunks with the first seed, the others with the second.
     other = tmp_path / "other" / "dance.mp4"
@@ -36,57 +52,72 @@ def test_redo_from_a_chunk_with_another_seed(finished, tmp_path, command):
     assert command(animate(other, "--from-chunk", "3", "--seed", "9"))[0] == 0
     assert_same_result(result(other), redone)
 
-    code, said, _ = command(animate(finished, "--seed", "9"))
-    assert (code, said.count(", kept, ")) == (0, 6)
     before = state(finished.parent)
-    code, said, complaints = command(animate(finished))
-    assert (code, said) == (2, "")
-    assert complaints == (
-        "this run was started with other settings (choose another run name or --out, or start anew with resume false "
-        "or --no-resume; with from_chunk the seed may change); got seed 0 (was 9).\n"
-    )
+    assert again(command, finished, "--seed", "9") == ([True] * 6, [])
+    assert again(command, finished, "--from-chunk", "3", "--seed", "9") == ([True] * 6, [])
     assert state(finished.parent) == before
+    # The first seed again: a take of chunks that are all there.
+    assert refused(command, finished) == STOPPED.format("seed was 9 and is 0")
+    assert again(command, finished) == ([True] * 6, ["take 3 is opened: seed was 9 and is 0"])
+    assert place.take(3).chunks == place.take(1).chunks
+    assert finished.read_bytes() == video
+    assert (place.store.folder / "takes" / "00002.mp4").read_bytes() == second
 
 
 def test_prompts_that_change_keep_the_chunks_before(finished, tmp_path, command):
-    prompts = tmp_path / "prompts.txt"
+    prompts, before = tmp_path / "prompts.txt", place_of(finished).files()
     # Frame 24 is the first that chunk 4 adds.
     prompts.write_text("0:\n24: she turns\n")
     code, said, _ = command(animate(finished, "--prompts", str(prompts)))
     assert code == 0
-    assert [", kept, " in line for line in said.splitlines()] == [True] * 4 + [False] * 3
+    lines = said.splitlines()
+    assert [", kept, " in line for line in lines] == [True] * 4 + [False] * 4
+    assert lines[4] == "take 2 is opened: prompt is another one from chunk 4 on"
+    assert place_of(finished).files(number=1) == before
 
 
 def test_more_and_fewer_frames(finished, command):
-    code, said, _ = command(animate(finished, "--frames", "36"))
-    assert (code, said.count(", kept, "), len(frames_of(finished)[0])) == (0, 6, 36)
-    code, said, _ = command(animate(finished, "--frames", "10"))
-    assert (code, said.count(", kept, "), len(frames_of(finished)[0])) == (0, 2, 10)
+    said = ["take 2 is opened: total_frames was 32 and is 36"]
+    assert again(command, finished, "--frames", "36") == ([True] * 6 + [False], said)
+    assert len(frames_of(finished)[0]) == 36
+    said = ["take 3 is opened: total_frames was 36 and is 10"]
+    assert again(command, finished, "--frames", "10") == ([True] * 2, said)
+    assert len(frames_of(finished)[0]) == 10
+    older = [finished.with_suffix(".run") / "takes" / f"0000{number}.mp4" for number in (1, 2)]
+    assert [len(frames_of(path)[0]) for path in older] == [32, 36]
+
+
+def test_another_rate_of_a_driving_video_changes_what_the_chunks_see(finished, command):
+    said = ["take 2 is opened: fps was 0.0 and is 12.5"]
+    # The pose is shown at the rate of the result, and its chunks see other frames of it.
+    assert again(command, finished, "--fps", "12.5") == ([False] * 6, said)
 
 
 def test_a_restored_run_goes_on_with_its_own_restoration_alone(finished, tmp_path, command):
-    assert "; got restore_schedule gaussian (was None), " in refused(command, finished, "--restore", "0.5")
+    assert refused(command, finished, "--restore", "0.5") == STOPPED.format("restore_strength was 0.0 and is 0.5")
     out = tmp_path / "restored" / "dance.mp4"
     assert command(animate(out, "--frames", "14", "--restore", "0.5"))[0] == 0
-    assert "; got restore_strength 0.25 (was 0.5).\n" in refused(command, out, "--frames", "14", "--restore", "0.25")
-    code, said, _ = command(animate(out, "--frames", "14", "--restore", "0.5"))
-    assert (code, said.count(", kept, ")) == (0, 2)
+    told = "restore_strength was 0.5 and is 0.25"
+    assert refused(command, out, "--frames", "14", "--restore", "0.25") == STOPPED.format(told)
+    said = ["take 2 is opened: restore_strength was 0.5 and is 0.25"]
+    assert again(command, out, "--frames", "14", "--restore", "0.25") == ([False] * 2, said)
+    assert again(command, out, "--frames", "14", "--restore", "0.25") == ([True] * 2, [])
 
 
-def test_another_network_or_sampler_is_refused(finished, lora, command):
-    complaints = refused(command, finished, "--lora", str(lora))
-    assert "got network " in complaints
-    complaints = refused(command, finished, "--steps", "3")
-    assert complaints.count("; got sigmas [1.0, 0.909091, 0.714286, 0.0] (was [1.0, 0.833333, 0.0]).\n") == 1
-    assert "; got overlap 5 (was 4).\n" in refused(command, finished, "--overlap", "5")
-    assert "dtype torch.bfloat16 (was torch.float32)" in refused(command, finished, "--dtype", "bfloat16")
+def test_another_network_or_sampler_is_named(finished, lora, command):
+    assert refused(command, finished, "--lora", str(lora)) == STOPPED.format("the model is another one")
+    assert refused(command, finished, "--steps", "3") == STOPPED.format("steps was 2 and is 3")
+    assert refused(command, finished, "--overlap", "5") == STOPPED.format("overlap was 4 and is 5")
+    told = "dtype was torch.float32 and is torch.bfloat16, the model is another one"
+    assert refused(command, finished, "--dtype", "bfloat16") == STOPPED.format(told)
 
 
-def test_a_run_with_a_lora_goes_on_with_it_alone(tmp_path, lora, command):
+def test_with_another_lora_the_next_take_is_opened(tmp_path, lora, command):
     out = tmp_path / "dance.mp4"
-    with_lora = ["--frames", "9", "--lora", str(lora)]
-    assert command(animate(out, *with_lora))[0] == 0
-    assert "got network " in refused(command, out, "--frames", "9")
-    assert "got network " in refused(command, out, *with_lora, "--lora-strength", "0.5")
-    code, said, _ = command(animate(out, *with_lora))
-    assert (code, said.count(", kept, ")) == (0, 1)
+    assert again(command, out, "--frames", "9") == ([False], [])
+    said = ["take 2 is opened: the model is another one"]
+    assert again(command, out, "--frames", "9", "--lora", str(lora)) == ([False], said)
+    assert again(command, out, "--frames", "9", "--lora", str(lora)) == ([True], [])
+    assert refused(command, out, "--frames", "9", "--lora", str(lora), "--lora-strength", "0.5") == STOPPED.format(
+        "the model is another one"
+    )

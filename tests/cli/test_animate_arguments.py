@@ -9,7 +9,7 @@ from cli_parts import DATA, animate, frames_of, state, unboxed
 # What the core says, in one line, with the name of the option where it is about one.
 REFUSED = [
     (["--frames", "-3"], "--frames: must be between 0 and 1000000 (0); got -3."),
-    (["--chunk-frames", "8"], "--chunk-frames: must be 4n + 1 and at least 5 (5, 33, 77, 81); got 8."),
+    (["--chunk-frames", "8"], "--chunk-frames: must be 4n + 1, such as 5 or 9; got 8."),
     (["--chunk-frames", "165"], "--chunk-frames: must be between 5 and 161 (77); got 165."),
     (["--overlap", "8"], "--overlap: must lie between 0 and chunk_frames - 2 (0..7); got 8."),
     (["--width", "33"], "--width: must be a multiple of 16 (832); got 33."),
@@ -35,7 +35,14 @@ REFUSED = [
     (["--motion-latents", "3"], "--motion-latents: must be between 1 and 2 for chunks of 9 frames (1); got 3."),
     (["--from-chunk", "1"], "--from-chunk: must be a finished chunk or the one after the last (0..0); got 1."),
     (["--from-chunk", "-1"], "--from-chunk: must be between 0 and 99999 (0); got -1."),
-    (["--from-chunk", "1", "--no-resume"], "--from-chunk: needs the chunks before it (resume true); got 1 and resume"),
+    (["--from-chunk", "1", "--no-resume"], "--from-chunk: needs the other chunks of the run (resume true); got 1 and"),
+    (
+        ["--from-chunk", "1", "--only-chunk", "1"],
+        "--from-chunk: makes all that only_chunk leaves as it is (one of the two)",
+    ),
+    (["--only-chunk", "1"], "--only-chunk: needs all chunks of the newest take (finish it with "),
+    (["--only-chunk", "-2"], "--only-chunk: must be between -1 and 99999 (-1); got -2."),
+    (["--candidates", "0"], "--candidates: must be between 1 and 64 (1); got 0."),
     (["--fit", "error"], "frames must be 32x16 (or fit stretch, crop or pad); got 256x384."),
     (["--continuation", "error", "--frames", "201"], "--pose: must have at least 201 frames when continuation is"),
     (["--background", str(DATA / "pose.mp4")], "--background and --mask: come together; got background_video alone."),
@@ -82,7 +89,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("more", "message"), REFUSED)
 def test_arguments_that_cannot_serve(tmp_path, command, more, message):
-    code, said, complaints = command(animate(tmp_path / "out" / "dance.mp4", *more))
+    # Of pictures that are stretched, something would be said.
+    code, said, complaints = command(animate(tmp_path / "out" / "dance.mp4", "--fit", "crop", *more))
     assert (code, said) == (2, "")
     assert message in complaints
     assert not message.startswith("--") or complaints.startswith(message)

@@ -5,36 +5,49 @@ import subprocess
 import sys
 
 import pytest
-from cli_parts import ROOT, animate, assert_same_result, finish, posix_only, refused, result, start, state
+from cli_parts import ROOT, animate, finish, place_of, result, start, state
+from run_parts import assert_same_result, posix_only
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "gone"])
-def test_a_damaged_chunk(finished, uninterrupted, command, damage):
-    chunk = finished.with_suffix(".run") / "chunk_0004.safetensors"
+def test_a_damaged_chunk_is_made_again_alone(finished, uninterrupted, command, damage):
+    place, video = place_of(finished), finished.read_bytes()
+    chunk = place.chunk_path(4)
     content = bytearray(chunk.read_bytes())
     content[-1] ^= 1
     chunk.write_bytes(content if damage == "bit" else content[:1000])
     if damage == "gone":
         chunk.unlink()
-    before = state(finished.parent)
+    others = place.files(0, 3) | place.files(5, 5)
     code, said, complaints = command(animate(finished))
-    assert code == 2
-    assert said.count(", kept, ") == 4
-    assert complaints == (
-        "chunk_0004.safetensors must be as it was written (make it and all after it "
-        f"again with from_chunk or --from-chunk 4; what is before is kept); "
-        f"got {'no' if damage == 'gone' else 'an altered'} file.\n"
-    )
-    assert state(finished.parent) == before
-    assert command(animate(finished, "--from-chunk", "4"))[0] == 0
+    assert (code, complaints) == (0, "")
+    assert [", kept, " in line for line in said.splitlines()] == [True] * 4 + [False, True] + [False]
+    assert place.store.take_numbers() == [1]
+    assert place.files(0, 3) | place.files(5, 5) == others
+    assert finished.read_bytes() == video
     assert_same_result(result(finished), result(uninterrupted[0]))
 
 
 @pytest.mark.parametrize("alter", [lambda text: text.replace("25", "24"), lambda text: text[:-9]])
-def test_a_damaged_manifest(finished, command, alter):
-    manifest = finished.with_suffix(".run") / "manifest.json"
-    manifest.write_text(alter(manifest.read_text()))
-    assert "manifest.json must be as it was written" in refused(command, finished)
+def test_a_damaged_take(finished, command, alter):
+    place = place_of(finished)
+    take, before, video = place.store.take_path(1), place.files(), finished.read_bytes()
+    take.write_text(alter(take.read_text()))
+    altered = state(finished.parent)
+    code, said, complaints = command(animate(finished))
+    assert (code, said) == (2, "")
+    assert complaints == (
+        "take 00001.json must be as it was written (restore it, or start anew with resume false or --no-resume: that "
+        f"opens the next take, and the chunks in {place.store.folder} are untouched); got an altered one.\n"
+    )
+    assert state(finished.parent) == altered
+    # As it says.
+    code, said, complaints = command(animate(finished, "--no-resume", "--frames", "9"))
+    assert (code, complaints, said.count(", kept, ")) == (0, "", 0)
+    assert place.store.take_numbers() == [1, 2]
+    assert (place.store.folder / "takes" / "00001.mp4").read_bytes() == video
+    after = state(place.store.folder / "chunks")
+    assert {name: after[name] for name in before} == before
 
 
 @posix_only
@@ -43,7 +56,8 @@ def test_a_full_disk(finished, uninterrupted, command):
 
     # Room for the latents, not for the frames of the next chunk.
     assert command(animate(finished, "--frames", "14"))[0] == 0
-    before = state(finished.with_suffix(".run"))
+    place = place_of(finished)
+    before = place.files(number=1)
     limit = 5_000
     process = start(
         animate(finished, "--from-chunk", "2", "--seed", "1"),
@@ -54,14 +68,12 @@ def test_a_full_disk(finished, uninterrupted, command):
     assert said.count(", kept, ") == 2
     assert complaints.startswith("the run's files must be writable and the disk not full; got ")
     assert complaints.endswith(
-        f"2 finished chunks are kept in {finished.with_suffix('.run')}; the same run goes on from there.\n"
+        f"2 finished chunks are kept in {place.store.folder}; the same run goes on from there.\n"
     )
-    after = state(finished.with_suffix(".run"))
-    for name in before:
-        if "_0000." in name or "_0001." in name:
-            assert after[name] == before[name]
+    assert place.files(number=1) == before
+    # With the first seed, all chunks are there.
     code, said, _ = command(animate(finished, "--from-chunk", "2"))
-    assert (code, said.count(", kept, ")) == (0, 2)
+    assert (code, said.count(", kept, ")) == (0, 6)
     assert_same_result(result(finished), result(uninterrupted[0]))
 
 

@@ -1,6 +1,5 @@
 """`everanimate animate` killed and interrupted at any moment, and started again."""
 
-import json
 import os
 import random
 import shlex
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_parts import CHUNKS, ROOT, animate, assert_same_result, finish, frames_of, posix_only, result, start, state
+from cli_parts import CHUNKS, ROOT, animate, finish, frames_of, place_of, result, start, state
+from run_parts import assert_same_result, posix_only
 
 # Kills of each kind. EVERANIMATE_KILLS=30 is the whole proof; a few are enough to notice that something broke.
 KILLS = int(os.environ.get("EVERANIMATE_KILLS", "2"))
@@ -61,21 +61,21 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_happened(uninterrupte
 
 def assert_it_goes_on(out, video, line=0):
     """The killed run that is to make `out` goes on; at least `line` chunks are there, and the result is as `video`."""
-    kept = {name: file for name, file in state(out.parent).items() if ".part" not in name}
-    manifest = out.with_suffix(".run") / "manifest.json"
-    done = len(json.loads(manifest.read_text())["run"]["chunks"]) if manifest.exists() else 0
+    place = place_of(out)
+    # A chunk is finished when there is a record of it, even if no take lists it yet.
+    done, listed = len(list(place.store.folder.glob("chunks/*.json"))), place.files()
     assert line <= done
+    assert done - len(listed) / 2 in (0, 1)
 
     code, said, complaints = finish(start(animate(out)))
     assert (code, complaints) == (0, "")
     assert [", kept, " in line for line in said.splitlines()[:CHUNKS]] == [True] * done + [False] * (CHUNKS - done)
     assert_same_result(result(out), result(video))
     assert torch.equal(frames_of(out)[0], frames_of(video)[0])
-    after = state(out.parent)
-    for name in kept:
-        if name.startswith("dance.run/") and any(f"_{index:04d}." in name for index in range(done)):
-            assert after[name] == kept[name], name
-    assert not [name for name in after if ".part" in name]
+    after = place.files()
+    assert {name: after[name] for name in listed} == listed
+    assert place.store.take_numbers() == [1]
+    assert not [name for name in state(out.parent) if ".part" in name]
 
 
 # The command, killed at the n-th of the steps by which it writes: names given and taken, files and folders made and
@@ -163,17 +163,18 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
     assert code == 1
     words, _, again = complaints.partition(": everanimate ")
     assert words == "Stopped; finished chunks are kept. Go on with"
-    # Without the last word, the part that is finished would be set aside.
+    # Without the last word, the part that is finished would be left in a take of its own.
     assert shlex.split(again) == [*animate(out, "--no-resume"), "--resume"]
 
-    manifest = json.loads((tmp_path / "my dance.run" / "manifest.json").read_text())
-    done = len(manifest["run"]["chunks"])
+    chunks = place_of(out).take().chunks
+    done = len(chunks)
     assert done >= 2
     frames, fps = frames_of(out)
-    assert (len(frames), fps) == (manifest["run"]["chunks"][-1]["stop"], Fraction(25))
+    assert (len(frames), fps) == (chunks[-1].stop, Fraction(25))
     assert torch.equal(frames, frames_of(uninterrupted[0])[0][: len(frames)])
 
     code, said, _ = command(shlex.split(again))
     assert code == 0
     assert said.count(", kept, ") == done
+    assert place_of(out).store.take_numbers() == [1]
     assert_same_result(result(out), result(uninterrupted[0]))

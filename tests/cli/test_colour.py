@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from cli_parts import DATA
+from cli_parts import DATA, place_of, state
 from colour_parts import save_cog
 from PIL import Image
 from run_parts import video_of
@@ -49,7 +49,8 @@ def colour(command, folder, out, *more):
 
 
 def windows(out):
-    return [load(path.read_bytes()) for path in sorted(out.with_suffix(".run").glob("chunk_*"))]
+    place = place_of(out)
+    return [load(place.chunk_path(index).read_bytes()) for index in range(len(place.take().chunks))]
 
 
 def by_the_core(folder, prompts, negative):
@@ -68,6 +69,10 @@ def test_a_run_is_what_the_core_makes(folder, tmp_path, command):
     more = ["--prompts", str(tmp_path / "prompts.txt"), "--negative-prompt", "ba"]
     code, said, complaints = colour(command, folder, out, *more)
     assert code == 0
+    trained = "but the released network was trained with 81: set 81 unless yours was trained otherwise."
+    # Picture and line art have the proportions of the animation.
+    assert said.splitlines()[0] == f"--window-frames is 17, {trained}"
+    assert said.splitlines()[1].startswith("chunk 1/3")
     assert said.splitlines()[-1] == f"Wrote {out}"
     expected = by_the_core(folder, ["ab", "b", "b"], "ba")
     found = windows(out)
@@ -77,11 +82,21 @@ def test_a_run_is_what_the_core_makes(folder, tmp_path, command):
         assert torch.equal(window["tails"], made.sampled.extras["tails"])
     frames, _ = video_of(out)
     assert len(frames) == TOTAL
-    # The same command is done at once; another setting is another run.
+    # The same command is done at once; another setting makes another take.
+    before, video = state(tmp_path), out.read_bytes()
     code, said, _ = colour(command, folder, out, *more)
-    assert code == 0 and said.count("kept") == 3
-    code, _, complaints = colour(command, folder, out, *more, "--strength", "0.4")
-    assert code == 2 and "strength 0.4 (was 0.5)" in complaints
+    assert code == 0 and said.count(", kept, ") == 3
+    assert state(tmp_path) == before
+    code, _, complaints = colour(command, folder, out, *more, "--strength", "0.4", "--on-change", "stop")
+    assert code == 2 and complaints.endswith("; got strength was 0.5 and is 0.4.\n")
+    assert state(tmp_path) == before
+    code, said, _ = colour(command, folder, out, *more, "--strength", "0.4")
+    assert code == 0 and said.count(", kept, ") == 0
+    assert "take 2 is opened: strength was 0.5 and is 0.4" in said.splitlines()
+    after = state(tmp_path)
+    assert after.pop("coloured.run/takes/00001.mp4") == before.pop("coloured.mp4")
+    assert {name: after[name] for name in before} == before
+    assert out.read_bytes() != video
 
 
 def test_lines_of_the_reference_and_an_autoregressive_reference_change_the_windows(folder, tmp_path, command):

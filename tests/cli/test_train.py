@@ -9,7 +9,8 @@ import time
 
 import pytest
 import torch
-from cli_parts import ROOT, posix_only, unboxed
+from cli_parts import ROOT, unboxed
+from run_parts import posix_only
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli

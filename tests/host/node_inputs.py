@@ -143,6 +143,12 @@ class Parts:
         return self.video(sound=True).as_trimmed(CHANGE / FPS, TOTAL / FPS)
 
     @once
+    def audio(self, tone=TONES[0]):
+        """An AUDIO of one pitch, as long as the animation."""
+        time = torch.arange(round(TOTAL / FPS * 48000)) / 48000
+        return {"waveform": (2 * torch.pi * tone * time).sin().view(1, 1, -1) / 2, "sample_rate": 48000}
+
+    @once
     def lora(self, scale=1.0):
         """The name of a LoRA file."""
         name, tensors = write_released(self.comfy)

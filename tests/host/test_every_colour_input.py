@@ -220,6 +220,8 @@ CASES = [
         lambda parts: parts.pictures(1, 4),
         "reference_lineart known_references reference_lines added",
     ),
+    animates("audio", lambda parts: parts.audio(), "sound pitch", pitch=TONES[0]),
+    animates("audio", lambda parts: parts.audio(TONES[1]), "sound pitch", "with sound", pitch=TONES[1]),
     animates("prompts", lambda parts: parts.text(2) + parts.text(3), "prompts text"),
 ]
 CASES += cases(

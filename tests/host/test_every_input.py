@@ -106,6 +106,7 @@ STATES = {
         ),
         "a video": on(plain_animate, pose_video=lambda parts: parts.video(), total_frames=TOTAL),
         "with sound": on(plain_animate, pose_video=lambda parts: parts.video(sound=True), total_frames=TOTAL),
+        "of a cut video": on(plain_animate, pose_video=lambda parts: parts.trimmed()),
         "pose keyframes": on(plain_animate, keyframes="pose"),
         "begun": on(plain_animate, begun=BEGUN),
         "only chunk 1": on(plain_animate, begun=BEGUN, seed=3, only_chunk=1),
@@ -262,6 +263,14 @@ CASES = [
     animates("sampler", lambda parts: parts.sampler(), "sampler known_sampler as_0_1_0"),
     animates("sigmas", torch.tensor([1.0, 0.5, 0.0]), "sigmas known_sigmas as_0_1_0"),
     animates("prompts", lambda parts: parts.text(2) + parts.text(3), "prompts text as_0_1_0"),
+    animates("audio", lambda parts: parts.audio(), "sound pitch", pitch=TONES[0]),
+    # It replaces the sound of a VIDEO, and begins with the animation where the VIDEO is cut.
+    animates("audio", lambda parts: parts.audio(TONES[1]), "sound pitch", "with sound", pitch=TONES[1]),
+    animates(
+        *("audio", lambda parts: parts.audio(), "sound sound_start pitch", "of a cut video"),
+        sound_start=0.0,
+        pitch=TONES[0],
+    ),
     animates("restore_strength", 2.0, "known_restore_strength correction", "restoring"),
     animates("restore_schedule", "fixed", "known_restore_schedule correction", "restoring"),
     animates("restore_target", "low_frequency", "known_restore_target correction", "restoring"),

@@ -75,7 +75,7 @@ SIGNATURES = {
         "seed=0 run_name=longanimation seed_mode=fixed window_frames=81 overlap=17 reference_mode=global "
         "strength=0.5 blocks=skip-layer fuse=True fuse_from=31 lines=dark_on_light threshold=0.78 fit=stretch "
         "tiled=False resume=True from_chunk=0 fps=0.0 reference_lineart? prompts? "
-        "on_change=new~take only_chunk=-1 candidates=1",
+        "on_change=new~take only_chunk=-1 candidates=1 audio?",
         "video, last window, report",
     ),
     "EverAnimateAnimate": (
@@ -85,7 +85,7 @@ SIGNATURES = {
         "tiled=False latent_context=False resume=True from_chunk=0 fps=0.0 "
         "face_video? background_video? character_mask? clip_vision? sampler? sigmas? prompts? "
         "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics "
-        "on_change=new~take only_chunk=-1 candidates=1",
+        "on_change=new~take only_chunk=-1 candidates=1 audio?",
         "video, last chunk, memory, report",
     ),
 }

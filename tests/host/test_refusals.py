@@ -44,6 +44,10 @@ BAD = {
         lambda: {"background_video": moving_pattern(9), "character_mask": spoiled(mask(9))},
         f"character_mask {NUMBERS}",
     ),
+    "audio": (
+        lambda: {"audio": {"waveform": spoiled(torch.zeros(1, 2, 100)), "sample_rate": 48000}},
+        f"audio {NUMBERS}",
+    ),
     "no sigmas": (lambda: {"sigmas": torch.zeros(0)}, "sigmas must fall"),
     "one sigma": (lambda: {"sigmas": torch.ones(1)}, "sigmas must fall"),
     "rising sigmas": (lambda: {"sigmas": torch.tensor([0.0, 0.5, 1.0])}, "sigmas must fall"),

@@ -124,8 +124,8 @@ def test_a_video_is_opened_once_for_its_pictures_and_once_for_its_sound(comfy, o
     write_video(path, moving_pattern(TOTAL), fps=25)
     video = InputImpl.VideoFromFile(str(path))
     if fails:
-        with pytest.raises(ValueError, match="overlap"):
-            animate(comfy, "once_failed", pose_video=video, overlap=FRAMES)
+        with pytest.raises(ValueError, match="motion_latents"):
+            animate(comfy, "once_failed", pose_video=video, motion_latents=16)
     else:
         animate(comfy, "once", pose_video=video)
     assert opened.count(path.name) == 2

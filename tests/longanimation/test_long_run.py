@@ -23,6 +23,7 @@ from everanimate_core.runs.job import make_job
 from everanimate_core.runs.run import run
 from everanimate_core.runs.settings import RunSettings
 from everanimate_core.runs.store import RunStore
+from everanimate_core.runs.videos import NewestVideo
 from peak_memory import peak_memory
 
 WIDTH, HEIGHT, STRIDE = 256, 128, 8
@@ -45,7 +46,8 @@ def peak(windows):
     assert method.plan.chunk_count == windows
     job = make_job(method, RunSettings(), {"network": "tiny"}, [""])
     out = Path(sys.argv[2]) / f"{windows}.mp4"
-    run(job, RunStore(out.with_suffix(".run")), exact_window, ExactCodec(), out)
+    store = RunStore(out.with_suffix(".run"))
+    run(job, store, exact_window, ExactCodec(), NewestVideo(out, store.folder))
     return peak_memory()
 
 

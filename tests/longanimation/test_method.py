@@ -140,8 +140,8 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"window_frames": 80}, "window_frames must be 8n + 1 (81, 49, 33); got 80."),
-        ({"window_frames": 85}, "window_frames must be 8n + 1 (81, 49, 33); got 85."),
+        ({"window_frames": 80}, "window_frames must be 8n + 1, such as 73 or 81; got 80."),
+        ({"window_frames": 85}, "window_frames must be 8n + 1, such as 81 or 89; got 85."),
         (
             {"overlap": 15},
             "overlap must be 4n + 1 and at least 5 where overlaps are blended, or 16 as released (17); got 15.",
@@ -213,19 +213,33 @@ def test_from_a_window_on_with_another_seed(place):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "said"),
     [
-        ({"blocks": "full"}, "blocks full (was skip-layer)"),
-        ({"reference": exact_pictures(1, seed=9)}, "references"),
-        ({"steps": 7}, "steps 7 (was 6)"),
-        ({"fuse": False}, "fuse False (was True)"),
+        ({"blocks": "full"}, "blocks was skip-layer and is full"),
+        ({"reference": exact_pictures(1, seed=9)}, "the reference is another one"),
+        ({"steps": 7}, "steps was 6 and is 7"),
+        ({"fuse": False}, "fuse was True and is False"),
     ],
 )
-def test_a_run_is_continued_with_what_it_was_begun_with(place, changes, named):
+def test_with_another_setting_the_next_take_is_opened(place, changes, said):
     place.start(colour_job(17))
-    message = refused(place.start, colour_job(17, **changes), kind=RunError)
-    assert message.startswith("this run was started with other settings")
-    assert named in message
+    before, video = place.files(), place.path.read_bytes()
+    other = colour_job(17, **changes)
+    message = refused(place.start, other, on_change="stop", kind=RunError)
+    assert message == (
+        "this run was made with other settings (on_change new take: finished chunks stay, and those that are still "
+        f"right are used); got {said}."
+    )
+    assert place.store.take_numbers() == [1]
+    place.start(other, lambda request, seed: exact_window(request, seed, other.method.settings))
+    assert (place.made, place.kept, place.said) == ([0], [], [f"take 2 is opened: {said}"])
+    assert place.files(number=1) == before
+    assert (place.store.folder / "takes" / "00001.mp4").read_bytes() == video
+    # Back again: there is nothing to be made.
+    place.start(colour_job(17))
+    assert (place.made, place.kept, place.take().number) == ([], [0], 3)
+    assert place.take(3).chunks == place.take(1).chunks
+    assert place.path.read_bytes() == video
 
 
 def test_changed_line_art_makes_the_windows_again_that_see_it(place):
@@ -258,7 +272,7 @@ def test_tails_that_can_be_of_no_use_are_refused_before_they_are_kept(place, spo
 
     message = refused(place.start, colour_job(), sample, kind=RunFailed)
     assert "Nothing of it was kept. 1 finished chunks are kept" in message
-    assert not place.chunk_path(1).exists()
+    assert len(list(place.store.folder.glob("chunks/*.safetensors"))) == 1
 
 
 @posix_only

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from everanimate_core.media.open import VideoError, open_input, source_name
+from everanimate_core.digests import file_digest
+from everanimate_core.media.open import VideoError, open_input, source_digest, source_name
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.sound import FileSound
 from everanimate_core.media.writer import VideoWriter, concat_segments
@@ -87,3 +88,20 @@ def test_heic_is_refused_by_name(tmp_path):
 def test_names_in_messages_are_printable():
     assert source_name("folder/a\nb\x1b[31m.mp4") == "a\\nb\\x1b[31m.mp4"
     assert source_name("über.mp4") == "über.mp4"
+
+
+def test_a_source_is_told_by_its_whole_content(tmp_path):
+    path = tmp_path / "a"
+    # More than is read at once.
+    content = bytes(range(256)) * 10_000
+    path.write_bytes(content)
+    known = file_digest(path)
+    assert source_digest(path) == source_digest(str(path)) == source_digest(io.BytesIO(content)) == known
+    with path.open("rb") as file:
+        file.seek(1234)
+        assert source_digest(file) == known
+        # It is left where it was.
+        assert file.tell() == 1234
+    assert source_digest(io.BytesIO(content[:-1])) != known
+    path.write_bytes(content[:-1] + b"x")
+    assert source_digest(path) != known

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from everanimate_core.digests import file_digest
 from everanimate_core.media.sound import FileSound, SampledSound
 from everanimate_core.media.writer import VideoWriter, concat_segments
 
@@ -169,3 +170,45 @@ def test_sound_alone_can_be_read(tmp_path):
         file.setparams((1, 2, 48000, 0, "NONE", ""))
         file.writeframes((tone(500) * 20000).numpy().astype("<i2").tobytes())
     assert abs(pitch(written(tmp_path / "out.mp4", tmp_path / "t.wav")) - 500) <= 1
+
+
+# --- what stands for a sound -----------------------------------------------------------------------------------------
+
+
+def test_a_file_of_sound_is_told_by_its_content(tmp_path):
+    path, other = tmp_path / "a.mp4", with_streams(tmp_path / "b.mp4", "aac")
+    path.write_bytes((DATA / "pose.mp4").read_bytes())
+    with FileSound(DATA / "pose.mp4") as one, FileSound(path) as two, FileSound(other) as three:
+        assert one.digest() == two.digest() == file_digest(DATA / "pose.mp4")
+        assert three.digest() == file_digest(other) != one.digest()
+    with FileSound(io.BytesIO(path.read_bytes())) as read:
+        assert read.digest() == file_digest(path)
+
+
+def test_a_digest_is_taken_in_the_midst_of_reading(tmp_path):
+    path = with_streams(tmp_path / "a.mkv", "aac")
+    source = io.BytesIO(path.read_bytes())
+    with FileSound(source) as sound:
+        fresh = written(tmp_path / "fresh.mp4", sound)
+        assert sound.digest() == file_digest(path)
+        assert np.array_equal(written(tmp_path / "again.mp4", sound), fresh)
+
+
+def test_without_sound_there_is_no_digest(tmp_path):
+    with FileSound(DATA / "face.mp4") as sound:
+        assert sound.digest() is None
+    with FileSound(make_unknown(with_streams(tmp_path / "phone.mp4", "aac"))) as sound:
+        assert sound.digest() is None
+
+
+def test_samples_are_told_by_their_values_and_rate():
+    samples = tone(440, 1)[None]
+    digests = [
+        SampledSound(samples, 48000).digest(),
+        SampledSound(samples.clone(), 48000).digest(),
+        SampledSound(samples, 44100).digest(),
+        SampledSound(samples * 0.5, 48000).digest(),
+        SampledSound(samples.expand(2, -1), 48000).digest(),
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4

@@ -76,6 +76,14 @@ def test_other_inputs_are_named_with_the_chunk_that_sees_them(place, job, change
     assert place.everything() == before
 
 
+def test_what_differs_is_named_where_all_chunks_are_there(place, job):
+    place.start(job(14))
+    place.start(job(14, prompts=["", "turns"]))
+    place.start(job(14))
+    assert (place.made, place.take().number) == ([], 3)
+    assert place.said == ["take 3 is opened: the prompt is another one from chunk 1 on"]
+
+
 def test_with_nothing_finished_anything_may_change(place, job, fresh):
     with pytest.raises(Stop):
         place.start(job(), codec=Stopping("decode", 0))

@@ -58,32 +58,39 @@ def written(run):
     return json.loads((DATA / "old_runs" / run / "manifest.json").read_bytes())["run"]["settings"]
 
 
+def today(settings):
+    """The same as a take has them: the rate is one of its video."""
+    return {name: value for name, value in settings.items() if name != "fps"}
+
+
 def facts(settings, *names):
     """Those that its host handed over."""
     return {name: settings[name] for name in names}
 
 
-def test_the_constants_are_those_that_0_1_0_wrote():
+def test_the_settings_are_those_that_0_1_0_wrote():
     found = written("core/dance")
     job = made(fps=24000 / 1001)
-    assert replace(job, network=facts(found, "network", "sigmas")).constants() == found
+    assert replace(job, network=facts(found, "network", "sigmas")).settings() == today(found)
+    assert job.output_facts()["fps"] == found["fps"]
 
 
-def test_the_constants_are_those_that_the_command_line_of_0_1_0_wrote():
+def test_the_settings_are_those_that_the_command_line_of_0_1_0_wrote():
     found, folder = written("cli/dance.run"), DATA / "old_runs" / "cli"
     with VideoFrames(folder / "reference.mov") as reference, VideoFrames(folder / "pose.mov") as pose:
         job = made(reference.read([0]), Drivers(pose=pose))
     network = facts(found, "network", "sigmas", "cfg", "negative", "dtype", "tiled")
-    assert replace(job, network=network).constants() == found
+    assert replace(job, network=network).settings() == today(found)
+    assert job.output_facts()["fps"] == found["fps"]
 
 
-def test_the_constants_are_those_that_the_node_of_0_1_0_wrote():
+def test_the_settings_are_those_that_the_node_of_0_1_0_wrote():
     found = written("host/dance")
     job = made(exact_pictures(1, 64, 64), width=64, height=64)
     network = facts(found, "network", "lora", "sampler", "sigmas", "cfg", "negative", "clip_vision", "tiled")
-    constants = replace(job, network=network).constants()
+    settings = replace(job, network=network).settings()
     # Its latents came through the host's raw space; tests/host goes on with this run.
-    assert constants | {"references": found["references"]} == found
+    assert settings | {"references": found["references"]} == today(found)
 
 
 OTHER = {
@@ -104,7 +111,7 @@ OTHER = {
     "seed": 7,
     "continuation": "loop",
 }
-# What shows elsewhere: noise levels and cfg in the network's facts, continuation in the frames, the seed in the seeds.
+# What shows elsewhere: noise levels and cfg in the network's facts, continuation in the frames, the seed by itself.
 ELSEWHERE = ("steps", "shift", "cfg", "seed", "continuation")
 
 
@@ -120,8 +127,8 @@ def test_every_setting_is_known():
 
 
 @pytest.mark.parametrize("name", FINGERPRINT)
-def test_a_setting_of_the_fingerprint_changes_the_constants(name):
-    before, after = made().constants(), made(**{name: OTHER[name]}).constants()
+def test_a_setting_of_the_fingerprint_changes_the_settings(name):
+    before, after = made().settings(), made(**{name: OTHER[name]}).settings()
     # More anchors are more copies of the reference.
     assert difference(before, after) - {"references"} == {name}
     assert (before[name], after[name]) == ((vars(RELEASED) | SHORT)[name], OTHER[name])
@@ -129,51 +136,90 @@ def test_a_setting_of_the_fingerprint_changes_the_constants(name):
 
 
 @pytest.mark.parametrize("name", RESTORATION)
-def test_a_setting_of_restoration_changes_the_constants_where_it_is_on(name):
-    before = made(restore_strength=0.5).constants()
-    after = made(**{"restore_strength": 0.5, name: OTHER[name]}).constants()
+def test_a_setting_of_restoration_changes_the_settings_where_it_is_on(name):
+    before = made(restore_strength=0.5).settings()
+    after = made(**{"restore_strength": 0.5, name: OTHER[name]}).settings()
     assert difference(before, after) == {name}
     assert after[name] == OTHER[name]
-    off = made().constants()
+    off = made().settings()
     assert difference(off, before) == set(RESTORATION)
-    assert made(**{name: OTHER[name], "restore_strength": 0.0}).constants() == off
+    assert made(**{name: OTHER[name], "restore_strength": 0.0}).settings() == off
     assert not off.keys() & set(RESTORATION)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_setting_that_shows_elsewhere_changes_nothing(name):
-    assert made(**{name: OTHER[name]}).constants() == made().constants()
+    assert made(**{name: OTHER[name]}).settings() == made().settings()
 
 
-def test_size_rate_references_and_network_change_the_constants():
-    before = made().constants()
+def test_size_references_and_network_change_the_settings():
+    before = made().settings()
     for changes, names in (
         ({"width": 48}, {"width", "references"}),
         ({"height": 32}, {"height", "references"}),
-        ({"fps": 30.0}, {"fps"}),
         ({"references": exact_pictures(1, seed=9)}, {"references"}),
         ({"references": exact_pictures(2)}, {"references"}),
     ):
-        assert difference(before, made(**changes).constants()) == names
+        assert difference(before, made(**changes).settings()) == names
     # Pictures of another size, fitted otherwise.
     large = exact_pictures(1, 20, 20)
-    assert difference(made(large).constants(), made(large, fit="crop").constants()) == {"references"}
-    assert difference(before, replace(made(), network={"network": "tiny", "lora": "a"}).constants()) == {"lora"}
+    assert difference(made(large).settings(), made(large, fit="crop").settings()) == {"references"}
+    assert difference(before, replace(made(), network={"network": "tiny", "lora": "a"}).settings()) == {"lora"}
     assert json.loads(json.dumps(before)) == before
+
+
+def test_length_rate_and_sound_change_the_video_alone():
+    before = made().output_facts()
+    assert before == {"total_frames": 24, "fps": "25", "sound": None, "sound_start": 0.0}
+    for changes, facts in (
+        ({"total": 12}, {"total_frames": 12}),
+        ({"fps": 29.97}, {"fps": "2997/100"}),
+        ({"total": 12, "fps": 24000 / 1001}, {"total_frames": 12, "fps": "24000/1001"}),
+    ):
+        assert made(**changes).output_facts() == before | facts
+        assert made(**changes).settings() == made().settings()
+
+
+def test_the_sound_is_told_by_its_content(sound):
+    job = made()
+
+    def facts(**changes):
+        return replace(job, output=replace(job.output, **changes)).output_facts()
+
+    assert facts(sound=sound) == {**job.output_facts(), "sound": sound.digest()}
+    assert facts(sound=sound, sound_start=1.5)["sound_start"] == 1.5
+    # A file without sound is as good as none, and where nothing sounds it begins nowhere.
+    with FileSound(DATA / "face.mp4") as silent:
+        assert facts(sound=silent, sound_start=1.5) == job.output_facts() == facts(sound_start=1.5)
+    # Tags change with a graph in which a node is moved.
+    assert facts(metadata={"workflow": "{}"}) == job.output_facts()
+    assert json.loads(json.dumps(facts(sound=sound))) == facts(sound=sound)
+
+
+def test_what_the_user_set_tells_takes_apart():
+    job = made(seed=5, total=12, fps=29.97)
+    told = job.set_by_user()
+    assert told == {
+        **vars(Settings(**SHORT, seed=5)),
+        **{"width": 32, "height": 16, "total_frames": 12, "fps": 29.97, "fit": "stretch", "tiled": False},
+    }
+    assert json.loads(json.dumps(told)) == told
 
 
 def test_a_later_setting_is_left_out_while_it_has_its_default(place, job, monkeypatch):
     place.start(job(14))
-    before = job().constants()
+    before = job().settings()
     # As if a version to come had a setting of this name.
     monkeypatch.setattr(methods, "LATER", ("continuation",))
-    assert job().constants() == before
-    assert job(continuation="loop").constants() == {**before, "continuation": "loop"}
-    # The run that was begun without it goes on, but not with another value.
-    assert "got continuation loop (was None)." in refused(place.start, job(continuation="loop"))
+    assert job().settings() == before
+    assert job(continuation="loop").settings() == {**before, "continuation": "loop"}
+    # The run that was begun without it goes on; another value makes another take.
     place.start(job())
     assert place.kept == [0, 1]
     assert place.take().settings == before
+    place.start(job(14, continuation="loop"))
+    assert (place.made, place.kept, place.take().number) == ([0, 1], [], 3)
+    assert place.said == ["take 3 is opened: continuation was pingpong and is loop, total_frames was 32 and is 14"]
 
 
 # --- what ever_animate and make_job make -----------------------------------------------------------------------------
@@ -205,8 +251,8 @@ def test_a_job_has_the_size_length_and_rate_that_were_asked_for():
 
 def test_transparency_of_references_is_left_out():
     alpha = torch.cat([exact_pictures(1), torch.zeros(1, 16, 32, 1)], dim=-1)
-    assert made(alpha.half()).constants() == made(alpha[..., :3].half().float()).constants()
-    assert made(alpha).constants() == made().constants()
+    assert made(alpha.half()).settings() == made(alpha[..., :3].half().float()).settings()
+    assert made(alpha).settings() == made().settings()
 
 
 SMALL = Frames(exact_pictures(24, 20, 20))
@@ -230,7 +276,7 @@ BAD = {
         {"drivers": Drivers(Frames(exact_pictures(40)), SMALL), "continuation": "error"},
         "face_video must have at least 40 frames when continuation",
     ),
-    "chunk": ({"chunk_frames": 10}, "chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got 10."),
+    "chunk": ({"chunk_frames": 10}, "chunk_frames must be 4n + 1, such as 9 or 13; got 10."),
     "overlap": ({"overlap": 8}, "overlap must lie between 0 and chunk_frames - 2 (0..7); got 8."),
     "motion": ({"motion_latents": 3}, "motion_latents must be between 1 and 2 for chunks of 9 frames (1); got 3."),
     "many references": (
@@ -309,7 +355,8 @@ def test_a_job_of_files_goes_on_after_it_was_pickled(tmp_path):
         first.start(job)
     # Its files are closed, and nothing of it is in use.
     again = pickle.loads(text)
-    assert again.constants() == job.constants()
+    assert again.settings() == job.settings()
+    assert again.output_facts() == job.output_facts()
     for name in ("plan", "network", "prompts", "earlier"):
         assert getattr(again, name) == getattr(job, name)
     assert again.method.settings == job.method.settings

@@ -1,14 +1,20 @@
 """Nothing bad is kept: latents and frames that are no numbers or of another shape, now and from 0.1.0."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
-from exact_parts import ExactCodec
-from run_parts import CHUNKS, Place, Sampler, assert_same_result, refused, stop_at, video_of
-from safetensors.torch import save_file
+from exact_parts import ExactCodec, exact_sampler
+from run_parts import CHUNKS, Place, Sampler, assert_same_result, refused, small_job, video_of
+from safetensors import safe_open
+from safetensors.torch import load, save_file
 
 from everanimate_core.digests import digest
-from everanimate_core.runs.progress import Progress
-from everanimate_core.runs.store import RunFailed
+from everanimate_core.runs.store import RunFailed, sampled_in
+
+OLD_RUN = Path(__file__).parents[1] / "data" / "old_runs" / "core"
+NETWORK = {"network": "ea7b9e304d97bffeb34ab2c7f4575889", "sigmas": [1.0, 0.5, 0.0]}
 
 
 def bad_from(index, spoil):
@@ -60,7 +66,7 @@ def test_bad_latents_are_refused_before_they_are_kept(place, job, fresh, name):
         f"Nothing of it was kept. 2 finished chunks are kept in {place.store.folder}; the same run goes on from there."
     )
     assert place.made == [0, 1, 2]
-    assert not place.chunk_path(2).exists()
+    assert len(list(place.store.folder.glob("chunks/*.safetensors"))) == 2
     assert len(place.take().chunks) == 2
     assert len(video_of(place.path)[0]) == 14
     # A healed sampler is asked again, and the finished chunks stay.
@@ -94,8 +100,8 @@ def test_frames_that_are_no_numbers_are_refused_before_they_are_kept(place, job,
         f"the decoded frames of chunk {index} must be finite numbers (decode with the VAE in bf16 or fp32 instead of "
         "fp16); got NaN or infinity."
     )
-    assert not place.store.segment_path(index).exists()
-    assert len(place.take().chunks) == index
+    assert len(list(place.store.folder.glob("chunks/*.mp4"))) == index
+    assert len(place.take().chunks if index else place.store.take_numbers()) == index
     # What was sampled was good: with a healed VAE it is not sampled again.
     place.start(job())
     assert (place.made, place.kept) == (list(range(index + 1, CHUNKS)), list(range(index)))
@@ -103,18 +109,24 @@ def test_frames_that_are_no_numbers_are_refused_before_they_are_kept(place, job,
 
 
 @pytest.mark.parametrize("name", ["nan", "longer", "half", "of two"])
-def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, job, once, name):
-    stop_at(place, job(), "sample", 2)
-    # As 0.1.0 kept them before it looked.
-    task, manifest = job(), place.take()
-    slices = {"pose": digest(task.method.drivers.pose.read(task.plan.source_indices(2, 60)))}
-    key = digest(manifest.chunks[1].key, slices, "", 84)
-    latents = BAD_LATENTS[name][0](once(job()).latents()[2]).contiguous()
-    save_file({"latents": latents}, place.chunk_path(2), {"key": key, "latents": digest(latents)})
-    assert place.store.read_sampled(2, key, ()) is not None
-    place.start(job())
-    assert place.made == [2, 3, 4, 5]
-    assert_same_result(place.result(), once(job()).result())
+def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, name):
+    # A run that 0.1.0 was stopped in after it had sampled chunk 4; it kept latents before it looked at them.
+    shutil.copytree(OLD_RUN, place.root, dirs_exist_ok=True)
+    place = Place(place.root)
+    task = small_job(network=NETWORK, prompts=[digest("")])
+    path = place.store.folder / "chunk_0004.safetensors"
+    with safe_open(path, "pt") as file:
+        key = file.metadata()["key"]
+    latents = BAD_LATENTS[name][0](load(path.read_bytes())["latents"]).contiguous()
+    save_file({"latents": latents}, path, {"key": key, "latents": digest(latents)})
+    before = path.read_bytes()
+    assert sampled_in(path, key, ()) is not None
+    place.start(task, exact_sampler)
+    assert (place.made, place.kept) == ([4, 5], [0, 1, 2, 3])
+    assert path.read_bytes() == before
+    other = Place(place.root / "other")
+    other.start(task, exact_sampler)
+    assert all(map(torch.equal, place.latents(), other.latents()))
 
 
 def test_drift_has_a_value_or_none(place, job):
@@ -123,8 +135,8 @@ def test_drift_has_a_value_or_none(place, job):
     other = Place(place.root, "large")
     outcome = other.start(job(14), lambda request, seed: Sampler()(request, seed) * (1e25 if request.index else 1))
     assert [chunk["drift"] for chunk in outcome.report["chunks"]] == [0, None]
-    text = (other.store.folder / "manifest.json").read_text()
-    assert "NaN" not in text
-    assert "Infinity" not in text
-    record = other.take().chunks[1]
-    assert str(Progress(1, 4, record, kept=True)) == "chunk 2/4: frames 9-13, kept, drift unknown"
+    for path in other.store.folder.rglob("*.json"):
+        assert "NaN" not in path.read_text()
+        assert "Infinity" not in path.read_text()
+    assert other.record(1).drift is None
+    assert [str(done) for done in other.progress][1].endswith(" s, drift unknown")

@@ -16,6 +16,7 @@ from everanimate_core.runs import preflight
 from everanimate_core.runs.preflight import needed_bytes
 from everanimate_core.runs.run import run
 from everanimate_core.runs.store import RunFailed, RunStore
+from everanimate_core.runs.videos import NewestVideo
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -45,9 +46,9 @@ def test_a_full_disk_keeps_what_is_finished(place, job, fresh, size):
 @posix_only
 def test_a_disk_too_full_for_the_joined_video(finished, job):
     expected = finished.result()
-    largest = max(path.stat().st_size for path in finished.store.folder.iterdir())
+    largest = max(path.stat().st_size for path in finished.store.folder.glob("chunks/*"))
     finished.path.unlink()
-    assert largest < len(expected[4])
+    assert largest < len(expected[3])
     with full_disk(largest):
         assert "6 finished chunks are kept" in refused(finished.start, job(), kind=RunFailed)
     assert not finished.path.exists()
@@ -58,16 +59,16 @@ def test_a_disk_too_full_for_the_joined_video(finished, job):
 
 def test_room_for_the_chunks_to_come(finished, job, monkeypatch):
     task = job(10**5)
-    chunks, video = needed_bytes(task.method, CHUNKS)
+    chunks, video = needed_bytes(task.method, task.plan.chunk_count - CHUNKS)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(10**12, 0, chunks + video - 1))
-    before = finished.contents()
+    before = finished.files()
     assert refused(finished.start, task, kind=RunFailed) == (
         "the disk must have room for what the run still has to write, about "
         f"{(chunks + video) / 1e6:.1f} MB (make room, or choose another place); got {(chunks + video - 1) / 1e6:.1f} "
         f"MB free in {finished.store.folder}."
     )
     assert finished.made == []
-    assert finished.contents() == before
+    assert finished.files(number=1) == before
     # What is there already needs no room, and a volume that does not say how large it is has room.
     finished.start(job())
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 0))
@@ -79,9 +80,11 @@ def test_the_size_of_what_is_to_come(job):
     # A chunk: 16 x 3 latents of 2 x 4, and a frame of 16 x 32; once: four anchors. Videos: a bit a pixel.
     floats = 4 * (16 * 3 * 2 * 4 + 16 * 32 * 3) + 16 * 4 * 2 * 4
     video = 24 * 16 * 32 // 8
-    assert needed_bytes(task.method, 0) == (4 * floats + video, video)
-    assert needed_bytes(task.method, 3) == ((4 * floats + video) // 4, video)
-    assert needed_bytes(task.method, 9) == (0, video)
+    assert needed_bytes(task.method, 4) == (4 * floats + video, video)
+    assert needed_bytes(task.method, 1) == ((4 * floats + video) // 4, video)
+    assert needed_bytes(task.method, 0) == (0, video)
+    # Three candidates for each.
+    assert needed_bytes(task.method, 12) == (3 * (4 * floats + video), video)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -99,10 +102,11 @@ def test_a_folder_that_cannot_be_made(tmp_path, place, job, folder):
 def test_a_video_that_cannot_be_written(tmp_path, place, job):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunFailed, match=r"must be writable.*0 finished chunks"):
-        run(job(), place.store, Sampler(), place.codec, tmp_path / "file" / "dance.mp4")
+        videos = NewestVideo(tmp_path / "file" / "dance.mp4", place.store.folder)
+        run(job(), place.store, Sampler(), place.codec, videos)
     # Folders that are not there yet are made before anything is sampled.
     path = tmp_path / "new" / "folder" / "dance.mp4"
-    run(job(14), place.store, Sampler(), place.codec, path)
+    run(job(14), place.store, Sampler(), place.codec, NewestVideo(path, place.store.folder))
     assert len(video_of(path)[0]) == 14
 
 
@@ -117,7 +121,7 @@ def test_a_folder_without_the_right_to_write(finished, job, folder):
     (finished.root / folder).chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["dance", "dance.mp4"])
+@pytest.mark.parametrize("name", ["chunks", "takes", "dance.mp4"])
 def test_a_place_where_no_file_can_be_made(place, job, monkeypatch, name):
     """As on a volume that is read only, or in a folder of another user."""
     real = os.open
@@ -128,7 +132,7 @@ def test_a_place_where_no_file_can_be_made(place, job, monkeypatch, name):
         return real(path, flags, *mode, **options)
 
     place.path = place.root / "video" / "dance.mp4"
-    forbidden = place.store.folder if name == "dance" else place.path.parent
+    forbidden = place.path.parent if name == "dance.mp4" else place.store.folder / name
     monkeypatch.setattr(os, "open", refuse)
     told = refused(place.start, job(), kind=RunFailed)
     assert "must be writable and the disk not full; got [Errno 30] Read-only file system" in told
@@ -151,7 +155,7 @@ def test_a_folder_that_is_deleted_in_mid_run(place, job, chunk):
     assert place.made == [0, 1, 2, 3, 4, 5]
 
 
-def test_files_that_are_deleted_in_mid_run_are_not_said_to_be_kept(place, job):
+def test_files_that_are_deleted_in_mid_run_are_not_said_to_be_kept(place, job, fresh):
     def delete(done):
         if done.index == 4:
             place.chunk_path(1).unlink()
@@ -159,10 +163,10 @@ def test_files_that_are_deleted_in_mid_run_are_not_said_to_be_kept(place, job):
 
     told = refused(place.start, job(), on_chunk=delete, kind=RunFailed)
     assert told.endswith(f"1 finished chunks are kept in {place.store.folder}; the same run goes on from there.")
-    assert "from_chunk or --from-chunk 1;" in refused(place.start, job())
-    place.start(job(), from_chunk=1)
-    # The latents of chunks 2 to 5 are those that it would sample.
-    assert (place.made, place.kept) == ([1], [0])
+    place.start(job())
+    assert (place.made, place.kept) == ([1], [0, 2, 3, 4, 5])
+    assert place.store.take_numbers() == [1]
+    assert_same_result(place.result(), fresh(job()))
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------

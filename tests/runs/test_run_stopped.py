@@ -97,6 +97,6 @@ def test_killed_before_every_rename(tmp_path, job, fresh, redo):
         place.start(task, **options)
         assert_same_result(place.result(), expected)
         assert not [path for path in root.rglob("*") if ".part" in path.name]
-    # Latents, chunk, segment, record and take for each chunk; the video, and the take with it. In a redo also the take
-    # before its first chunk, and the older video, which is moved.
-    assert number == (9 if redo else 12)
+    # Latents, chunk, segment, record and take for each chunk, and the two pictures; at the end these again, the video,
+    # and the take with it. In a redo also the take before its first chunk, and the older video, which is moved.
+    assert number == (13 if redo else 18)

@@ -1,85 +1,141 @@
-"""Files of a run that hold anything at all: refused in words of our own, or whole."""
+"""Files of a run that hold anything at all: refused in words of our own, or made again, or whole."""
 
 import json
 import random
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
-from everanimate_core.runs.manifest import Manifest
-from run_parts import refused
+from run_parts import Sampler, Stop, refused
 from safetensors.torch import load, save_file
 
-from everanimate_core.digests import digest, file_digest
+from everanimate_core.digests import file_digest
+from everanimate_core.runs.chunks import ChunkRecord
 from everanimate_core.runs.names import run_folder
-from everanimate_core.runs.run import begin
+from everanimate_core.runs.sealed import seal
 from everanimate_core.runs.store import RunError
+from everanimate_core.runs.takes import Take
+
+WRONG = [None, True, -1, 1.5, 10**30, "x", "\x1b[2J", [], {}, [[]], "0" * 5000, {"0": "x"}, 1e308, 0, 5, "0" * 32]
+TEXTS = [b"[" * 10**5, b'{"format":' * 5000, b"1" * 5000, b'{"content": ' + b"9" * 5000 + b"}", b"\xef\xbb\xbf{}"]
 
 
-def forged(body, **changes):
-    """A manifest with a digest that fits."""
-    version = changes.pop("format", "everanimate-run-2")
-    return json.dumps({"format": version, "digest": digest(version, body), "run": body, **changes}).encode()
+def contents(kind, whole, places, chance):
+    """What a file of that kind might hold: anything, altered bytes, and bodies whose digest fits.
 
-
-WRONG = [None, True, -1, 1.5, 10**30, "x", "\x1b[2J", [], {}, [[]], "0" * 5000, {"0": "x"}, float("1e308")]
-
-
-def test_manifests_of_anything_get_words_of_our_own(finished, job):
-    path = finished.store.folder / "manifest.json"
-    whole = path.read_bytes()
-    chance, body = random.Random(0), json.loads(whole)["run"]
-    contents = [b"[" * 10**5, b'{"format":' * 5000, b"1" * 5000, b'{"run": ' + b"9" * 5000 + b"}", b"\xef\xbb\xbf{}"]
-    contents += [forged(value) for value in WRONG] + [forged(body, format="everanimate-run-9\x1b[2J")]
-    for _ in range(300):
-        altered = json.loads(whole)["run"]
-        place = chance.choice([altered, altered["seeds"], chance.choice(altered["chunks"])])
+    places: gives the dicts in a body in which values are changed.
+    """
+    found = [*TEXTS, *[seal(kind, value) for value in WRONG], seal(f"{kind}9\x1b[2J", {})]
+    for _ in range(100):
+        altered = json.loads(whole)["content"]
+        place = chance.choice(places(altered))
         name = chance.choice(list(place))
         if chance.random() < 0.3:
             del place[name]
         else:
             place[chance.choice([name, "other"])] = chance.choice(WRONG)
-        contents.append(forged(altered))
+        found.append(seal(kind, altered))
         cut = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.5 else whole)
         for _ in range(chance.randrange(4)):
             cut[chance.randrange(len(cut))] = chance.randrange(256) if cut else 0
-        contents.append(bytes(cut))
-    task = job()
-    for content in contents:
+        found.append(bytes(cut))
+    return found
+
+
+def test_takes_of_anything_get_words_of_our_own(finished, job):
+    path, chance = finished.store.take_path(1), random.Random(0)
+    whole, before = path.read_bytes(), finished.files()
+
+    def places(body):
+        return [body, body["settings"], body["output"], body["widgets"], chance.choice(body["chunks"])]
+
+    used = 0
+    for number, content in enumerate(contents("everanimate-take-1", whole, places, chance)):
         path.write_bytes(content)
         try:
-            found = finished.take()
+            found = finished.store.read_take(1)
         except RunError as error:
-            assert str(error).startswith("the run's manifest.json must be as it was written")
+            assert str(error).startswith("take 00001.json must be as it was written")
             assert str(error).isprintable()
-        else:
-            assert isinstance(found, Manifest)
-            assert Manifest.from_json(found.to_json().encode()) == found
-            # What passes can be used: with the run, or refused as another one.
-            with suppress(RunError):
-                begin(task, found, 0)
+            continue
+        assert isinstance(found, Take)
+        assert Take.from_json(found.to_json()) == found
+        # What passes can be used: with the run, or refused in words of our own.
+        if number % 4 == 0:
+            used += 1
+
+            def sample(request, seed):
+                raise Stop
+
+            try:
+                finished.start(job(), sample)
+            except Stop:
+                pass
+            except RunError as error:
+                assert str(error).isprintable()
+            path.write_bytes(whole)
+            for other in finished.store.take_numbers()[1:]:
+                finished.store.take_path(other).unlink()
+            for older in finished.store.folder.glob("takes/*.mp4"):
+                older.unlink()
+    assert used > 5
+    path.write_bytes(whole)
+    assert finished.files() == before
+    finished.start(job())
+    assert (finished.made, finished.kept) == ([], [0, 1, 2, 3, 4, 5])
+
+
+def test_records_of_anything_are_damaged_or_whole(finished):
+    key, chance = finished.take().chunks[2].key, random.Random(0)
+    path = finished.store.record_path(key)
+    whole, record = path.read_bytes(), finished.record(2)
+
+    def places(body):
+        return [body, body["recipe"], body["recipe"]["seen"], body["segments"], *body["segments"].values()]
+
+    for content in contents("everanimate-chunk-1", whole, places, chance):
+        path.write_bytes(content)
+        found = finished.store.read_record(key)
+        if found is not None:
+            assert found.key == key
+            assert ChunkRecord.from_json(found.to_json()) == found
+    path.write_bytes(whole)
+    assert finished.store.read_record(key) == record
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "change",
     [
-        *[("start", -1), ("start", 2**31), ("stop", -1), ("stop", 2**31), ("stop", 9.0)],
-        *[("noise_seed", -1), ("noise_seed", 2**64), ("seconds", 1e300), ("drift", True)],
+        lambda body: body["recipe"].update(noise_seed=7),
+        lambda body: body["recipe"].update(settings="other"),
+        lambda body: body.update(earlier=1),
+        lambda body: body.update(latents="0" * 32),
+        lambda body: body.update(segments={}),
+        lambda body: body.update(key="0" * 32),
+        None,
     ],
 )
-def test_a_record_of_numbers_that_no_chunk_has_is_refused(finished, name, value):
-    path = finished.store.folder / "manifest.json"
-    body = json.loads(path.read_bytes())["run"]
-    body["chunks"][1][name] = value
-    path.write_bytes(forged(body))
-    assert f"got one whose record of chunk 1 has another kind of {name}." in refused(finished.store.read_manifest)
+def test_a_chunk_whose_record_is_another_one_is_made_again_alone(finished, job, change):
+    # What its file holds is what was sampled for it, and is not sampled again.
+    path, result = finished.store.record_path(finished.take().chunks[2].key), finished.result()
+    before = finished.files()
+    if change is None:
+        path.unlink()
+    else:
+        body = json.loads(path.read_bytes())["content"]
+        change(body)
+        path.write_bytes(seal("everanimate-chunk-1", body))
+    finished.start(job())
+    assert finished.made == []
+    assert finished.take().number == 1
+    assert finished.result()[2:] == result[2:]
+    assert {name: content for name, (content, _) in finished.files().items()}.keys() == before.keys()
 
 
 def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
-    store, task = finished.store, job()
-    path, chance = store.chunk_path(0), random.Random(0)
-    record, whole, key = store.read_manifest().chunks[0], path.read_bytes(), store.read_manifest().chunks[0].key
+    store, task, chance = finished.store, job(), random.Random(0)
+    record, path = finished.record(0), finished.chunk_path(0)
+    whole = path.read_bytes()
     tensors = load(whole)
     contents = [b"", b"x", b"\xff" * 99, whole[:99], b"\x10\0\0\0\0\0\0\0" + b"[" * 16]
     for _ in range(150):
@@ -89,15 +145,12 @@ def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
         contents.append(bytes(content[: chance.randrange(len(content))] if chance.random() < 0.2 else content))
     for content in contents:
         path.write_bytes(content)
-        found = store.read_sampled(0, key, ())
+        found = store.read_sampled(record.key, ())
         assert found is None or torch.equal(found.latents, tensors["latents"])
-        for taken in (record, replace(record, latents=file_digest(path))):
-            try:
-                loaded = store.load_chunk(0, taken, task.method)
-            except RunError as error:
-                assert "chunk_0000.safetensors must be as it was written" in str(error)
-            else:
-                assert loaded is None or loaded["latents"].shape == tensors["latents"].shape
+        assert store.load(record, task.method) is None or content == whole
+        # Whoever can write the file can write a digest that fits.
+        loaded = store.load(replace(record, latents=file_digest(path)), task.method)
+        assert loaded is None or loaded["latents"].shape == tensors["latents"].shape
 
 
 @pytest.mark.parametrize(
@@ -112,15 +165,18 @@ def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
         lambda tensors: tensors.update(last_frames=tensors["last_frames"][:, :8]),
     ],
 )
-def test_a_chunk_that_holds_something_else_is_damaged(finished, job, change):
-    store = finished.store
-    record, path = store.read_manifest().chunks[0], store.chunk_path(0)
+def test_a_chunk_that_holds_something_else_is_made_again(finished, job, change):
+    store, result = finished.store, finished.result()
+    record, path = finished.record(0), finished.chunk_path(0)
     tensors = load(path.read_bytes())
     change(tensors)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    assert "must be as it was written" in refused(
-        store.load_chunk, 0, replace(record, latents=file_digest(path)), job().method
-    )
+    store.write_record(replace(record, latents=file_digest(path)))
+    assert store.load(finished.record(0), job().method) is None
+    finished.start(job(), Sampler())
+    assert (finished.made, finished.kept) == ([0], [1, 2, 3, 4, 5])
+    assert finished.take().number == 1
+    assert torch.equal(finished.latents()[0], result[1][0]["latents"])
 
 
 def test_names_are_shown_with_their_control_characters_escaped(tmp_path):

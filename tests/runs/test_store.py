@@ -1,153 +1,195 @@
-"""The files of a run: names that stay inside, files that are whole or not there, and what is refused."""
+"""The files of a run: whole or not there, each under its own name, and one writer at a time."""
 
-import json
 import os
 import signal
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from everanimate_core.runs.manifest import ChunkRecord, Manifest
 from run_parts import refused
 from safetensors.torch import save_file
 
-import everanimate_core
 from everanimate_core.digests import digest, file_digest
+from everanimate_core.files import write_whole
 from everanimate_core.method import Sampled
-from everanimate_core.runs.store import RunStore
+from everanimate_core.runs.chunks import ChunkRecord, Recipe, Segment
+from everanimate_core.runs.store import RunStore, file_is, sampled_in
+from everanimate_core.runs.takes import Take
 
-KEY = "0123456789abcdef"
+KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
 
 @pytest.fixture
 def store(tmp_path):
-    return RunStore(tmp_path / "dance")
-
-
-def record(**changes):
-    fields = {
-        "key": KEY,
-        "latents": "a",
-        "segment": "b",
-        "start": 0,
-        "stop": 9,
-        "frames": "c",
-        "noise_seed": 2**64 - 1,
-        "seconds": 1.25,
-        "drift": 0.1,
-    }
-    return ChunkRecord(**(fields | changes))
-
-
-# --- the manifest ----------------------------------------------------------------------------------------------------
-
-
-def test_the_manifest_comes_back_as_it_was(store):
+    """The files of a run whose folders are there."""
+    store = RunStore(tmp_path / "dance")
     store.prepare()
-    assert store.read_manifest() is None
-    settings = {"network": "é", "sigmas": [1.0, 1 / 3, 0.0], "none": None, "yes": True, "fps": "24000/1001"}
-    manifest = Manifest(settings, {"0": 1, "10": 3, "9": 2}, (record(), record(drift=None)))
-    store.write_manifest(manifest)
-    assert store.read_manifest() == manifest
-    assert store.read_manifest().seed == 3
-    assert json.loads((store.folder / "manifest.json").read_text())["format"] == "everanimate-run-2"
+    return store
 
 
-def altered(text, **changes):
-    content = json.loads(text)
-    content.update(changes)
-    return json.dumps(content)
+def record(key=KEY, **changes):
+    return replace(ChunkRecord(key, Recipe("s", 0, {"pose": "p"}, 2**64 - 1), "a", 1.25, 0.1), **changes)
+
+
+# --- takes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_take_comes_back_as_it_was(store):
+    assert store.take_numbers() == []
+    for number in (1, 12, 100_000):
+        take = Take(number, {"network": "é"}, {}, {}, 5)
+        store.write_take(take)
+        assert store.read_take(number) == take
+    assert [path.name for path in sorted((store.folder / "takes").iterdir())] == [
+        "00001.json",
+        "00012.json",
+        "100000.json",
+    ]
+    # Other files are none.
+    for name in ("1.json", "00002.mp4", "x00003.json", "00004.json.bak", "0000000005.json", "٠٠٠٠٦.json"):
+        (store.folder / "takes" / name).touch()
+    assert store.take_numbers() == [1, 12, 100_000]
+
+
+def test_a_run_that_is_not_there_has_no_takes(tmp_path):
+    assert RunStore(tmp_path / "none").take_numbers() == []
+
+
+def refusal_of(number, got, store):
+    return (
+        f"take {number:05}.json must be as it was written (restore it, or start anew with resume false or --no-resume: "
+        f"that opens the next take, and the chunks in {store.folder} are untouched); got {got}."
+    )
 
 
 @pytest.mark.parametrize(
-    "alter",
+    ("content", "got"),
     [
-        lambda text: text.replace('"noise_seed": 18446744073709551615', '"noise_seed": 0'),
-        lambda text: text.replace('"network": "tiny"', '"network": "other"'),
-        lambda text: text.replace('"0": 5', '"0": 6'),
-        lambda text: altered(text, format="everanimate-run-1"),
-        lambda text: altered(text, digest="0" * 32),
-        lambda text: altered(text, run={}),
-        lambda text: text[:-1],
-        lambda text: text[: len(text) // 2],
-        lambda text: "",
-        lambda text: "[]",
-        lambda text: "null",
-        lambda text: '"run"',
-        lambda text: "{}",
+        (lambda text: text.replace(b'"seed": 5', b'"seed": 6'), "an altered one"),
+        (lambda text: text[:-1], "an altered one"),
+        (lambda text: b"", "an altered one"),
+        (lambda text: Take(1, {}, {}, {}, 5).to_json(), "that of take 1"),
     ],
 )
-def test_an_altered_manifest_is_refused(store, alter):
-    store.prepare()
-    store.write_manifest(Manifest({"network": "tiny"}, {"0": 5}, (record(),)))
-    path = store.folder / "manifest.json"
-    text = path.read_text()
-    assert alter(text) != text
-    path.write_text(alter(text))
-    assert refused(store.read_manifest) == (
-        "the run's manifest.json must be as it was written (restore it, or start anew with resume false or "
-        f"--no-resume: the old run is set aside, the chunks in {store.folder} are untouched); got an altered one."
-    )
-    assert path.read_text() == alter(text)
+def test_an_altered_take_is_refused(store, content, got):
+    store.write_take(Take(2, {"network": "tiny"}, {}, {}, 5))
+    path = store.take_path(2)
+    altered = content(path.read_bytes())
+    assert altered != path.read_bytes()
+    path.write_bytes(altered)
+    assert refused(store.read_take, 2) == refusal_of(2, got, store)
+    assert path.read_bytes() == altered
 
 
-def test_a_manifest_that_is_no_text_is_refused(store):
-    store.folder.mkdir()
-    (store.folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
-    assert "got an altered one" in refused(store.read_manifest)
+def test_what_is_no_file_is_no_take(store):
+    store.take_path(3).mkdir()
+    assert store.take_numbers() == [3]
+    assert refused(store.read_take, 3) == refusal_of(3, "no file", store)
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_found_under_its_key(store):
+    assert store.read_record(KEY) is None
+    store.write_record(record())
+    assert store.read_record(KEY) == record()
+    assert store.read_record(OTHER) is None
+    assert [path.name for path in (store.folder / "chunks").iterdir()] == [f"{KEY}.json"]
+
+
+def test_a_damaged_record_is_none(store):
+    store.write_record(record())
+    path = store.record_path(KEY)
+    whole = path.read_bytes()
+    for content in (whole[:-1], b"", whole.replace(b"1.25", b"2.25"), record(OTHER).to_json()):
+        assert content != whole
+        path.write_bytes(content)
+        assert store.read_record(KEY) is None
+    path.unlink()
+    path.mkdir()
+    assert store.read_record(KEY) is None
+
+
+def test_how_many_chunks_are_there(store):
+    keys = [f"{number:032x}" for number in range(3)]
+    for key in keys:
+        store.save_sampled(key, Sampled(torch.zeros(1, 16, 1, 2, 4)))
+        store.write_record(record(key))
+    assert store.there(keys) == 3
+    assert store.there([]) == 0
+    assert store.there([OTHER, *keys]) == 0
+    store.latents_path(keys[2]).unlink()
+    assert store.there(keys) == 2
+    store.record_path(keys[0]).unlink()
+    assert store.there(keys) == 0
+
+
+def test_where_the_files_of_a_chunk_lie(store):
+    (store.folder / "segment_0007.mp4").write_bytes(b"of 0.1.0")
+    segments = {"5x25": Segment(file_digest(store.folder / "segment_0007.mp4"), "d")}
+    new, earlier = record(segments=segments), record(segments=segments, earlier=7)
+    chunks = store.folder / "chunks"
+    assert store.chunk_file(new) == chunks / f"{KEY}.safetensors"
+    assert store.segment_path(new, "5x25") == chunks / f"{KEY}-5x25.mp4"
+    assert store.chunk_file(earlier) == store.folder / "chunk_0007.safetensors"
+    assert store.segment_path(earlier, "5x25") == store.folder / "segment_0007.mp4"
+    # What 0.1.0 made is never replaced: another video of it, or a new one where it is damaged, lies with the others.
+    assert store.segment_path(earlier, "3x25") == chunks / f"{KEY}-3x25.mp4"
+    (store.folder / "segment_0007.mp4").write_bytes(b"altered")
+    assert store.segment_path(earlier, "5x25") == chunks / f"{KEY}-5x25.mp4"
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_sampled_is_found_under_its_key(store, latents):
-    store.prepare()
-    assert store.read_sampled(3, KEY, ()) is None
+    assert store.read_sampled(KEY, ()) is None
     chunk = latents(7)[:, :, 4:].contiguous()
-    store.save_sampled(3, KEY, Sampled(chunk))
-    found = store.read_sampled(3, KEY, ())
+    store.save_sampled(KEY, Sampled(chunk))
+    found = store.read_sampled(KEY, ())
     assert torch.equal(found.latents, chunk)
     assert found.extras == {}
-    assert store.read_sampled(3, KEY[::-1], ()) is None
-    assert store.read_sampled(2, KEY, ()) is None
+    assert store.read_sampled(OTHER, ()) is None
+    # Under another name it is not what is asked for.
+    store.latents_path(KEY).rename(store.latents_path(OTHER))
+    assert store.read_sampled(OTHER, ()) is None
+    assert torch.equal(sampled_in(store.latents_path(OTHER), KEY, ()).latents, chunk)
 
 
 def test_extras_are_kept_with_the_latents(store, latents):
-    store.prepare()
     sampled = Sampled(latents(3), {"tails": latents(2, seed=5)})
-    store.save_sampled(0, KEY, sampled)
-    found = store.read_sampled(0, KEY, ("tails",))
+    store.save_sampled(KEY, sampled)
+    found = store.read_sampled(KEY, ("tails",))
     assert torch.equal(found.latents, sampled.latents)
     assert found.extras.keys() == {"tails"}
     assert torch.equal(found.extras["tails"], sampled.extras["tails"])
     # Those of a method without extras, or with others, are not taken for them.
-    assert store.read_sampled(0, KEY, ()) is None
-    assert store.read_sampled(0, KEY, ("heads",)) is None
+    assert store.read_sampled(KEY, ()) is None
+    assert store.read_sampled(KEY, ("heads",)) is None
     save_file(
         {"latents": sampled.latents, "tails": 2 * sampled.extras["tails"]},
-        store.chunk_path(0),
+        store.latents_path(KEY),
         {"key": KEY, "latents": digest(*sampled.extras.values())},
     )
-    assert store.read_sampled(0, KEY, ("tails",)) is None
+    assert store.read_sampled(KEY, ("tails",)) is None
 
 
 def test_no_altered_byte_gets_through(store, latents):
-    store.folder.mkdir()
-    store.save_sampled(0, KEY, Sampled(latents(1)))
-    path = store.chunk_path(0)
+    store.save_sampled(KEY, Sampled(latents(1)))
+    path = store.latents_path(KEY)
     whole = path.read_bytes()
     for offset in range(len(whole)):
         for bit in (1, 4, 32):
             content = bytearray(whole)
             content[offset] ^= bit
             path.write_bytes(content)
-            found = store.read_sampled(0, KEY, ())
+            found = store.read_sampled(KEY, ())
             # Only blanks in the header can differ without changing what is read.
             assert found is None or torch.equal(found.latents, latents(1)), (offset, bit)
     for length in (0, 4, 8, 100, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert store.read_sampled(0, KEY, ()) is None
+        assert store.read_sampled(KEY, ()) is None
 
 
 @dataclass(frozen=True)
@@ -174,27 +216,33 @@ def kept(pictures):
     return {"last_frames": pictures(1, seed=4).transpose(1, 2).contiguous().transpose(1, 2)}
 
 
-def written(store, index):
-    return record(latents=file_digest(store.chunk_path(index)))
+def written(store):
+    return record(latents=file_digest(store.latents_path(KEY)))
 
 
 def test_a_chunk_comes_back_with_what_it_hands_on(store, sampled, kept):
-    store.prepare()
-    store.save_chunk(0, KEY, sampled, kept)
-    found = store.load_chunk(0, written(store, 0), KEEPER)
+    store.save_chunk(KEY, sampled, kept)
+    found = store.load(written(store), KEEPER)
     assert found.keys() == {"latents", "tails", "last_frames"}
     assert torch.equal(found["latents"], sampled.latents)
     assert torch.equal(found["tails"], sampled.extras["tails"])
     assert torch.equal(found["last_frames"], kept["last_frames"])
     # A finished chunk is one that was sampled, too.
-    assert torch.equal(store.read_sampled(0, KEY, KEEPER.extras).latents, sampled.latents)
+    assert torch.equal(store.read_sampled(KEY, KEEPER.extras).latents, sampled.latents)
+
+
+def test_a_chunk_of_0_1_0_is_read_where_it_lies(store, sampled, kept):
+    store.save_chunk(KEY, sampled, kept)
+    chunk = replace(written(store), earlier=3)
+    assert store.load(chunk, KEEPER) is None
+    store.latents_path(KEY).rename(store.folder / "chunk_0003.safetensors")
+    assert torch.equal(store.load(chunk, KEEPER)["latents"], sampled.latents)
 
 
 def test_what_was_read_does_not_change_with_the_file(store, sampled, kept):
-    store.prepare()
-    store.save_chunk(0, KEY, sampled, kept)
-    found, again = store.load_chunk(0, written(store, 0), KEEPER), store.read_sampled(0, KEY, KEEPER.extras)
-    path = store.chunk_path(0)
+    store.save_chunk(KEY, sampled, kept)
+    found, again = store.load(written(store), KEEPER), store.read_sampled(KEY, KEEPER.extras)
+    path = store.latents_path(KEY)
     path.write_bytes(bytes(path.stat().st_size))
     assert torch.equal(found["latents"], sampled.latents)
     assert torch.equal(found["last_frames"], kept["last_frames"])
@@ -202,20 +250,102 @@ def test_what_was_read_does_not_change_with_the_file(store, sampled, kept):
     assert torch.equal(again.extras["tails"], sampled.extras["tails"])
 
 
-@pytest.mark.parametrize(("damage", "got"), [("cut", "an altered"), ("gone", "no"), ("without tails", "an altered")])
-def test_a_damaged_chunk_is_refused(store, sampled, kept, damage, got):
+def spoiled(sampled, kept, how):
+    """The chunk with something else in it."""
+    latents, tails = sampled.latents, sampled.extras["tails"]
+    return {
+        "without tails": (Sampled(latents), kept),
+        "more": (sampled, kept | {"references": kept["last_frames"]}),
+        "half": (Sampled(latents.half(), {"tails": tails}), kept),
+        "short": (Sampled(latents[:, :, :2], {"tails": tails}), kept),
+        "none": (Sampled(latents[:, :, :0], {"tails": tails}), kept),
+        "a picture less": (sampled, {"last_frames": kept["last_frames"][:0]}),
+        "lower": (sampled, {"last_frames": kept["last_frames"][:, :8]}),
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["without tails", "more", "half", "short", "none", "a picture less", "lower"])
+def test_a_chunk_that_is_not_what_the_method_keeps_is_none(store, sampled, kept, how):
+    store.save_chunk(KEY, *spoiled(sampled, kept, how))
+    assert store.load(written(store), KEEPER) is None
+
+
+def test_a_damaged_chunk_is_none(store, sampled, kept):
+    store.save_chunk(KEY, sampled, kept)
+    chunk, path = written(store), store.latents_path(KEY)
+    whole = path.read_bytes()
+    # Of what it was, and with a digest that fits: neither is read.
+    for content in (whole[:-1], whole[:99], b"", whole[:-1] + b"\xff"):
+        path.write_bytes(content)
+        assert store.load(chunk, KEEPER) is None
+    path.write_bytes(whole[:-1])
+    assert store.load(written(store), KEEPER) is None
+    path.unlink()
+    assert store.load(chunk, KEEPER) is None
+    path.mkdir()
+    assert store.load(chunk, KEEPER) is None
+
+
+def test_numbers_that_are_none_are_not_read(store, sampled, kept):
+    # As 0.1.0 kept them.
+    tensors = {"latents": sampled.latents.clone(), **sampled.extras, "last_frames": kept["last_frames"].contiguous()}
+    for value in (float("nan"), float("inf")):
+        tensors["latents"][0, 0, 0, 0, 0] = value
+        save_file(tensors, store.latents_path(KEY), {"key": KEY})
+        assert store.load(written(store), KEEPER) is None
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    path = tmp_path / "file"
+    assert not file_is(path, "")
+    path.write_bytes(b"content")
+    assert file_is(path, file_digest(path))
+    assert not file_is(path, "0" * 32)
+    assert not file_is(tmp_path, "")
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_in_which_nothing_was_kept_goes(tmp_path):
+    store = RunStore(tmp_path / "dance")
     store.prepare()
-    store.save_chunk(12, KEY, sampled if damage != "without tails" else Sampled(sampled.latents), kept)
-    chunk = written(store, 12)
-    path = store.chunk_path(12)
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-1])
-    if damage == "gone":
-        path.unlink()
-    assert refused(store.load_chunk, 12, chunk, KEEPER) == (
-        "chunk_0012.safetensors must be as it was written (make it and all after it again with from_chunk or "
-        f"--from-chunk 12; what is before is kept); got {got} file."
-    )
+    assert sorted(path.name for path in store.folder.iterdir()) == ["chunks", "takes"]
+    assert not store.deleted
+    store.leave()
+    assert list(tmp_path.iterdir()) == []
+    # It was left, and nobody deleted it.
+    assert not store.deleted
+    store.prepare()
+    store.write_record(record())
+    store.leave()
+    assert store.read_record(KEY) == record()
+    for folder in ("chunks", "takes"):
+        for path in (store.folder / folder).iterdir():
+            path.unlink()
+        (store.folder / folder).rmdir()
+    store.folder.rmdir()
+    assert store.deleted
+
+
+def test_parts_of_files_are_cleared_and_nothing_else(store):
+    store.write_record(record())
+    left = []
+    for path in (store.folder / "file", store.latents_path(KEY), store.take_path(1)):
+        with pytest.raises(KeyboardInterrupt), write_whole(path) as part:
+            left.append(part)
+            raise KeyboardInterrupt
+    for part in left:
+        part.write_bytes(b"half")
+    others = [store.folder / name for name in ("notes.txt", "chunks/.part", "takes/00001.mp4")]
+    for path in others:
+        path.write_bytes(b"the user's")
+    store.clear()
+    assert [part for part in left if part.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+    assert store.read_record(KEY) == record()
+    # No folder, nothing to clear.
+    RunStore(store.folder / "none").clear()
 
 
 # --- one writer ------------------------------------------------------------------------------------------------------
@@ -263,30 +393,6 @@ def test_a_run_in_the_current_folder(tmp_path, monkeypatch):
     store = RunStore(".")
     with store.locked():
         store.prepare()
-        store.write_manifest(Manifest({}, {"0": 0}))
-    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
-
-
-def test_old_runs_are_set_aside_under_new_names(store):
-    store.set_aside()
-    assert not store.folder.exists()
-    for content in ("first", "second", "third"):
-        store.folder.mkdir()
-        (store.folder / "file").write_text(content)
-        store.set_aside()
-        assert not store.folder.exists()
-    aside = [store.folder.with_name(f"dance.{number}") / "file" for number in (1, 2, 3)]
-    assert [path.read_text() for path in aside] == ["first", "second", "third"]
-
-
-def test_the_manifest_names_the_versions_that_made_it(tmp_path):
-    store = RunStore(tmp_path / "run")
-    store.prepare()
-    store.write_manifest(Manifest({}, {"0": 0}))
-    content = json.loads((store.folder / "manifest.json").read_text())
-    assert content["versions"] == {"everanimate": everanimate_core.__version__, "torch": torch.__version__}
-
-
-def test_the_version_is_the_packages():
-    pyproject = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
-    assert f'version = "{everanimate_core.__version__}"' in pyproject
+        store.write_take(Take(1, {}, {}, {}, 0))
+    assert sorted(path.name for path in folder.iterdir()) == ["chunks", "takes"]
+    assert store.take_numbers() == [1]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.method import each_made
+from everanimate_core.runs.store import RunStore
 from everanimate_core.studies import colour_demo
 from everanimate_core.studies.colour_demo import make_colour_demo
 from everanimate_core.toy.network.colour_dit import load_colour
@@ -52,8 +53,9 @@ def test_the_demo_runs_and_goes_on(tmp_path, short):
         reference_lineart=world.reference_lineart()[None],
     )
     made = list(each_made(method, partial(model.sample_window, settings=short), model.codec))
+    store = RunStore(folder / "coloured.run")
     for window in made:
-        kept = load_file(folder / "coloured.run" / f"chunk_{window.index:04d}.safetensors")
+        kept = load_file(store.latents_path(store.read_take(1).chunks[window.index].key))
         assert torch.equal(kept["latents"], window.sampled.latents)
     with VideoFrames(folder / "comparison.mp4") as beside:
         assert (beside.frame_count, beside.fps, beside.width, beside.height) == (FRAMES, Fraction(25), 768, 256)
@@ -67,6 +69,10 @@ def test_the_demo_runs_and_goes_on(tmp_path, short):
     again = []
     make_colour_demo(folder, FRAMES / 25, 3, again.append)
     assert sum(", kept" in line for line in again) == 3
-    # Another world is another run.
-    with pytest.raises(ValueError, match=r"world 4 \(was 3\)"):
-        make_colour_demo(folder, FRAMES / 25, 4, again.append)
+    # Another world makes another take; the video of this one stays in the run's folder.
+    video = (folder / "coloured.mp4").read_bytes()
+    other = []
+    make_colour_demo(folder, FRAMES / 25, 4, other.append)
+    assert "take 2 is opened: world was 3 and is 4" in other
+    assert sum(", kept" in line for line in other) == 0
+    assert (store.folder / "takes" / "00001.mp4").read_bytes() == video

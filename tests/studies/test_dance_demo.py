@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from everanimate_core.driving.pose_keypoint import keypoints_of
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.sound import FileSound
+from everanimate_core.runs.store import RunStore
 from everanimate_core.studies.dance_demo import TOY_ONLY, make_dance_demo
 from everanimate_core.studies.rows import ROWS
 from everanimate_core.toy.network.engine import WorldFrames, roll_out
@@ -51,8 +52,9 @@ def test_the_figure_dances_and_the_demo_goes_on(tmp_path, one_thread):
     points, found = figure_points(dancer, world.body)
     pose = WorldFrames(lambda indices: draw_pose(points[list(indices)], found[list(indices)]), shown)
     chunks = list(roll_out(row.load(None), world, shown, row.settings, row.policy, pose))
+    store = RunStore(folder / "dance.run")
     for chunk in chunks:
-        kept = load_file(folder / "dance.run" / f"chunk_{chunk.index:04d}.safetensors")
+        kept = load_file(store.latents_path(store.read_take(1).chunks[chunk.index].key))
         assert torch.equal(kept["latents"], chunk.latents)
     made = torch.cat([chunk.frames for chunk in chunks])
     with VideoFrames(folder / "dance.mp4") as video:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from everanimate_core.cli import main as cli
 from everanimate_core.media.reader import VideoFrames
+from everanimate_core.runs.store import RunStore
 from everanimate_core.studies.rows import ROWS
 from everanimate_core.toy.network.engine import roll_out
 from everanimate_core.toy.world.world import World
@@ -49,8 +50,9 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
         with VideoFrames(folder / f"{name}.mp4") as video:
             assert (video.frame_count, video.fps, video.width, video.height) == (50, Fraction(25), 64, 64)
             assert (video.read(range(50)) - made[name]).abs().mean() < 0.02
+    store = RunStore(folder / "everanimate.run")
     for chunk in chunks:
-        kept = load_file(folder / "everanimate.run" / f"chunk_{chunk.index:04d}.safetensors")
+        kept = load_file(store.latents_path(store.read_take(1).chunks[chunk.index].key))
         assert torch.equal(kept["latents"], chunk.latents)
     with VideoFrames(folder / "comparison.mp4") as beside:
         assert (beside.frame_count, beside.fps, beside.width, beside.height) == (50, Fraction(25), 1024, 256)
@@ -72,9 +74,14 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     # Nothing of the run is sampled again.
     code, said, _ = demo("--out", folder, "--seconds", "2", "--seed", "3")
     assert (code, said.count(", kept, ")) == (0, 2)
-    # Another world is another run.
-    code, _, complaints = demo("--out", folder, "--seconds", "2", "--seed", "4")
-    assert code == 2 and "world 4 (was 3)" in complaints
+    # Another world makes another take; the video of this one stays in the run's folder.
+    video = (folder / "everanimate.mp4").read_bytes()
+    code, said, _ = demo("--out", folder, "--seconds", "2", "--seed", "4")
+    assert (code, said.count(", kept, ")) == (0, 0)
+    assert "take 2 is opened: world was 3 and is 4" in said.splitlines()
+    assert store.take_numbers() == [1, 2]
+    assert (store.folder / "takes" / "00001.mp4").read_bytes() == video
+    assert (folder / "everanimate.mp4").read_bytes() != video
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "0.03"])

@@ -17,6 +17,7 @@ from ...everanimate.memory import ContextMemory, build_memory
 from ...everanimate.propagation import MadeChunk, each_chunk, make_chunk
 from ...everanimate.settings import Settings
 from ...ports import FrameSource
+from ..world.raster import SIZE
 from ..world.world import World
 from .dit import load_dit
 from .state import MEMORY_WEIGHTS, SETTINGS, TEXT_DIM
@@ -33,6 +34,8 @@ class WorldFrames:
     read_frames: Callable[[Sequence[int]], Tensor]
     frame_count: int
     fps: Fraction = FPS
+    width: int = SIZE
+    height: int = SIZE
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """[n, 64, 64, 3] in 0..1."""

@@ -1,0 +1,54 @@
+"""`everanimate takes`: the takes of a run side by side; and the one command that deletes some."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ..errors import InputError
+from ..runs.listing import amount, list_takes, prune, run_of, to_prune
+from .command import Command
+from .options import option, several
+
+
+@dataclass(frozen=True)
+class Options:
+    """List the takes of a run: what differs, their length, their drift and what they need on disk."""
+
+    run: tyro.conf.Positional[
+        option(Path, "The run's folder (output/everanimate/NAME of ComfyUI), or a video made by this command.", "RUN")
+    ]
+    prune: option(
+        several(int),
+        "Keep these takes with their chunks, and delete other takes and all chunks that only these have. Videos stay. "
+        "Asks first.",
+        "TAKE [TAKE ...]",
+        "delete nothing",
+    ) = None
+    yes: option(bool, "Do not ask.", None) = False
+
+
+def main(options: Options, command: Command) -> None:
+    """List or prune. Raises InputError for a run or a take that there is not."""
+    store = run_of(options.run)
+    if options.prune is None:
+        for listed in list_takes(store):
+            command.say(str(listed))
+        return
+    with store.locked():
+        pruned = to_prune(store, options.prune)
+        takes = ", ".join(map(str, pruned.takes)) or "none"
+        told = f"takes {takes} and {len(pruned.chunks)} chunks that no other take has, {amount(pruned.size)}"
+        if not options.yes and not _agreed(f"Delete {told}? [y/N] "):
+            command.say("Nothing was deleted.")
+            return
+        prune(pruned)
+        command.say(f"Deleted {told}.")
+
+
+def _agreed(question: str) -> bool:
+    """The answer of whoever sits there; InputError where nobody does."""
+    if not sys.stdin.isatty():
+        raise InputError("prune", "asks before it deletes", "--yes where nobody can answer", "no terminal")
+    return input(question).strip().lower() in ("y", "yes")

@@ -1,0 +1,62 @@
+"""What there is to see of a take: its video, joined from those of its chunks; its contact sheet and its drift curve."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..media.reader import VideoFrames
+from ..media.writer import concat_segments
+from .choosing import Choice
+from .chunks import segment_name
+from .job import Job
+from .making import KeptChunk
+from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
+from .store import RunError, RunStore
+from .takes import TakeChunk
+
+
+class Film:
+    """The pictures of the take that a start writes, made of the chunks that it has."""
+
+    def __init__(self, job: Job, store: RunStore, choice: Choice):
+        self.job, self.store, self.choice = job, store, choice
+        # Of the take's chunks from the first on, as far as they were needed.
+        self.thumbnails: list[np.ndarray] = []
+
+    def segment(self, chunk: TakeChunk) -> Path:
+        """The video of a chunk of the take."""
+        record = self.store.read_record(chunk.key)
+        if record is None:
+            raise RunError(f"chunk {chunk.key}", "must have its record", "start again", "none")
+        return self.store.segment_path(record, segment_name(chunk.stop - chunk.start, self.job.output.fps))
+
+    def frame(self, chunk: TakeChunk, number: int) -> Tensor:
+        """A frame [H, W, 3] of the video of a chunk; -1: the last one."""
+        with VideoFrames(self.segment(chunk)) as video:
+            return video.read([number % (chunk.stop - chunk.start)])[0]
+
+    def draw(self, kept: KeptChunk) -> None:
+        """Bring the take's contact sheet and drift curve up to date: takes/00001.jpg and .png."""
+        chunks, path = self.choice.take.chunks[: kept.index + 1], self.store.take_path(self.choice.take.number)
+        self.thumbnails = self.thumbnails[: kept.index]
+        for chunk in chunks[len(self.thumbnails) : kept.index]:
+            self.thumbnails.append(thumbnail(self.frame(chunk, 0)))
+        first = self.frame(chunks[-1], 0) if kept.frames is None else kept.frames[0]
+        self.thumbnails.append(thumbnail(first))
+        sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
+        write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)
+        curve = drift_curve([chunk.drift for chunk in chunks])
+        write_picture(curve, path.with_suffix(".png"), self.store.check_owner)
+
+    def join(self, state: str) -> bool:
+        """Join the finished chunks, if there are any, into the take's video, with sound; whether there are."""
+        output, chunks = self.job.output, self.choice.take.chunks[: self.job.plan.chunk_count]
+        if not chunks:
+            return False
+        segments = [self.segment(chunk) for chunk in chunks]
+        self.choice.make_room()
+        sound = output.sound, output.sound_start
+        concat_segments(segments, self.choice.path, *sound, output.metadata, self.store.check_owner)
+        self.choice.joined(state)
+        return True

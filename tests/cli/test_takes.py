@@ -1,0 +1,74 @@
+"""`everanimate takes`: the list, and pruning, which asks first."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from run_parts import Place, small_job
+
+from everanimate_core.cli import main as cli
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two takes, as the command line lays it out: three chunks, the last two of them made again."""
+    place = Place(tmp_path, "dance.run")
+    place.path = tmp_path / "dance.mp4"
+    place.start(small_job(19))
+    place.start(small_job(19, seed=7), from_chunk=1)
+    return place
+
+
+def test_the_list(run, capsys):
+    for where in (run.path, run.store.folder):
+        assert cli.main(["takes", str(where)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(",")[0] for line in lines] == [
+            "take 1: finished",
+            "take 2: finished",
+            "    made again from chunk 1 of take 1",
+            "    seed was 0 and is 7",
+        ]
+
+
+def test_pruning_asks_where_somebody_sits(run):
+    """The whole command, at a terminal of its own."""
+
+    def ask(answer):
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "everanimate_core", "takes", str(run.path), "--prune", "2"]
+        process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True)
+        os.write(ours, f"{answer}\n".encode())
+        out, _ = process.communicate(timeout=120)
+        os.close(ours)
+        os.close(theirs)
+        return process.returncode, out
+
+    before = run.everything()
+    code, out = ask("n")
+    assert (code, out.rpartition("] ")[2]) == (0, "Nothing was deleted.\n")
+    assert out.startswith("Delete takes 1 and 2 chunks that no other take has, ")
+    assert run.everything() == before
+    code, out = ask("y")
+    assert code == 0
+    assert run.store.take_numbers() == [2]
+    assert len(list(run.store.folder.glob("chunks/*.json"))) == 3
+
+
+def test_pruning_without_anybody_to_ask(run, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
+    before = run.everything()
+    assert cli.main(["takes", str(run.path), "--prune", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "--prune: asks before it deletes (--yes where nobody can answer); got no terminal.\n"
+    )
+    assert run.everything() == before
+    assert cli.main(["takes", str(run.path), "--prune", "1", "--yes"]) == 0
+    assert run.store.take_numbers() == [1]
+
+
+def test_what_is_no_run(tmp_path, capsys):
+    assert cli.main(["takes", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("RUN: must be the folder of a run, or the video of one")
