@@ -17,6 +17,7 @@ from everanimate_core.runs.store import RunStore, file_is, sampled_in
 from everanimate_core.runs.takes import Take
 
 KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+OUTPUT = {"fps": "25"}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def record(key=KEY, **changes):
 def test_a_take_comes_back_as_it_was(store):
     assert store.take_numbers() == []
     for number in (1, 12, 100_000):
-        take = Take(number, {"network": "é"}, {}, {}, 5)
+        take = Take(number, {"network": "é"}, OUTPUT, {}, 5)
         store.write_take(take)
         assert store.read_take(number) == take
     assert [path.name for path in sorted((store.folder / "takes").iterdir())] == [
@@ -68,11 +69,11 @@ def refusal_of(number, got, store):
         (lambda text: text.replace(b'"seed": 5', b'"seed": 6'), "an altered one"),
         (lambda text: text[:-1], "an altered one"),
         (lambda text: b"", "an altered one"),
-        (lambda text: Take(1, {}, {}, {}, 5).to_json(), "that of take 1"),
+        (lambda text: Take(1, {}, OUTPUT, {}, 5).to_json(), "that of take 1"),
     ],
 )
 def test_an_altered_take_is_refused(store, content, got):
-    store.write_take(Take(2, {"network": "tiny"}, {}, {}, 5))
+    store.write_take(Take(2, {"network": "tiny"}, OUTPUT, {}, 5))
     path = store.take_path(2)
     altered = content(path.read_bytes())
     assert altered != path.read_bytes()
@@ -393,6 +394,6 @@ def test_a_run_in_the_current_folder(tmp_path, monkeypatch):
     store = RunStore(".")
     with store.locked():
         store.prepare()
-        store.write_take(Take(1, {}, {}, {}, 0))
+        store.write_take(Take(1, {}, OUTPUT, {}, 0))
     assert sorted(path.name for path in folder.iterdir()) == ["chunks", "takes"]
     assert store.take_numbers() == [1]
