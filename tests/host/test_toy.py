@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from base_folder import PACK
-from safetensors.torch import load_file
+from kept import latents_of
 from torch.nn.functional import avg_pool2d
 
 from everanimate_core.evaluation.frame_metrics import psnr
@@ -131,11 +131,10 @@ def test_the_shipped_graph_shows_pose_animation_and_truth(server, shipped_run):
 def test_its_latents_are_those_of_the_core(server):
     with torch.inference_mode(False):
         chunks = list(roll_out(load_toy(), World(0), FRAMES))
-    for made in chunks:
-        path = server.output / "everanimate" / "toy_world" / f"chunk_{made.index:04d}.safetensors"
-        ours, theirs = made.latents, load_file(path)["latents"]
-        assert (ours - theirs).norm() / theirs.norm() < 1e-3
+    kept = latents_of(server.output / "everanimate" / "toy_world")
     assert len(chunks) == 2
+    for made, theirs in zip(chunks, kept, strict=True):
+        assert (made.latents - theirs).norm() / theirs.norm() < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +162,10 @@ def test_the_blocks_give_the_latents_of_one_node_that_restores(comfy, server):
     prompt["2"]["inputs"] |= {"reference_images": ["views", 0], "restore_strength": 1.0, "run_name": "as_blocks"}
     server.run(prompt)
     to_raw = comfy.module(PACK, "nodes.host").to_raw
-    for index in range(3):
-        kept = load_file(server.output / "everanimate" / "as_blocks" / f"chunk_{index:04d}.safetensors")["latents"]
-        assert torch.equal(server.latent(f"toy_blocks_{index}"), to_raw(kept))
+    kept = latents_of(server.output / "everanimate" / "as_blocks")
+    assert len(kept) == 3
+    for index, latents in enumerate(kept):
+        assert torch.equal(server.latent(f"toy_blocks_{index}"), to_raw(latents))
 
 
 def run_drift(server, label, **changes):
