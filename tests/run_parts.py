@@ -139,9 +139,19 @@ class Place:
             self.progress.append(done)
             on_chunk(done)
 
-        self.said, asked = [], RunSettings(**options)
+        self.said, self.announced, asked = [], [], RunSettings(**options)
         codec, videos = codec or self.codec, self.videos()
-        self.outcome = run(job, self.store, sample_chunk, codec, videos, asked, watch, self.said.append)
+        self.outcome = run(
+            job,
+            self.store,
+            sample_chunk,
+            codec,
+            videos,
+            asked,
+            watch,
+            self.said.append,
+            on_making=self.announced.append,
+        )
         return self.outcome
 
     def videos(self):

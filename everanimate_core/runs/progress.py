@@ -54,6 +54,8 @@ class RemainingTime:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.seconds: list[float] = []
         self.clock = clock
+        # Seconds a step, in the first chunk and its candidates.
+        self.pace = 0.0
 
     def begin(self, making: Making) -> None:
         """That chunk is begun."""
@@ -67,11 +69,12 @@ class RemainingTime:
         if self.seconds:
             each = median(self.seconds)
             gone = now - self.begun
-        elif step > 1:
-            # Before the first step a model may have been loaded, which no other chunk waits for.
-            pace = (now - self.first_step) / (step - 1)
-            each, gone = pace * steps, pace * step
         else:
+            if step > 1:
+                # Before the first step a model may have been loaded, which no other chunk waits for.
+                self.pace = (now - self.first_step) / (step - 1)
+            each, gone = self.pace * steps, self.pace * step
+        if not each:
             return ""
         return f", {in_words(max(0.0, each - gone) + self.making.left * each)} left"
 

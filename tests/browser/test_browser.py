@@ -95,7 +95,8 @@ def test_the_finished_video_takes_the_place_of_the_live_preview(page, name):
     assert state["previews"] == state["pictures"] == 0
     # The text with the number of chunks stays.
     assert [widget for widget in state["widgets"] if widget.startswith("$$")] == ["$$node-text-preview"]
-    assert state["height"] <= max(height, state["needed"])
+    # Nodes grow by themselves and never shrink: the gap above a widget that is gone stays.
+    assert state["height"] <= max(height, state["needed"] + 4)
     assert page.faults == []
 
 

@@ -155,16 +155,18 @@ def test_the_hosts_sampler_gives_out_the_clean_estimate(comfy, nodes, parts):
     assert sampled["samples"].shape == window.latents_shape
 
 
-@pytest.fixture
-def hidden(long, monkeypatch):
+@pytest.fixture(autouse=True)
+def hidden(comfy, monkeypatch):
     """What the executor tells a node of its graph."""
     from types import SimpleNamespace
 
+    from comfy_api.latest import io
+
     hidden = SimpleNamespace(prompt=None, extra_pnginfo=None, unique_id="1", dynprompt=None)
-    monkeypatch.setattr(long.LongAnimationAnimate, "hidden", hidden)
+    monkeypatch.setattr(io.ComfyNode, "hidden", hidden)
 
 
-def test_blocks_and_the_one_node_give_the_same(nodes, long, parts, hidden):
+def test_blocks_and_the_one_node_give_the_same(nodes, long, parts):
     expected = blocks(nodes, parts)
     assert len(expected) == TOTAL
     video, last, _ = animate(long, parts)
@@ -178,7 +180,7 @@ def test_blocks_and_the_one_node_give_the_same(nodes, long, parts, hidden):
     assert torch.equal(again[1], last)
 
 
-def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long, parts, hidden):
+def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long, parts):
     import comfy.utils as host_utils
     from comfy.cli_args import LatentPreviewMethod, args
 
@@ -201,7 +203,7 @@ def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long,
     assert (seen - (colours / 2 + 0.5).clamp(0, 1)).abs().max() < 0.01
 
 
-def test_what_is_wrong_is_said_before_sampling(nodes, long, parts, hidden):
+def test_what_is_wrong_is_said_before_sampling(nodes, long, parts):
     def refused(call, **inputs):
         with pytest.raises(ValueError) as caught:
             call(**inputs)

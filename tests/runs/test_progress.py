@@ -29,7 +29,7 @@ def test_remaining_time_is_by_the_median_of_the_chunks_made():
 
 
 class Clock:
-    """A clock that stands where it was put."""
+    """Shows the seconds that it is set to."""
 
     now = 0.0
 
@@ -37,39 +37,63 @@ class Clock:
         return self.now
 
 
-def test_the_steps_of_the_first_chunk_tell_how_long_the_rest_may_take():
-    clock = Clock()
-    remaining = RemainingTime(clock)
-    remaining.begin(Making(0, 6, 0, 1, left=5))
-    # A model is loaded for ten minutes; then a step takes 10 s, and a chunk 4 of them.
-    clock.now = 610.0
-    assert remaining.at_step(1, 4) == ""
-    clock.now = 620.0
-    # Two steps and five chunks: 20 s + 5 x 40 s.
-    assert remaining.at_step(2, 4) == ", 4 min left"
-    clock.now = 640.0
-    assert remaining.at_step(4, 4) == ", 3 min left"
+@pytest.fixture
+def clock():
+    return Clock()
 
 
-def test_later_chunks_are_told_by_those_that_were_made():
-    clock = Clock()
+def steps_at(remaining, clock, *seconds):
+    """What is said after each of four steps, which end at these seconds."""
+    told = []
+    for step, clock.now in enumerate(seconds, 1):
+        told.append(remaining.at_step(step, 4))
+    return told
+
+
+def test_in_the_first_chunk_time_goes_by_its_steps(clock):
+    """... from the first one on: before it, a model is loaded."""
     remaining = RemainingTime(clock)
-    remaining.after(Progress(0, 3, record(600.0), False, *WATCH))
-    clock.now = 1000.0
-    remaining.begin(Making(1, 3, 0, 1, left=1))
-    clock.now = 1120.0
-    # Two minutes of ten are gone, and another ten will follow.
-    assert remaining.at_step(1, 20) == ", 18 min left"
-    # Slower than the one before: what is left of it is nothing.
-    clock.now = 1900.0
-    assert remaining.at_step(2, 20) == ", 10 min left"
+    remaining.begin(Making(0, 3, 0, 1, left=2))
+    # Steps of 5 s are 20 s a chunk: 10, 5 and 0 s of this one, and 40 s of the others.
+    assert steps_at(remaining, clock, 500, 505, 510, 515) == ["", ", 50 s left", ", 45 s left", ", 40 s left"]
+    # Another candidate for it.
+    remaining.begin(Making(0, 3, 1, 2, left=1))
+    assert steps_at(remaining, clock, 520, 525, 530, 535) == [
+        ", 35 s left",
+        ", 30 s left",
+        ", 25 s left",
+        ", 20 s left",
+    ]
+
+
+def test_later_time_goes_by_the_chunks_that_were_made(clock):
+    remaining = RemainingTime(clock)
+    remaining.after(Progress(0, 3, record(30.0), False, *WATCH))
+    clock.now = 1000
+    # The second of two candidates: the third chunk has two as well.
+    remaining.begin(Making(1, 3, 1, 2, left=2))
+    # A chunk that takes longer than others is about to be finished.
+    expected = [", 1 min left", ", 1 min left", ", 1 min left", ", 1 min left"]
+    assert steps_at(remaining, clock, 1010, 1020, 1030, 1040) == expected
+    remaining.begin(Making(2, 3, 1, 2, left=0))
+    assert steps_at(remaining, clock, 1050, 1060, 1070, 1080) == [
+        ", 20 s left",
+        ", 10 s left",
+        ", 0 s left",
+        ", 0 s left",
+    ]
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        *[(0, "0 s"), (39.6, "40 s"), (59.4, "59 s"), (59.5, "1 min"), (89, "1 min"), (91, "2 min")],
-        *[(2040, "34 min"), (3569, "59 min"), (3571, "1 h 0 min"), (7500, "2 h 5 min"), (360_000, "100 h 0 min")],
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (2040, "34 min"),
+        (3569, "59 min"),
+        (3571, "1 h 0 min"),
+        (7500, "2 h 5 min"),
     ],
 )
 def test_a_time_in_words(seconds, words):

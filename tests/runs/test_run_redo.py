@@ -7,6 +7,7 @@ import torch
 from run_parts import Sampler, assert_same_result, cut, flip, refused
 
 from everanimate_core.latents import channel_drift, channel_statistics
+from everanimate_core.runs.progress import Making
 
 # --- from a chunk on -------------------------------------------------------------------------------------------------
 
@@ -349,3 +350,23 @@ def test_a_damaged_take_is_refused_and_nothing_touched(place, job):
     # The way out that the message names.
     place.start(job(14), resume=False)
     assert (place.made, place.take().number) == ([0, 1], 2)
+
+
+# --- what is told before a chunk is made -----------------------------------------------------------------------------
+
+
+def test_what_is_about_to_be_made_is_told_with_what_is_left(place, job):
+    place.start(job(14), candidates=2)
+    assert place.announced == [
+        Making(0, 2, 0, 2, left=3),
+        Making(0, 2, 1, 2, left=2),
+        Making(1, 2, 0, 2, left=1),
+        Making(1, 2, 1, 2, left=0),
+    ]
+
+
+def test_what_is_there_is_neither_told_nor_left(finished, job):
+    finished.start(job(seed=7), from_chunk=4)
+    assert finished.announced == [Making(4, 6, 0, 1, left=1), Making(5, 6, 0, 1, left=0)]
+    finished.start(job(seed=8), only_chunk=2, candidates=2)
+    assert finished.announced == [Making(2, 6, 0, 2, left=1), Making(2, 6, 1, 2, left=0)]

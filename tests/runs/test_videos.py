@@ -10,7 +10,7 @@ import pytest
 
 from everanimate_core.digests import file_digest
 from everanimate_core.runs.takes import Take
-from everanimate_core.runs.videos import NewestVideo, NumberedVideos
+from everanimate_core.runs.videos import NewestVideo, NumberedVideos, left_behind
 
 TAKE = Take(1, {}, {}, {}, 0)
 
@@ -149,3 +149,35 @@ def test_without_a_video_there_is_nothing_to_move(newest):
     newest.make_room([TAKE])
     newest.make_room([replace(TAKE, video="0" * 32)])
     assert newest.numbers() == []
+
+
+# --- what is on disk -------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_left_is_another_thing_with_every_take_and_video(tmp_path):
+    folder = tmp_path / "dance"
+    seen = [left_behind(folder)]
+    (folder / "takes").mkdir(parents=True)
+    (folder / "chunks").mkdir()
+    assert left_behind(folder) == seen[0]
+    for name in ("dance/takes/00001.json", "dance_00001_.mp4", "dance/takes/00002.json", "dance_00002_.mp4"):
+        (tmp_path / name).write_bytes(b"content")
+        seen.append(left_behind(folder))
+    (tmp_path / "dance_00001_.mp4").write_bytes(b"longer content")
+    seen.append(left_behind(folder))
+    (tmp_path / "dance_00001_.mp4").unlink()
+    seen.append(left_behind(folder))
+    assert len(set(seen)) == len(seen)
+    # Not the run's, or made again from its chunks without a word.
+    for name in ("dance2_00001_.mp4", "dance/takes/00001.jpg", "dance/chunks/key.mp4"):
+        (tmp_path / name).write_bytes(b"content")
+    assert left_behind(folder) == seen[-1]
+
+
+def test_the_same_size_at_another_time_is_another_thing(tmp_path):
+    video = tmp_path / "dance_00001_.mp4"
+    video.write_bytes(b"one")
+    os.utime(video, ns=(0, 10**9))
+    before = left_behind(tmp_path / "dance")
+    os.utime(video, ns=(0, 10**9 + 1))
+    assert left_behind(tmp_path / "dance") != before

@@ -1,0 +1,134 @@
+"""What a node shows while it runs: texts, pictures, the video so far, and after Cancel what is finished."""
+
+import struct
+from types import SimpleNamespace
+
+import pytest
+import torch
+from base_folder import PACK
+from clips import moving_pattern, reference_image
+from graphs import ANCHORS, CHUNKS, STEPS, TOTAL
+from server_process import RunError
+from test_animate import animate_prompt
+
+from everanimate_core.runs.progress import Making, Progress
+from everanimate_core.runs.takes import TakeChunk
+
+TEXT = 3
+
+
+def prompt_of(server, run_name, **changes):
+    server.add_image("reference.png", reference_image())
+    server.add_video("pose.mov", moving_pattern(TOTAL))
+    prompt = animate_prompt(run_name)
+    prompt["animate"]["inputs"].update(changes)
+    return prompt
+
+
+def texts(events):
+    """What the node showed, in order."""
+    found = []
+    for data in [data for kind, data in events if kind == "preview"]:
+        kind, length = struct.unpack(">II", data[:8])
+        if kind == TEXT:
+            assert data[8 : 8 + length] == b"animate"
+            found.append(data[8 + length :].decode().splitlines()[0])
+    return found
+
+
+def without_times(text):
+    """The time left is that of this machine."""
+    place, _, _ = text.partition(" s left")
+    return place.rstrip("0123456789").removesuffix(", ") if place != text else text
+
+
+def videos(events, kind):
+    """The files that were shown with messages of that kind."""
+    return [data["output"]["images"][0]["filename"] for name, data in events if name == kind and data["output"]]
+
+
+def test_chunk_candidate_step_and_time_left_are_told(server):
+    events = server.run(prompt_of(server, "told", candidates=2)).events
+    told = texts(events)
+    expected = []
+    for chunk in range(1, CHUNKS + 1):
+        for candidate in (1, 2):
+            place = f"chunk {chunk} of {CHUNKS}, candidate {candidate} of 2"
+            expected += [place, *(f"{place}, step {step} of {STEPS}" for step in range(1, STEPS + 1))]
+    assert list(map(without_times, told)) == [*expected, f"{CHUNKS} of {CHUNKS} chunks are finished."]
+    # From the second step on there is a time.
+    assert [text for text in told[2:-1] if "step" in text and not text.endswith(" s left")] == []
+
+
+def test_the_video_so_far_is_shown_after_each_chunk_and_the_whole_at_the_end(server):
+    events = server.run(prompt_of(server, "grown")).events
+    assert videos(events, "everanimate.so_far") == ["grown_00001_.mp4"] * (CHUNKS - 1)
+    assert videos(events, "executed") == ["grown_00001_.mp4"]
+    shown = [data for kind, data in events if kind == "everanimate.so_far"]
+    assert {(data["node"], data["display_node"]) for data in shown} == {("animate", "animate")}
+
+
+def test_after_cancel_what_is_finished_is_shown_with_how_to_go_on(server):
+    sent = []
+
+    def cancel_in_the_second_chunk(kind, data):
+        if kind == "progress" and data["value"] == STEPS + 1 and not sent:
+            sent.append(server.interrupt())
+
+    with pytest.raises(RunError) as caught:
+        server.run(prompt_of(server, "stopped"), on_event=cancel_in_the_second_chunk)
+    events = caught.value.events
+    assert videos(events, "executed") == ["stopped_00001_.mp4"]
+    finished = len(videos(events, "everanimate.so_far"))
+    assert 1 <= finished < CHUNKS
+    assert texts(events)[-1] == (f"{finished} of {CHUNKS} chunks are finished. Queue the same graph again to go on.")
+
+
+@pytest.fixture
+def previews(comfy):
+    """What the bar of the node shows, {method: [(value, total, preview)]}."""
+    import comfy.utils as host_utils
+    from comfy.cli_args import args
+
+    method, shown = args.preview_method, []
+    host_utils.set_progress_bar_global_hook(lambda value, total, preview, **_: shown.append((value, total, preview)))
+    yield shown
+    args.preview_method = method
+    host_utils.set_progress_bar_global_hook(None)
+
+
+def progress_of(comfy):
+    hidden = SimpleNamespace(unique_id="1", dynprompt=None)
+    return comfy.module(PACK, "nodes.showing").RunProgress(comfy.load_model(), hidden, chunks=3, steps=2)
+
+
+def test_preview_shows_the_chunk_and_not_the_anchors(comfy, previews):
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    args.preview_method = LatentPreviewMethod.Latent2RGB
+    progress = progress_of(comfy)
+    progress.on_making(Making(1, 3, 0, 1, left=1))
+    clean = torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(0))
+    progress.on_step(ANCHORS)(0, 2, clean)
+    kind, image, _ = progress.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, ANCHORS:])
+    value, total, preview = previews[0]
+    assert (value, total, preview[0]) == (3, 6, kind)
+    assert preview[1].tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_without_previews_the_last_finished_frame_is_shown(comfy, previews, kept):
+    """One that was there before, while the next chunk is made."""
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    args.preview_method = LatentPreviewMethod.NoPreviews
+    progress = progress_of(comfy)
+    if not kept:
+        progress.on_making(Making(0, 3, 0, 1, left=0))
+    frame = torch.tensor([0.0, 0.5, 1.0]).expand(4, 6, 3)
+    progress.on_chunk(Progress(0, 3, TakeChunk("key", 0, 9, 0, 1.0, 0.0), kept, lambda: frame, lambda: None))
+    progress.on_making(Making(1, 3, 0, 1, left=1))
+    progress.on_step(ANCHORS)(0, 2, torch.zeros(1, 16, 7, 8, 8))
+    (picture,) = [preview for _, _, preview in previews if preview is not None]
+    assert picture[1].size == (6, 4)
+    assert picture[1].getpixel((0, 0)) == (0, 128, 255)
