@@ -115,9 +115,10 @@ def test_what_the_server_refuses_is_said_in_its_words(post):
 
 
 def test_a_node_that_fails_is_named_with_its_own_words(post):
-    code, files, notes = post(TOY_WORLD, "2.chunk_frames=9", "2.overlap=9", "2.run_name=fails")
+    # What lies on disk is looked at when the node runs.
+    code, files, notes = post(TOY_WORLD, "2.from_chunk=5", "2.run_name=fails")
     assert (code, files) == (1, [])
-    rule = "overlap must lie between 0 and chunk_frames - 2 (0..7); got 9."
+    rule = "from_chunk must be a finished chunk or the one after the last (0..0); got 5."
     assert notes[-1] == f"Animate Long Video (node 2) failed: Animate Long Video: {rule}"
 
 
