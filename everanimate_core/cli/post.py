@@ -13,33 +13,25 @@ from .options import option, several
 
 EXAMPLE = """\
 import json, re, sys, uuid
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from http.client import HTTPConnection
 from websocket import create_connection  # pip install websocket-client
 
 server, client = "127.0.0.1:8188", uuid.uuid4().hex
-with open(sys.argv[1], encoding="utf-8") as file:
-    graph = json.load(file)
+graph = json.load(open(sys.argv[1], encoding="utf-8"))
 for change in sys.argv[2:]:
     node, name, value = re.fullmatch(r"([^.]+)\\.([^=]+)=(.*)", change).groups()
-    was = graph[node]["inputs"][name]
-    graph[node]["inputs"][name] = value if isinstance(was, str) else json.loads(value)
-events = create_connection(f"ws://{server}/ws?clientId={client}")
-try:
-    request = json.dumps({"prompt": graph, "client_id": client}).encode()
-    run = json.load(urlopen(f"http://{server}/prompt", request))["prompt_id"]
-except HTTPError as refusal:
-    sys.exit(refusal.read().decode())
+    inputs = graph[node]["inputs"]
+    inputs[name] = value if isinstance(inputs[name], str) else json.loads(value)
+http, events = HTTPConnection(server), create_connection(f"ws://{server}/ws?clientId={client}")
+http.request("POST", "/prompt", json.dumps({"prompt": graph, "client_id": client}))
+answer = json.load(http.getresponse())
+run = answer.get("prompt_id") or sys.exit(json.dumps(answer))
 for event in (json.loads(text) for text in events if isinstance(text, str)):
-    if event["data"].get("prompt_id") == run:
-        print(event["type"], event["data"].get("node"), file=sys.stderr)
-        if event["type"] in ("execution_error", "execution_interrupted"):
-            sys.exit(event["data"].get("exception_message", "interrupted"))
-        if event["type"] == "executing" and event["data"]["node"] is None:
-            break
-outputs = json.load(urlopen(f"http://{server}/history/{run}"))[run]["outputs"]
-for file in (file for shown in outputs.values() for file in shown.get("images", [])):
-    print(f"{file['subfolder']}/{file['filename']}")
+    kind, told = event["type"], event["data"]
+    if told.get("prompt_id") == run:
+        print(kind, told.get("node"), told.get("exception_message", ""), (told.get("output") or {}).get("images", ""))
+        if kind in ("execution_success", "execution_error", "execution_interrupted"):
+            sys.exit(kind != "execution_success")
 """
 BELOW_HELP = f"The same in plain Python, as `python run.py GRAPH ID.INPUT=VALUE ...`:\n\n{EXAMPLE}"
 
