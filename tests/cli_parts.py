@@ -23,7 +23,8 @@ TOTAL, CHUNKS = 32, 6
 # quality of a B-frame by memory that it never set.)
 WIDTH, HEIGHT = 32, 16
 INPUTS = ["--reference", str(DATA / "reference.jpg"), "--pose", str(DATA / "pose.mp4")]
-NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT)]
+# Of pictures that are stretched, something would be said.
+NETWORK = ["--model", "toy", "--width", str(WIDTH), "--height", str(HEIGHT), "--fit", "crop"]
 CHUNKING = ["--chunk-frames", "9", "--overlap", "4", "--steps", "2", "--frames", str(TOTAL)]
 
 

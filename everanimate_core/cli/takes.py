@@ -26,7 +26,7 @@ class Options:
         "TAKE [TAKE ...]",
         "delete nothing",
     ) = None
-    yes: option(bool, "Do not ask.", None) = False
+    yes: option(bool, "Delete without asking first.", None, False) = False
 
 
 def main(options: Options, command: Command) -> None:

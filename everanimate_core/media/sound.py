@@ -44,6 +44,7 @@ class FileSound:
     def __init__(self, source: Source):
         self.source = source
         self._container = open_input(source)
+        self._digest: str | None = None
         try:
             with readable(source):
                 self._number = self._first_that_decodes()
@@ -93,9 +94,10 @@ class FileSound:
 
     def digest(self) -> str | None:
         """Stands for the file as a whole; None where it has no sound."""
-        if self._number is None:
-            return None
-        return source_digest(self.source)
+        if self._number is not None and self._digest is None:
+            # Films are large, and a run asks for this more than once.
+            self._digest = source_digest(self.source)
+        return self._digest
 
     def _first_that_decodes(self) -> int | None:
         streams = self._container.streams.audio

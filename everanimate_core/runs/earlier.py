@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..errors import shown
 from ..method import Sampled
 from .chunks import ChunkRecord, Recipe, Segment, segment_name
 from .job import Job
-from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_seed, is_text
+from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text
 from .store import ANEW, RunError, RunStore, sampled_in
 from .takes import Take, TakeChunk
 
@@ -90,14 +91,15 @@ class Earlier:
     def __init__(self, manifest: Manifest, job: Job, store: RunStore):
         self.manifest, self.store = manifest, store
         self.job = job.begun_as(manifest.format)
-        constants = self.job.settings() | {"fps": str(self.job.output.fps), "seed": self.job.method.seed}
-        # Whether the job would go on with it; its chunks then have what they need in common.
+        self.fps = manifest.settings["fps"]
+        constants = self.job.settings() | {"fps": self.fps, "seed": self.job.method.seed}
+        # Whether the job makes chunks with the same settings and seed. The rate alone shows in what they see.
         self.same = constants == {**manifest.settings, "seed": manifest.seed}
 
     def goes_on(self) -> bool:
-        """Whether the job makes a video of the same length, as far as that can be told from finished chunks."""
+        """Whether the job makes a video of the same rate and length, as far as finished chunks tell the length."""
         chunks, plan = self.manifest.chunks, self.job.plan
-        if len(chunks) > plan.chunk_count:
+        if len(chunks) > plan.chunk_count or self.fps != str(self.job.output.fps):
             return False
         spans = [(old.start, old.stop) for old in chunks]
         return spans == [(span.start, span.stop) for span in map(plan.output_range, range(len(chunks)))]
@@ -106,6 +108,11 @@ class Earlier:
     def count(self) -> int:
         """How many chunks are finished."""
         return len(self.manifest.chunks)
+
+    def there(self) -> int:
+        """How many of them, from the first on, have their files."""
+        paths = [self.store.folder / f"chunk_{index:04d}.safetensors" for index in range(self.count)]
+        return next((index for index, path in enumerate(paths) if not path.is_file()), self.count)
 
     def record(self, recipe: Recipe, handed: str, any_inputs: bool = False) -> ChunkRecord | None:
         """The chunk with a key of today; None when there is none that the job would make from the same.
@@ -123,7 +130,7 @@ class Earlier:
                 return None
             # What it was made from is not known. It must not be found by who makes it from these inputs.
             recipe = replace(recipe, seen={"earlier": old.key})
-        segments = {segment_name(old.stop - old.start, self.job.output.fps): Segment(old.segment, old.frames)}
+        segments = {segment_name(old.stop - old.start, Fraction(self.fps)): Segment(old.segment, old.frames)}
         return ChunkRecord(recipe.key(handed), recipe, old.latents, old.seconds, old.drift, segments, index)
 
     def sampled(self, recipe: Recipe, extras: tuple[str, ...]) -> Sampled | None:
@@ -143,7 +150,7 @@ class Earlier:
 def earlier_take(manifest: Manifest) -> Take:
     """The run as take 1. Its chunks have the keys of that time."""
     settings = {name: value for name, value in manifest.settings.items() if name != "fps"}
-    output = {"fps": manifest.settings.get("fps", "25"), "total_frames": None}
+    output = {"fps": manifest.settings["fps"], "total_frames": None}
     chunks = [
         TakeChunk(old.key, old.start, old.stop, old.noise_seed, old.seconds, old.drift) for old in manifest.chunks
     ]
@@ -182,6 +189,8 @@ def _checked(body: Any) -> tuple[dict[str, Any], dict[str, int], tuple[EarlierCh
     settings, seeds, chunks = (body.get(name) for name in ("settings", "seeds", "chunks"))
     if not isinstance(settings, dict) or not isinstance(chunks, list) or not isinstance(seeds, dict):
         raise Altered("one without settings, seeds and chunks")
+    if not is_rate(settings.get("fps")):
+        raise Altered("one without a rate")
     if "0" not in seeds or not all(re.fullmatch("[0-9]{1,9}", first) and is_seed(seeds[first]) for first in seeds):
         raise Altered("one without whole numbers as seeds")
     return settings, seeds, tuple(_chunk(number, chunk) for number, chunk in enumerate(chunks))

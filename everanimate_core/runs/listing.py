@@ -62,9 +62,9 @@ def list_takes(store: RunStore, readable: bool = False) -> list[Listed]:
     """All takes of a run, oldest first; see all_takes."""
     takes = all_takes(store, readable)
     users = Counter(key for take in takes for key in {chunk.key for chunk in take.chunks})
-    listed = []
+    files, listed = files_by_key(store), []
     for before, take in zip([None, *takes], takes, strict=False):
-        sizes = {chunk.key: sum(path.stat().st_size for path in chunk_files(store, chunk.key)) for chunk in take.chunks}
+        sizes = {chunk.key: _size(chunk_files(store, chunk.key, files.get(chunk.key, []))) for chunk in take.chunks}
         own = sum(size for key, size in sizes.items() if users[key] == 1)
         differs = () if before is None else tuple(_differing(before, take))
         listed.append(Listed(take, differs, sum(sizes.values()), own))
@@ -84,14 +84,27 @@ def all_takes(store: RunStore, readable: bool = False) -> list[Take]:
     return takes
 
 
-def chunk_files(store: RunStore, key: str) -> list[Path]:
-    """The files of a chunk that lie under its key, or in the layout of 0.1.0."""
+def files_by_key(store: RunStore) -> dict[str, list[Path]]:
+    """The files of all chunks, by the keys of these."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted((store.folder / CHUNKS).glob("*")):
+        if key := _key_of(path):
+            files.setdefault(key, []).append(path)
+    return files
+
+
+def chunk_files(store: RunStore, key: str, own: list[Path]) -> list[Path]:
+    """The files of a chunk: its own, and those in the layout of 0.1.0."""
     record = store.read_record(key)
-    files = sorted((store.folder / CHUNKS).glob(f"{key}*"))
-    if record is not None and record.earlier is not None:
-        files += [path for name in record.segments if (path := store.segment_path(record, name)) not in files]
-        files.append(store.chunk_file(record))
-    return [path for path in files if path.is_file()]
+    if record is None or record.earlier is None:
+        return own
+    segments = [store.segment_path(record, name) for name in record.segments]
+    earlier = [path for path in [*segments, store.chunk_file(record)] if path not in own and path.is_file()]
+    return own + earlier
+
+
+def _size(files: list[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ class Pruned:
     @property
     def size(self) -> int:
         """Bytes of the files."""
-        return sum(path.stat().st_size for path in self.files)
+        return _size(list(self.files))
 
 
 def to_prune(store: RunStore, keep: Collection[int]) -> Pruned:
@@ -123,7 +136,7 @@ def to_prune(store: RunStore, keep: Collection[int]) -> Pruned:
     # A take that is made from another one needs it until it is finished.
     keep = set(keep) | {take.of for take in takes if take.number in keep and take.state == UNFINISHED}
     kept = {chunk.key for take in takes if take.number in keep for chunk in take.chunks}
-    files = [path for path in (store.folder / CHUNKS).glob("*") if _key_of(path) and _key_of(path) not in kept]
+    files = [path for key, own in files_by_key(store).items() if key not in kept for path in own]
     gone = [number for number in numbers if number not in keep]
     files += [path for number in gone for path in _take_files(store, number) if path.is_file()]
     if 1 in gone and not _uses_earlier(store, kept):

@@ -232,7 +232,9 @@ class _Run:
 
     def finished(self) -> int:
         """How many chunks of the take are there, from the first on."""
-        return self.store.there([chunk.key for chunk in self.choice.take.chunks])
+        there = self.store.there([chunk.key for chunk in self.choice.take.chunks])
+        # As long as nothing of a run of 0.1.0 was looked at, its chunks have keys of that time.
+        return max(there, self.choice.earlier.there()) if self.choice.earlier else there
 
 
 def _kept(store: RunStore, finished: int) -> str:

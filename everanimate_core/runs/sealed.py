@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -70,6 +72,13 @@ def is_seed(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """For check_kinds."""
     return type(value) in (int, float) and abs(value) < 1e300
+
+
+def is_rate(value: Any) -> bool:
+    """For check_kinds: frames a second, as the text of a fraction."""
+    with suppress(ValueError, ZeroDivisionError):
+        return is_text(value) and Fraction(value) > 0
+    return False
 
 
 def is_drift(value: Any) -> bool:

@@ -1,13 +1,11 @@
 """A take: one way in which a run was made, as a list of chunks that it may share with other takes."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from .chunks import KEY, ChunkRecord, is_key
-from .sealed import check_kinds, is_count, is_drift, is_number, is_seed, is_text, seal, unseal
+from .sealed import check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text, seal, unseal
 
 KIND = "everanimate-take-1"
 # A take that names no method is of the one that there was first.
@@ -166,12 +164,6 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_rate(value: Any) -> bool:
-    with suppress(ValueError, ZeroDivisionError):
-        return is_text(value) and Fraction(value) > 0
-    return False
-
-
 def _chunk(body: Any) -> TakeChunk:
     check_kinds(body, _CHUNK, "chunk")
     for candidate in body["candidates"]:
@@ -192,7 +184,7 @@ _CHUNK = {
 _KINDS = {
     "number": is_count,
     "settings": _is_object,
-    "output": lambda value: _is_object(value) and _is_rate(value.get("fps")),
+    "output": lambda value: _is_object(value) and is_rate(value.get("fps")),
     "widgets": _is_object,
     "seed": is_seed,
     "first": is_count,

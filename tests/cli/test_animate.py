@@ -47,7 +47,7 @@ def test_the_video(uninterrupted):
 
 def test_what_may_not_be_meant_is_said_before_the_first_chunk(tmp_path, command):
     # Of 9 frames, and 1 more.
-    code, said, _ = command(animate(tmp_path / "dance.mp4", "--frames", "10", "--overlap", "0"))
+    code, said, _ = command(animate(tmp_path / "dance.mp4", "--frames", "10", "--overlap", "0", "--fit", "stretch"))
     assert code == 0
     change = "which changes its proportions; --fit crop or pad keeps them."
     assert said.splitlines()[:3] == [
@@ -64,10 +64,10 @@ def by_the_core(model, total):
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:
         yield from propagation.animate(
             SETTINGS.plan(total),
-            build_memory(fit_frames(image.read([0]), WIDTH, HEIGHT, "stretch"), model.codec),
+            build_memory(fit_frames(image.read([0]), WIDTH, HEIGHT, "crop"), model.codec),
             partial(model.sample_chunk, sigmas=sigma_schedule(2, 5.0)),
             model.codec,
-            Drivers(pose=FittedFrames(pose, WIDTH, HEIGHT, "stretch")),
+            Drivers(pose=FittedFrames(pose, WIDTH, HEIGHT, "crop")),
             SETTINGS,
         )
 
@@ -99,7 +99,7 @@ def test_the_run_may_lie_elsewhere_and_the_rate_be_another(tmp_path, command):
     assert name == "9x30000-1001"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
         *[f"chunks/{key}{ending}" for ending in ("-9x30000-1001.mp4", ".json", ".safetensors")],
-        "takes/00001.json",
+        *[f"takes/00001{ending}" for ending in (".jpg", ".json", ".png")],
     ]
     assert sorted(path.name for path in out.parent.iterdir()) == ["dance.mkv"]
 
@@ -130,8 +130,8 @@ def test_restoration_is_what_the_core_makes_of_it(tmp_path, command, target):
     assert command(animate(out, *options))[0] == 0
     model, plan, sigmas = load_toy(), SETTINGS.plan(14), sigma_schedule(2, 5.0)
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as video:
-        memory = build_memory(fit_frames(image.read([0]), width, height, "stretch"), model.codec)
-        pose = FittedFrames(video, width, height, "stretch")
+        memory = build_memory(fit_frames(image.read([0]), width, height, "crop"), model.codec)
+        pose = FittedFrames(video, width, height, "crop")
         drivers = Drivers(pose=pose)
         for index, found in enumerate(latents_of(out, 2)):
             chunk = drivers.chunk(plan, index)

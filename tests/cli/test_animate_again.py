@@ -72,7 +72,7 @@ def test_prompts_that_change_keep_the_chunks_before(finished, tmp_path, command)
     assert code == 0
     lines = said.splitlines()
     assert [", kept, " in line for line in lines] == [True] * 4 + [False] * 4
-    assert lines[4] == "take 2 is opened: prompt is another one from chunk 4 on"
+    assert lines[4] == "take 2 is opened: the prompt is another one from chunk 4 on"
     assert place_of(finished).files(number=1) == before
 
 
@@ -80,9 +80,9 @@ def test_more_and_fewer_frames(finished, command):
     said = ["take 2 is opened: total_frames was 32 and is 36"]
     assert again(command, finished, "--frames", "36") == ([True] * 6 + [False], said)
     assert len(frames_of(finished)[0]) == 36
-    said = ["take 3 is opened: total_frames was 36 and is 10"]
-    assert again(command, finished, "--frames", "10") == ([True] * 2, said)
-    assert len(frames_of(finished)[0]) == 10
+    said = ["take 3 is opened: total_frames was 36 and is 12"]
+    assert again(command, finished, "--frames", "12") == ([True] * 2, said)
+    assert len(frames_of(finished)[0]) == 12
     older = [finished.with_suffix(".run") / "takes" / f"0000{number}.mp4" for number in (1, 2)]
     assert [len(frames_of(path)[0]) for path in older] == [32, 36]
 

@@ -45,10 +45,10 @@ def by_the_core(folder, prompts, negative):
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as pose:
         chunks = propagation.animate(
             SETTINGS.plan(TOTAL),
-            build_memory(fit_frames(image.read([0]), WIDTH, HEIGHT, "stretch"), model.codec),
+            build_memory(fit_frames(image.read([0]), WIDTH, HEIGHT, "crop"), model.codec),
             partial(model.sample_chunk, sigmas=sigma_schedule(SETTINGS.steps)),
             model.codec,
-            Drivers(pose=FittedFrames(pose, WIDTH, HEIGHT, "stretch")),
+            Drivers(pose=FittedFrames(pose, WIDTH, HEIGHT, "crop")),
             SETTINGS,
         )
         return [chunk.latents for chunk in chunks]

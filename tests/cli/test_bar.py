@@ -7,7 +7,8 @@ import sys
 from contextlib import suppress
 
 import pytest
-from cli_parts import CHUNKS, ROOT, animate, assert_same_result, posix_only, result
+from cli_parts import CHUNKS, ROOT, animate, result
+from run_parts import assert_same_result, posix_only
 
 pty, termios = (pytest.importorskip(name, reason="needs terminals of POSIX") for name in ("pty", "termios"))
 pytestmark = posix_only
@@ -72,7 +73,7 @@ class Terminal:
 
 def timeless(lines):
     """Lines of chunks without the seconds, which differ from run to run."""
-    return [re.sub(r"\d+\.\d s|\d+ min \d+ s", "", line) for line in lines]
+    return [re.sub(r"\d+\.\d s|about .+ left", "", line) for line in lines]
 
 
 @pytest.fixture(scope="module")

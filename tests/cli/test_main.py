@@ -44,13 +44,13 @@ def test_help_of_lora_is_that_of_its_commands(command):
 @pytest.mark.parametrize(
     ("arguments", "offered", "got"),
     [
-        ([], 13, "(animate); got none."),
-        (["dance"], 13, "(animate); got dance."),
-        (["dance", "--help"], 13, "(animate); got dance --help."),
-        (["--bogus"], 13, "(animate); got --bogus."),
-        (["\x1b[2J"], 13, r"(animate); got \x1b[2J."),
+        ([], 14, "(animate); got none."),
+        (["dance"], 14, "(animate); got dance."),
+        (["dance", "--help"], 14, "(animate); got dance --help."),
+        (["--bogus"], 14, "(animate); got --bogus."),
+        (["\x1b[2J"], 14, r"(animate); got \x1b[2J."),
         (["lora"], 2, "(lora inspect); got lora."),
-        (["lora", "dance"], 13, "(animate); got lora dance."),
+        (["lora", "dance"], 14, "(animate); got lora dance."),
     ],
 )
 def test_what_is_no_command(command, arguments, offered, got):

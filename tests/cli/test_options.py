@@ -73,6 +73,9 @@ OPTIONS = {
             "--dtype": None,
             "--run": None,
             "--from-chunk": 0,
+            "--on-change": "new take",
+            "--only-chunk": -1,
+            "--candidates": 1,
             "--resume": True,
             "--engine": "auto",
             "--pose-models": None,
@@ -189,6 +192,7 @@ OPTIONS = {
             "--fetch-lpips": None,
         },
     ),
+    "takes": ("dance.mp4", {"RUN": Path("dance.mp4"), "--prune": None, "--yes": False}),
     "post": (
         "g.json",
         {"GRAPH": Path("g.json"), "[NODE.INPUT=VALUE...]": None, "--server": "http://127.0.0.1:8188"},
@@ -239,6 +243,9 @@ OPTIONS = {
             "--tiled": False,
             "--resume": True,
             "--from-chunk": 0,
+            "--on-change": "new take",
+            "--only-chunk": -1,
+            "--candidates": 1,
         },
     ),
     "longanimation convert": (

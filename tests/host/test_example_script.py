@@ -47,6 +47,6 @@ def test_it_says_what_the_server_refuses(example):
 
 
 def test_it_says_what_fails(example):
-    failed = example(TOY_WORLD, "2.chunk_frames=9", "2.overlap=9", "2.run_name=fails_too")
+    failed = example(TOY_WORLD, "2.from_chunk=5", "2.run_name=fails_too")
     assert failed.returncode == 1
-    assert "overlap must lie between" in failed.stderr
+    assert "from_chunk must be a finished chunk" in failed.stderr

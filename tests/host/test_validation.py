@@ -177,11 +177,11 @@ def test_the_server_names_the_node_and_says_it_once(server, graph, node, changed
     prompt = json.loads((WORKFLOWS / f"{graph}.json").read_text(encoding="utf-8"))
     ((number, found),) = [item for item in prompt.items() if item[1]["class_type"] == node]
     found["inputs"].update(changed)
-    before = server.log_size()
+    before, files = server.log_size(), sorted(server.output.rglob("*"))
     errors = errors_of(server, prompt)
     assert list(errors) == [number]
     (error,) = errors[number]["errors"]
     assert error["details"] == f"{CHECKED[node][0]}: {said}"
     # Nothing was begun.
     assert "got prompt" in server.log(before) and "Prompt executed" not in server.log(before)
-    assert not (server.output / "everanimate").exists()
+    assert sorted(server.output.rglob("*")) == files

@@ -175,7 +175,10 @@ def test_it_is_take_1(store):
 def test_a_job_is_the_same_or_not(store):
     assert earlier(store, job()).same
     assert earlier(store, job(total=44, prompts=["turns"])).same
-    for other in (job(seed=5), job(network={}), job(chunk_frames=13), job(fps=25), job(identity_latents=3)):
+    # At another rate, chunks that see the same are the same; the video is another one.
+    assert earlier(store, job(fps=25)).same
+    assert not earlier(store, job(fps=25)).goes_on()
+    for other in (job(seed=5), job(network={}), job(chunk_frames=13), job(identity_latents=3)):
         assert not earlier(store, other).same
     # As another version has digests for the same.
     later = partial(small_job, network={"network": "other", "sigmas": [1.0]}, prompts=["other"])

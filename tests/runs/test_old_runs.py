@@ -120,6 +120,13 @@ def test_it_is_made_again_from_a_chunk_at_once(core):
     assert start(job(37, seed=9), core) == ([6], [0, 1, 2, 3, 4, 5])
 
 
+def test_at_another_rate_all_chunks_are_kept(core):
+    before = contents(core / "dance")
+    assert start(job(fps=Fraction(12)), core) == ([5], [0, 1, 2, 3])
+    assert (Place(core).take().number, Place(core).take().output["fps"]) == (2, "12")
+    assert contents(core / "dance") == before
+
+
 def test_a_shorter_one_is_the_next_take(core):
     before = contents(core / "dance")
     assert start(job(14), core) == ([], [0, 1])

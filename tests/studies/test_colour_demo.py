@@ -73,6 +73,6 @@ def test_the_demo_runs_and_goes_on(tmp_path, short):
     video = (folder / "coloured.mp4").read_bytes()
     other = []
     make_colour_demo(folder, FRAMES / 25, 4, other.append)
-    assert "take 2 is opened: world was 3 and is 4" in other
+    assert "take 2 is opened: the reference is another one, world was 3 and is 4" in other
     assert sum(", kept" in line for line in other) == 0
     assert (store.folder / "takes" / "00001.mp4").read_bytes() == video

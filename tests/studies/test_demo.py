@@ -78,7 +78,7 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     video = (folder / "everanimate.mp4").read_bytes()
     code, said, _ = demo("--out", folder, "--seconds", "2", "--seed", "4")
     assert (code, said.count(", kept, ")) == (0, 0)
-    assert "take 2 is opened: world was 3 and is 4" in said.splitlines()
+    assert "take 2 is opened: the reference is another one, world was 3 and is 4" in said.splitlines()
     assert store.take_numbers() == [1, 2]
     assert (store.folder / "takes" / "00001.mp4").read_bytes() == video
     assert (folder / "everanimate.mp4").read_bytes() != video
