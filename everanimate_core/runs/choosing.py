@@ -144,8 +144,10 @@ class Choice:
 
     def refuse_change(self, was: Take, now: Take, also: Sequence[str] = ()) -> None:
         """Say what has changed since the newest take; RunError where the start is to stop then."""
-        changes = [str(change) for change in differences(was, now)] + list(also)
-        told = ", ".join(changes) or "its chunks are others"
+        # A run of 0.1.0 that is not gone on with has the digests of that time.
+        alike = self.earlier.as_then(now) if self.earlier is not None and was is self.newest else now
+        changes = [str(change) for change in differences(was, alike)] + list(also)
+        told = ", ".join(changes) or "its chunks or its length are others"
         if self.asked.on_change == _STOP:
             way = "on_change new take: finished chunks stay, and those that are still right are used"
             raise RunError("this run", "was made with other settings", way, told)

@@ -96,6 +96,11 @@ class Earlier:
         # Whether the job makes chunks with the same settings and seed. The rate alone shows in what they see.
         self.same = constants == {**manifest.settings, "seed": manifest.seed}
 
+    def as_then(self, take: Take) -> Take:
+        """A take of the job, described with the digests of that version and with what it knew of its video."""
+        output = {"fps": str(self.job.output.fps), "total_frames": None}
+        return replace(take, settings=self.job.settings(), output=output)
+
     def goes_on(self) -> bool:
         """Whether the job makes a video of the same rate and length, as far as finished chunks tell the length."""
         chunks, plan = self.manifest.chunks, self.job.plan

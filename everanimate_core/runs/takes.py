@@ -121,7 +121,7 @@ def differences(was: Take, now: Take) -> list[Difference]:
     explained |= (was.settings.keys() ^ now.settings.keys()) & was.widgets.keys() & now.widgets.keys()
     if "steps" in explained or "shift" in explained:
         explained.add("sigmas")
-    if "seed" not in now.widgets and was.seed != now.seed:
+    if was.seed != now.seed and "seed" not in explained:
         changed.append(Difference("seed", str(was.seed), str(now.seed)))
     for name in sorted(was.settings.keys() | now.settings.keys() | was.output.keys() | now.output.keys()):
         old, new = ({**take.settings, **take.output}.get(name) for take in (was, now))

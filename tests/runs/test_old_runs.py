@@ -143,9 +143,32 @@ def test_another_network_makes_another_take(core, changes):
     assert start(other, core) == ([0, 1, 2, 3, 4, 5], [])
     assert Place(core).take().number == 2
     assert contents(core / "dance") == before
-    # What differs from a run of 0.1.0 is told as for any other.
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"earlier": {FIRST_FORMAT: (NETWORK | {"sigmas": [1.0, 0.0]}, PROMPTS)}},
+            "sigmas was [1.0, 0.5, 0.0] and is [1.0, 0.0]",
+        ),
+        ({"fps": Fraction(30), "seed": 4}, "seed was 0 and is 4, fps was 24000/1001 and is 30"),
+        ({"overlap": 5}, "overlap was 4 and is 5"),
+        ({"total": 14}, "its chunks or its length are others"),
+    ],
+)
+def test_what_differs_from_it_is_told_in_its_digests(core, changes, told):
+    before = contents(core / "dance")
     place = Place(core)
-    assert refused(place.start, job(fps=Fraction(30)), on_change="stop").startswith("this run was made with other")
+    assert refused(place.start, job(**changes), on_change="stop").endswith(f"got {told}.")
+    assert contents(core / "dance") == before
+
+
+def test_an_input_that_changes_later_is_told_alone(core):
+    place = Place(core)
+    prompts = ["another digest of the same", "", "turns"]
+    later = job(prompts=prompts, earlier={FIRST_FORMAT: (NETWORK, [*PROMPTS, *PROMPTS, digest("turns")])})
+    assert refused(place.start, later, on_change="stop").endswith("got its chunks or its length are others.")
 
 
 def test_another_prompt_makes_another_take(core):
