@@ -77,7 +77,7 @@ def test_a_photo_and_a_dance_video_become_an_animation(graph, server):
     assert seen(graph, "execution_error") == 0
     frames, rate, sounds = facts(SAMPLE)
     assert sounds == 1
-    assert facts(server.output / "everanimate" / "dance.mp4") == (frames, rate, sounds)
+    assert facts(server.output / "everanimate" / "dance_00001_.mp4") == (frames, rate, sounds)
     assert facts(server.output / "everanimate" / "dance.driving" / "pose.mp4") == (frames, rate, sounds)
     graph.wait_for_selector("video", timeout=20_000)
     assert graph.faults == []
