@@ -31,7 +31,7 @@ def open_toy(page, run_name, frames):
 
 def test_chunk_and_time_left_and_the_video_so_far_are_seen_without_previews(page_without_previews):
     page = page_without_previews
-    open_toy(page, "watched", 150)
+    open_toy(page, "watched", 178)
     queue(page)
     # In the first chunk too.
     wait_until_shown(page, NODE, r"/^chunk 1 of 6, step [2-4] of 4, \d+ s left$/m.test(shown.text)", 60_000)
