@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digests import file_digest
-from .earlier import Earlier, earlier_take, read_earlier
+from .earlier import MANIFEST, Earlier, earlier_take, read_earlier
 from .job import Job
 from .listing import all_takes
 from .settings import ON_CHANGE, RunSettings
@@ -33,12 +33,13 @@ class Choice:
         # For a start that uses nothing, a damaged file of an earlier one is no reason to stop.
         found = found_in(store, job) if asked.resume else Found(None, None)
         self.newest, self.earlier = found.newest, found.earlier
+        # Looked at for every chunk, and the settings hold digests of pictures.
+        self.alike = self._alike()
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
 
-    @property
-    def alike(self) -> bool:
+    def _alike(self) -> bool:
         """Whether the newest take is made with the same settings and seed: its chunks are then looked at first."""
         if self.newest is None:
             return False
@@ -252,5 +253,5 @@ def found_in(store: RunStore, job: Job, newest: int = 0) -> Found:
 
 def next_number(store: RunStore, videos: Videos) -> int:
     """The number of the next take."""
-    first = 1 if (store.folder / "manifest.json").exists() else 0
+    first = 1 if (store.folder / MANIFEST).exists() else 0
     return 1 + max([first, *store.take_numbers(), *videos.numbers()])

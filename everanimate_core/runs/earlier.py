@@ -8,7 +8,6 @@ A chunk's key stood for all before it, by the key of the chunk before. A chunk t
 gets a key of today, under which other takes find it; its files stay where they are.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from ..digests import digest
-from ..errors import shown
 from ..method import Sampled
 from .chunks import ChunkRecord, Recipe, Segment, segment_name
 from .job import Job
-from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text
+from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text, opened
 from .store import ANEW, RunError, RunStore, sampled_in
 from .takes import Take, TakeChunk
 
 MANIFEST = "manifest.json"
 FIRST_FORMAT = "everanimate-run-1"
 # The second one was never in a release; what it adds are other digests.
-_FORMATS = (FIRST_FORMAT, "everanimate-run-2")
+_DIGESTS = {FIRST_FORMAT: digest, "everanimate-run-2": lambda body: digest("everanimate-run-2", body)}
 
 
 @dataclass(frozen=True)
@@ -68,20 +66,7 @@ class Manifest:
     @classmethod
     def from_json(cls, content: bytes) -> "Manifest":
         """Read a manifest; Altered when it is not as it was written, or comes from a version to come."""
-        try:
-            # Python's own reader: 0.1.0 wrote NaN where there was no value, and its digest covers that.
-            told = json.loads(content)
-            version, body = told["format"], told["run"]
-            other = isinstance(version, str) and version.startswith("everanimate-run-") and version not in _FORMATS
-            parts = (body,) if version == FIRST_FORMAT else (version, body)
-            intact = version in _FORMATS and told["digest"] == digest(*parts)
-        # No text, no JSON, a number of thousands of digits; other fields, or none; nested too deep.
-        except (ValueError, KeyError, TypeError, RecursionError):
-            other = intact = False
-        if other:
-            raise Altered(f"one of another version of EverAnimate (format {shown(version)})")
-        if not intact:
-            raise Altered("an altered one")
+        version, body = opened(content, "run", _DIGESTS)
         return cls(*_checked(body), version)
 
 

@@ -55,7 +55,7 @@ class _Run:
         self.chunks, self.choice, self.asked, self.on_making = chunks, choice, asked, on_making
         self.job, self.store = chunks.job, chunks.store
         self.film = Film(self.job, self.store, choice)
-        self.earlier = choice.earlier if asked.resume and choice.alike and asked.candidates == 1 else None
+        self.earlier = choice.earlier if choice.alike and asked.candidates == 1 else None
 
     def find_or_make(self, index: int, before: State) -> KeptChunk:
         """The chunk of the take at that place, as an earlier start made it or made now."""

@@ -1,7 +1,7 @@
 """JSON files of a run that say whether they are as they were written: a digest of the content stands beside it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -26,12 +26,24 @@ def seal(kind: str, body: Mapping[str, Any]) -> bytes:
 
 def unseal(kind: str, content: bytes) -> dict[str, Any]:
     """The body again; Altered when it is not what `seal` wrote, or is of a version to come."""
+    _, body = opened(content, "content", {kind: lambda body: digest(kind, body)})
+    if not isinstance(body, dict):
+        raise Altered("an altered one")
+    return body
+
+
+def opened(content: bytes, part: str, digests: Mapping[str, Callable[[Any], str]]) -> tuple[str, Any]:
+    """The format of a file and its `part`, which its digest covers; Altered when it is not as it was written.
+
+    digests: how each format that is known makes its digest, by its name; those of versions to come begin alike.
+    """
+    family = next(iter(digests)).rpartition("-")[0]
     try:
+        # Python's own reader: 0.1.0 wrote NaN where there was no value, and its digest covers that.
         told = json.loads(content)
-        found, body = told["format"], told["content"]
-        family = kind.rpartition("-")[0]
-        other = isinstance(found, str) and found != kind and found.rpartition("-")[0] == family
-        intact = found == kind and isinstance(body, dict) and told["digest"] == digest(kind, body)
+        found, body = told["format"], told[part]
+        other = isinstance(found, str) and found not in digests and found.startswith(f"{family}-")
+        intact = found in digests and told["digest"] == digests[found](body)
     # No text, no JSON, a number of thousands of digits; other fields, or none; nested too deep.
     except (ValueError, KeyError, TypeError, RecursionError):
         other = intact = False
@@ -39,7 +51,7 @@ def unseal(kind: str, content: bytes) -> dict[str, Any]:
         raise Altered(f"one of another version of EverAnimate (format {shown(found)})")
     if not intact:
         raise Altered("an altered one")
-    return body
+    return found, body
 
 
 def check_kinds(body: Mapping[str, Any], kinds: Mapping[str, Any], what: str) -> None:
