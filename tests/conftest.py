@@ -1,5 +1,7 @@
 """Fixtures shared by the core's tests: a real Wan VAE, seeded and tiny, and random pictures and latents for it."""
 
+import gc
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +12,19 @@ from everanimate_core.backends.wan_codec import WanCodec
 
 # For the modules that tests share: pytest's importlib mode does not find them.
 sys.path.append(str(Path(__file__).resolve().parent))
+
+
+def _keep_for_the_parent():
+    """Free what can be freed now, and let no child that is forked do it.
+
+    Frames of videos hold threads of the process that read them: freed in a child, they are waited for without end.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_keep_for_the_parent, after_in_parent=gc.unfreeze)
 
 # Wider than high, so that swapped sides are seen.
 WIDTH, HEIGHT = 32, 16

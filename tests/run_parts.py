@@ -1,6 +1,5 @@
 """What the tests of runs share: a sampler that looks at everything, a place to start runs in, and ways to end them."""
 
-import gc
 import os
 import signal
 import sys
@@ -319,16 +318,9 @@ def stop_at(place, job, stage, chunk, made=0, **options):
         )
 
 
-def forked():
-    """os.fork, for a child that uses video: what the parent leaves to be freed waits there for threads it has not."""
-    gc.collect()
-    gc.freeze()
-    return os.fork()
-
-
 def in_child(call):
     """Run `call` in a child process; its exit status."""
-    child = forked()
+    child = os.fork()
     if child == 0:
         try:
             call()

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..method import Sample, Sampled
-from ..runs.progress import Progress
+from ..runs.progress import Making, Progress
 from .command import Command
 
 # A bar of 12 columns: the whole line must leave room at its end for the ^C that a terminal shows.
@@ -24,6 +24,7 @@ class Bar(tqdm):
     monitor_interval = 0
     # Chunks that were there before; one that is not shown sets none.
     initial = 0
+    making: Making
 
     def __init__(self, chunks: int):
         super().__init__(
@@ -39,13 +40,20 @@ class Bar(tqdm):
             smoothing=0,
         )
 
+    def on_making(self, making: Making) -> None:
+        """Before a chunk is made, or one of the candidates for it."""
+        self.making = making
+
     def sampling(self, sample: Callable[..., Tensor | Sampled]) -> Sample:
         """The same sampling of a chunk, its steps shown. sample: takes `on_step` besides."""
 
         def shown(request: Any, noise_seed: int) -> Tensor | Sampled:
             def on_step(step: int, steps: int, clean: Tensor) -> None:
-                self.n = request.index + (step + 1) / steps
-                self.show(request.index, f", step {step + 1}/{steps}")
+                making = self.making
+                self.n = making.index + (making.candidate + (step + 1) / steps) / making.candidates
+                several = making.candidates > 1
+                candidate = f", candidate {making.candidate + 1}/{making.candidates}" if several else ""
+                self.show(making.index, f"{candidate}, step {step + 1}/{steps}")
 
             return sample(request, noise_seed, on_step=on_step)
 

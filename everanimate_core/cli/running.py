@@ -41,5 +41,15 @@ def run_job(
             bar.chunk_done(done)
             command.say(f"{done}{remaining.after(done)}")
 
-        run(job, store, bar.sampling(sample), codec, NewestVideo(out, store.folder), video, on_chunk, command.say)
+        run(
+            job,
+            store,
+            bar.sampling(sample),
+            codec,
+            NewestVideo(out, store.folder),
+            video,
+            on_chunk,
+            command.say,
+            on_making=bar.on_making,
+        )
     command.say(f"Wrote {out}")

@@ -35,6 +35,7 @@ class Choice:
         self.newest, self.earlier = found.newest, found.earlier
         # Looked at for every chunk, and the settings hold digests of pictures.
         self.alike = self._alike()
+        self.check_method()
         self.check_asked()
         self.take = self.first_choice()
         self.changed = False
@@ -57,12 +58,16 @@ class Choice:
         """Whether chunks that are there are to be made again."""
         return bool(self.asked.from_chunk) or self.asked.only_chunk >= 0
 
+    def check_method(self) -> None:
+        """Raise RunError in the folder of another method's run, also where nothing of it is used."""
+        for take in [self.newest] if self.newest is not None else all_takes(self.store, readable=True)[-1:]:
+            if take.method != self.job.method.name:
+                got = f"{self.job.method.name} (was {take.method})"
+                raise RunError("this run", "is one of another method", ANOTHER_NAME, got)
+
     def check_asked(self) -> None:
-        """Raise RunError for a start that cannot be: of another method, or from a chunk that is not there."""
+        """Raise RunError for a start that cannot be, as from a chunk that is not there."""
         asked, newest = self.asked, self.newest
-        if newest is not None and newest.method != self.job.method.name:
-            got = f"{self.job.method.name} (was {newest.method})"
-            raise RunError("this run", "is one of another method", ANOTHER_NAME, got)
         if asked.from_chunk and asked.only_chunk >= 0:
             got = f"from_chunk {asked.from_chunk} and only_chunk {asked.only_chunk}"
             raise RunError("from_chunk", "makes all that only_chunk leaves as it is", "one of the two", got)
@@ -102,6 +107,8 @@ class Choice:
         following = self.following()
         if newest is not None and newest.chunks and self.source is None:
             self.refuse_change(newest, following)
+        elif not self.asked.resume and following.number > 1:
+            self.say(f"take {following.number} is opened: every chunk is made anew")
         return following
 
     def asks_for(self, take: Take) -> bool:

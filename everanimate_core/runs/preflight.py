@@ -18,10 +18,11 @@ _FLOAT32 = 4
 _OF_A_RUN = re.compile(r"chunks|takes|manifest\.json|chunk_\d+\.safetensors|segment_\d+\.mp4")
 
 
-def check_places(folder: Path, path: Path, source: Any = None) -> None:
+def check_places(folder: Path, path: Path, source: Any = None, begun: bool = True) -> None:
     """Raise RunError when something else stands where the run's folder or its video `path` belongs.
 
-    A run named `b.mp4` makes the folder where a run named `b` puts its video. source: an input of the run.
+    A run named `b.mp4` makes the folder where a run named `b` puts its video. source: an input of the run. begun: the
+    run has a take already, and what stands at `path` may be its video.
     """
     if path.is_dir():
         raise RunError(
@@ -47,6 +48,13 @@ def check_places(folder: Path, path: Path, source: Any = None) -> None:
             "the finished video",
             "must be another file than the driving video, which it would replace",
             ANOTHER_NAME,
+            path,
+        )
+    if path.is_file() and not begun:
+        raise RunError(
+            "the finished video",
+            "must not replace a file that this run did not make",
+            f"{ANOTHER_NAME}, or move the file away",
             path,
         )
 

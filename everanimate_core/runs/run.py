@@ -269,7 +269,8 @@ def run(
     raises.
     """
     job.check()
-    check_places(store.folder, videos.path(next_number(store, videos)), getattr(job.output.sound, "source", None))
+    number = next_number(store, videos)
+    check_places(store.folder, videos.path(number), getattr(job.output.sound, "source", None), begun=number > 1)
     current = None
     try:
         with store.locked():

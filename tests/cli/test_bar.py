@@ -14,7 +14,10 @@ from run_parts import assert_same_result, posix_only
 pty, termios = (pytest.importorskip(name, reason="needs terminals of POSIX") for name in ("pty", "termios"))
 pytestmark = posix_only
 COLUMNS = 80
-BAR = re.compile(r"chunk (\d+)/(\d+)(?:, step (\d+)/(\d+))? +(\d+)% \|[█▏▎▍▌▋▊▉ ]{12}\| \d\d:\d\d, (\?|\d\d:\d\d) left")
+BAR = re.compile(
+    r"chunk (\d+)/(\d+)(?:, candidate \d+/\d+)?(?:, step (\d+)/(\d+))? +(\d+)% \|[█▏▎▍▌▋▊▉ ]{12}\| "
+    r"\d\d:\d\d, (\?|\d\d:\d\d) left"
+)
 
 
 def parts_of(handle):
@@ -97,6 +100,23 @@ def test_in_a_terminal_there_are_chunks_and_steps(shown, uninterrupted):
         expected.append((min(chunk + 1, CHUNKS), 0, per_cent[2 * chunk]))
     assert terminal.bars() == expected
     assert_same_result(result(out), result(uninterrupted[0]))
+
+
+def test_candidates_are_parts_of_their_chunk(tmp_path):
+    terminal = Terminal([*animate(tmp_path / "dance.mp4"), "--candidates", "2"])
+    assert terminal.read() == 0
+    # Four steps a chunk: two candidates of two steps.
+    expected = [(1, 0, 0)]
+    for chunk in range(1, CHUNKS + 1):
+        places = [4 * (chunk - 1) + step for step in (1, 2, 3, 4)]
+        expected += [
+            (chunk, step, round(100 * place / (4 * CHUNKS))) for step, place in zip((1, 2, 1, 2), places, strict=True)
+        ]
+        expected.append((min(chunk + 1, CHUNKS), 0, round(100 * chunk / CHUNKS)))
+    assert terminal.bars() == expected
+    assert {"chunk 3/6, candidate 1/2, step 2/2", "chunk 3/6, candidate 2/2, step 1/2"} <= set(
+        re.findall(r"chunk \d/\d, candidate \d/\d, step \d/\d", terminal.written)
+    )
 
 
 @pytest.mark.parametrize("pipe", ["stdout", "stderr"])

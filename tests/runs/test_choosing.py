@@ -156,14 +156,30 @@ def test_a_file_of_anybody_is_never_replaced(tmp_path, job):
     assert (tmp_path / "out" / "dance_00001_.mp4").read_text() == "another's"
 
 
+def test_a_file_that_stands_where_the_one_video_belongs_is_not_replaced(place, job):
+    place.path.write_text("another's")
+    assert refused(place.start, job(14)) == (
+        "the finished video must not replace a file that this run did not make (choose another run name or --out, or "
+        f"move the file away); got {place.path}."
+    )
+    assert place.path.read_text() == "another's"
+    assert not place.store.folder.exists()
+    place.path.unlink()
+    place.start(job(14))
+    # From now on it is the run's own.
+    place.start(job(14, seed=1))
+    assert place.take().number == 2
+
+
 def test_a_run_of_another_method_is_refused(finished, job):
     take = finished.take()
     before = finished.everything()
     other = take.settings | {"method": "longanimation"}
     finished.store.write_take(type(take)(**{**vars(take), "settings": other}))
-    assert refused(finished.start, job()) == (
-        "this run is one of another method (choose another run name or --out); got everanimate (was longanimation)."
-    )
+    for resume in (True, False):
+        assert refused(finished.start, job(), resume=resume) == (
+            "this run is one of another method (choose another run name or --out); got everanimate (was longanimation)."
+        )
     assert finished.everything().keys() == before.keys()
 
 

@@ -11,7 +11,6 @@ from run_parts import (
     POSE_VIDEO,
     Place,
     assert_same_result,
-    forked,
     in_child,
     killed_before_rename,
     posix_only,
@@ -116,7 +115,7 @@ def test_killed_at_twelve_moments(tmp_path, job, once, scene):
 def killed_after(seconds, start):
     """Whether `start`, in a child process, was killed after so many seconds, before its end."""
     begun, ready = os.pipe()
-    child = forked()
+    child = os.fork()
     if child == 0:
         try:
             os.write(ready, b"1")

@@ -249,6 +249,7 @@ def test_without_resume_nothing_is_used_again(place, job, fresh):
     first = place.files()
     place.start(job(14, seed=1), resume=False)
     assert (place.made, place.kept) == ([0, 1], [])
+    assert place.said == ["take 2 is opened: every chunk is made anew"]
     assert not {chunk.key for chunk in place.take().chunks} & {chunk.key for chunk in place.take(1).chunks}
     place.start(job(14, seed=3), resume=False)
     assert (place.made, place.take().number) == ([0, 1], 3)

@@ -1,7 +1,6 @@
 """Whole runs by Windows' rules, and on volumes that have no locks."""
 
 import errno
-import gc
 import os
 import signal
 import sys
@@ -114,7 +113,6 @@ def test_a_paused_run_that_was_taken_over_stops_and_harms_nothing(place, job, fr
 
     child = os.fork()
     if child == 0:
-        gc.freeze()  # as in run_parts
         try:
             place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)), sample, Pausing())
         except RunFailed as error:
