@@ -1,4 +1,4 @@
-"""What any host must supply: a VAE, driving videos, the network's velocity, a memory of videos, the sampling of one chunk.
+"""What any host must supply: a VAE, driving videos, a memory of them, velocities, and the sampling of one chunk.
 
 A host is whoever runs the method: ComfyUI with its own loader and sampler, or `backends` with diffusers.
 """

@@ -151,8 +151,8 @@ class BeaconNetwork(nn.Module):
 
     operations: where Linear, Embedding and RMSNorm come from, which take device= and dtype=.
 
-    What was read so far is a tensor, `past`: [2, layers, n, kv_width], keys (not yet rotated by their places) and values
-    of the prefix and of the beacons behind it, oldest first. It can be stored, and beacons can be cut out of it.
+    What was read so far is a tensor, `past`: [2, layers, n, kv_width], keys (not yet rotated by their places) and
+    values of the prefix and of the beacons behind it, oldest first. It can be stored, and beacons can be cut out of it.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class BeaconNetwork(nn.Module):
         return past
 
     def end(self, past: Tensor) -> Tensor:
-        """The memory [2, layers that are read, n + suffix, kv_width]: keys (not rotated) and values of all of `past`, and
-        of the suffix behind it."""
+        """The memory [2, layers that are read, n + suffix, kv_width]: keys (not rotated) and values of all of `past`,
+        and of the suffix behind it."""
         new = self._passed(past, self._prompt(past)[len(PREFIX) :], beacons=False)
         return torch.cat([past, new], 2)[:, self.settings.read]
 

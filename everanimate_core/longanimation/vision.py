@@ -25,7 +25,8 @@ POOLS = {"average": avg_pool2d, "max": max_pool2d}
 STRIDE = 2
 # How many frames are seen at once: 650 of them would fill the memory.
 BATCH = 16
-_MOST = 2**20
+# Far beyond any network of this kind; sizes from a file could fill the memory.
+_MOST_BLOCKS, _MOST = 1000, 2**20
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class VisionSettings:
 
     def __post_init__(self):
         for name in ("width", "inner", "heads", "blocks", "image", "patch", "out"):
-            if not 1 <= getattr(self, name) <= _MOST:
-                raise InputError(name, f"must be between 1 and {_MOST}", "", getattr(self, name))
+            most = _MOST_BLOCKS if name == "blocks" else _MOST
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(name, f"must be between 1 and {most}", "", getattr(self, name))
         if self.width % self.heads:
             raise InputError("width", f"must be a multiple of the heads ({self.heads})", "", self.width)
         if self.image % (STRIDE * self.patch):
