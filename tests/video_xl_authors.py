@@ -1,7 +1,7 @@
 """The authors' Video-XL on a tiny published folder, where there is a checkout of theirs and an old transformers.
 
-    pip install --target OLD --no-deps transformers==4.39.3 tokenizers==0.15.2 huggingface-hub==0.23.5
-    LONGANIMATION_PATH=LongAnimation TRANSFORMERS_439=OLD python -m pytest tests/longanimation/test_video_memory.py
+pip install --target OLD --no-deps transformers==4.39.3 tokenizers==0.15.2 huggingface-hub==0.23.5
+LONGANIMATION_PATH=LongAnimation TRANSFORMERS_439=OLD python -m pytest tests/longanimation/test_video_memory.py
 """
 
 import json

@@ -2,9 +2,9 @@
 
     python video_xl_process.py VIDEO_XL FRAMES.safetensors OUT.safetensors
 
-VIDEO_XL: a folder with the model. FRAMES holds frames [n, H, W, 3] uint8, the prompt's ids, the layers that are read, and
-how many frames are local. OUT holds what they make of them: pixels, features, and the memories `memory` and `local`, each
-[2, layers, N, kv_width].
+VIDEO_XL: a folder with the model. FRAMES holds frames [n, H, W, 3] uint8, the prompt's ids, the layers that are read,
+and how many frames are local. OUT holds what they make of them: pixels, features, and the memories `memory` and
+`local`, each [2, layers, N, kv_width].
 """
 
 import os

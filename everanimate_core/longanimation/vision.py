@@ -4,6 +4,7 @@ The transformer is written out here, as its weights have other names from one ve
 as a host's own operations can run it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 SPREAD = (0.26862954, 0.26130258, 0.27577711)
 HEAD_DIM, NORM_EPS = 64, 1e-5
 # How the tokens of 2 x 2 patches become one.
-POOLS = {"average": avg_pool2d, "max": max_pool2d}
+POOLS: dict[str, Callable[..., Tensor]] = {"average": avg_pool2d, "max": max_pool2d}
 STRIDE = 2
 # How many frames are seen at once: 650 of them would fill the memory.
 BATCH = 16

@@ -197,7 +197,9 @@ def test_it_computes_in_another_type_than_its_weights(seen):
             def forward(self, given):
                 own = dict(self.named_parameters())
                 like = torch.float64 if given.is_floating_point() else self.weight.dtype
-                return torch.func.functional_call(self.plain, {name: value.to(like) for name, value in own.items()}, given)
+                return torch.func.functional_call(
+                    self.plain, {name: value.to(like) for name, value in own.items()}, given
+                )
 
             def __init__(self, *args, **kwargs):
                 super().__init__(*args, **kwargs)
