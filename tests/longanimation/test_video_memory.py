@@ -8,7 +8,7 @@ import torch
 from refusals import refusal
 from safetensors.torch import load_file, save_file
 from torch import nn
-from video_model_parts import READ_LAYERS, frames, published_weights, save_published, settings, video_model
+from video_model_parts import CONFIG, READ_LAYERS, frames, published_weights, save_published, settings, video_model
 from video_xl_authors import needs_video_xl, video_xl
 
 from everanimate_core.longanimation.beacon import BeaconSettings
@@ -46,15 +46,18 @@ def published(tmp_path_factory):
     return save_published(tmp_path_factory.mktemp("video-xl") / "published", published_weights())
 
 
-@pytest.fixture(scope="module")
-def converted(published, tmp_path_factory):
-    """The model that the published folder becomes."""
-    path = tmp_path_factory.mktemp("converted") / "video_xl.safetensors"
+def model_of(published, path):
+    """The model that a published folder becomes."""
     convert_video_model(published, path, read_layers=READ_LAYERS)
     state, settings = read_video_model(path)
     model = VideoModel(settings).requires_grad_(False)
     model.load_state_dict(state)
     return model
+
+
+@pytest.fixture(scope="module")
+def converted(published, tmp_path_factory):
+    return model_of(published, tmp_path_factory.mktemp("converted") / "video_xl.safetensors")
 
 
 def test_the_memory_has_the_golden_numbers(converted):
@@ -78,6 +81,19 @@ def test_the_memory_is_the_authors(published, converted, tmp_path):
     assert relative(MemoryOfVideo(converted, local_frames=LOCAL).remember(crops)[0], memory) < 1e-5
     if os.environ.get("WRITE_GOLDEN"):
         save_file({"features": theirs["features"], "memory": memory.contiguous()}, GOLDEN)
+
+
+@needs_video_xl
+def test_another_window_and_other_beacons_are_the_authors(tmp_path):
+    """A window that ends within a frame, beacons with weights of their own for keys alone, and the other pooling."""
+    config = CONFIG | {"beacon_window": 40, "beacon_stride": 40, "beacon_param": ["k"], "mm_spatial_pool_mode": "max"}
+    published = save_published(tmp_path / "published", published_weights(), config)
+    model = model_of(published, tmp_path / "video_xl.safetensors")
+    theirs = video_xl(published, frames(FRAMES), READ_LAYERS, LOCAL, tmp_path)
+    crops, language = model.crops(frames(FRAMES)), model.language
+    assert relative(model.features(crops), theirs["features"]) < 1e-5
+    assert torch.equal(language.end(language.read(language.begin(), theirs["features"])), theirs["memory"])
+    assert relative(model.memory(crops), theirs["memory"]) < 1e-5
 
 
 def test_the_prompt_is_the_released_one():
