@@ -34,7 +34,7 @@ _MOST_BLOCKS, _MOST = 1000, 2**20
 class VisionSettings:
     """What the network is. Raises InputError for what cannot be computed.
 
-    width, inner: of the tokens, and within an MLP. blocks: those that are run; Video-XL leaves out CLIP's last one.
+    width, inner: of the tokens, and within an MLP. blocks: those that are run; a checkpoint says how many of CLIP's.
     image, patch: their sides in pixels. out: width of a feature. pool: of POOLS.
     """
 

@@ -85,8 +85,10 @@ def test_the_memory_is_the_authors(published, converted, tmp_path):
 
 @needs_video_xl
 def test_another_window_and_other_beacons_are_the_authors(tmp_path):
-    """A window that ends within a frame, beacons with weights of their own for keys alone, and the other pooling."""
+    """A window that ends within a frame, beacons with weights of their own for keys alone, all blocks of the vision
+    tower, and the other pooling."""
     config = CONFIG | {"beacon_window": 40, "beacon_stride": 40, "beacon_param": ["k"], "mm_spatial_pool_mode": "max"}
+    config |= {"mm_vision_select_layer": -1}
     published = save_published(tmp_path / "published", published_weights(), config)
     model = model_of(published, tmp_path / "video_xl.safetensors")
     theirs = video_xl(published, frames(FRAMES), READ_LAYERS, LOCAL, tmp_path)
