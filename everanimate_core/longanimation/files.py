@@ -1,4 +1,4 @@
-"""Files of CogVideoX I2V and SketchDiT: read under any of their names, checked weight by weight, written as native.
+"""Files of CogVideoX I2V, SketchDiT and DGLM: read under any names, checked weight by weight, written as native.
 
 A weight that is missing, foreign or of another shape is an error that names it: a network with a few random weights
 would sample, and show it nowhere but in the picture.
@@ -7,6 +7,7 @@ would sample, and show it nowhere but in the picture.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from ..errors import InputError, one_line
 from ..json_files import Refuse
 from ..tensor_files import DIFFUSERS_WEIGHTS, FLOATS, open_tensors, weight_files, write_tensors
+from .dglm import DGLM, DglmSizes
+from .dglm import HEAD_DIM as MEMORY_HEAD_DIM
 from .names import native_name
 
 BASE, SKETCH = "CogVideoX1.5 I2V", "SketchDiT"
@@ -97,6 +100,22 @@ def read_sketch(path: str | PathLike) -> tuple[dict[str, Tensor], CogSizes]:
     return _read(path, SKETCH, "sketch_file")
 
 
+def read_memory(path: str | PathLike) -> tuple[dict[str, Tensor], DglmSizes]:
+    """DGLM and its sizes, from `glm_module.safetensors` as it is published.
+
+    Raises InputError, as `read_base` does, for anything else.
+    """
+
+    def refuse(wrong: str) -> InputError:
+        return InputError("memory_file", f"must be {DGLM}", "glm_module.safetensors", f"{one_line(path)}, {wrong}")
+
+    with open_tensors(path, refuse) as opened:
+        state = {name: opened.read(name) for name in opened.names}
+    sizes = dglm_sizes({name: tuple(value.shape) for name, value in state.items()}, refuse)
+    _check_numbers(state, refuse)
+    return state, sizes
+
+
 def check_fit(sketch: CogSizes, base: CogSizes, field: str = "sketch_file") -> None:
     """Raise InputError, which calls the SketchDiT `field`, unless it can steer this base: all but the number of blocks
     is the same."""
@@ -164,9 +183,7 @@ def _read(path: str | PathLike, kind: str, field: str) -> tuple[dict[str, Tensor
                     raise refuse(f"which has {one_line(native)} twice")
                 state[native] = opened.read(name)
     sizes = cog_sizes({name: tuple(value.shape) for name, value in state.items()}, kind, refuse)
-    for name, value in state.items():
-        if value.dtype not in FLOATS:
-            raise refuse(f"where {one_line(name)} holds {value.dtype}, which is no number by itself")
+    _check_numbers(state, refuse)
     return state, sizes
 
 
@@ -180,12 +197,7 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
     """The sizes of a network of that kind from the shapes of its weights, by native name; what `refuse` makes for
     another network, and for a weight that is missing, foreign or of another shape."""
 
-    def size(name: str, axis: int) -> int:
-        shape = shapes.get(name)
-        if shape is None or len(shape) != 2:
-            raise refuse(f"which has no {name}" if shape is None else f"whose {name} is of shape {list(shape)}")
-        return shape[axis]
-
+    size = partial(_size, shapes, refuse)
     if "blocks.0.norm1.linear.weight" not in shapes:
         raise refuse("which is another network" if shapes else "which holds nothing")
     if len(shapes.get("patch_embed.proj.weight", ())) == 4:
@@ -205,7 +217,37 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
         ofs=size("ofs_embedding_linear_1.weight", 1),
         text=size("patch_embed.text_proj.weight", 1),
     )
-    expected = sizes.shapes(kind == SKETCH)
+    _check_shapes(shapes, sizes.shapes(kind == SKETCH), refuse)
+    return sizes
+
+
+def dglm_sizes(shapes: Mapping[str, tuple[int, ...]], refuse: Refuse) -> DglmSizes:
+    """The sizes of a DGLM from the shapes of its weights; what `refuse` makes for another network, and for a weight
+    that is missing, foreign or of another shape."""
+    if "key_mapping_0.0.weight" not in shapes:
+        raise refuse("which is another network" if shapes else "which holds nothing")
+    size = partial(_size, shapes, refuse)
+    sizes = DglmSizes(
+        width=size("key_mapping_0.6.weight", 0),
+        kv=size("key_mapping_0.0.weight", 1),
+        narrow=size("key_mapping_0.0.weight", 0),
+        wide=size("key_mapping_0.3.weight", 0),
+        inner=size("layers.0.0.to_q.weight", 0),
+    )
+    if sizes.inner % MEMORY_HEAD_DIM:
+        raise refuse(f"whose heads are {sizes.inner} wide together, which is no multiple of {MEMORY_HEAD_DIM}")
+    _check_shapes(shapes, sizes.shapes(), refuse)
+    return sizes
+
+
+def _size(shapes: Mapping[str, tuple[int, ...]], refuse: Refuse, name: str, axis: int) -> int:
+    shape = shapes.get(name)
+    if shape is None or len(shape) != 2 or 0 in shape:
+        raise refuse(f"which has no {name}" if shape is None else f"whose {name} is of shape {list(shape)}")
+    return shape[axis]
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Shapes, refuse: Refuse) -> None:
     for name, shape in expected.items():
         if name not in shapes:
             raise refuse(f"which has no {name}")
@@ -214,4 +256,9 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
     foreign = sorted(shapes.keys() - expected.keys())
     if foreign:
         raise refuse(f"which has the unknown {one_line(foreign[0])}")
-    return sizes
+
+
+def _check_numbers(state: Mapping[str, Tensor], refuse: Refuse) -> None:
+    for name, value in state.items():
+        if value.dtype not in FLOATS:
+            raise refuse(f"where {one_line(name)} holds {value.dtype}, which is no number by itself")
