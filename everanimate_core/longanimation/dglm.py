@@ -88,8 +88,9 @@ def check_memory(memory: Tensor, sizes: DglmSizes, field: str = "memory") -> Non
 class GlobalLocalMemory(nn.Module):
     """The DGLM. It answers with what is to be added to the control; names of weights as published.
 
-    operations: whose Linear and LayerNorm it is made of. attention: from queries, keys and values [1, heads, n, HEAD_DIM]
-    to what was found, of the queries' shape. A host hands in its own. made: device and dtype of the weights.
+    operations: whose Linear and LayerNorm it is made of. attention: from queries, keys and values
+    [1, heads, n, HEAD_DIM] to what was found, of the queries' shape. A host hands in its own. made: device and dtype of
+    the weights.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class GlobalLocalMemory(nn.Module):
         **made: Any,
     ):
         super().__init__()
+        self.sizes = sizes
 
         def mapping() -> nn.Sequential:
             return nn.Sequential(

@@ -54,7 +54,7 @@ def windows(out):
 
 
 def by_the_core(folder, prompts, negative):
-    base, sketch = load_networks(folder, folder / "control_module.safetensors", device="cpu", dtype=torch.float32)
+    base, sketch, _ = load_networks(folder, folder / "control_module.safetensors", device="cpu", dtype=torch.float32)
     texts = [encode_cog_prompts(folder, texts, device="cpu") for texts in (prompts, [negative])]
     model = DiffusersCog(base, sketch, CogCodec(load_vae(folder, device="cpu")), 0.7, *texts)
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as lineart:
