@@ -188,29 +188,23 @@ def test_a_memory_is_projected_once_a_sampling_and_forgotten_with_it(comfy, cog,
     from comfy.patcher_extension import CallbacksMP
 
     control, memory = control_of(cog, files), randn(2, 3, 60, 512, seed=8)
-    network, kept = control.memory.patcher.model, []
+    network, seen, steered = control.memory.patcher.model, [], []
     project = network.project
-    monkeypatch.setattr(network, "project", lambda memory: kept.append(memory) or project(memory))
+    monkeypatch.setattr(network, "project", lambda memory: seen.append(memory) or project(memory))
+    nodes = comfy.module(PACK, "nodes.longanimation_animate")
+    monkeypatch.setattr(nodes, "steered_model", lambda *told: steered.append(cog.steered_model(*told)) or steered[0])
     request = replace(window(comfy), memory=memory)
-    first = cog.steered_model(model, control, request, 0.5, "full")
     sampled(comfy, model, control, request, steps=4)
-    assert len(kept) == 1 and torch.equal(kept[0], memory)
+    assert len(seen) == 1 and torch.equal(seen[0], memory)
+    (first,) = steered
+    (forget,) = first.callbacks[CallbacksMP.ON_CLEANUP][cog.SKETCH_KEY]
+    assert forget.__self__.projected is None
     # A second one replaces the first, one without memory lets go of it.
     second = cog.steered_model(first, control, replace(request, index=1), 0.5, "full")
     third = cog.steered_model(second, control, window(comfy), 0.5, "full")
     for steered, count in ((first, 1), (second, 1), (third, 0)):
         assert len(steered.callbacks.get(CallbacksMP.ON_CLEANUP, {}).get(cog.SKETCH_KEY, [])) == count
         assert len(steered.get_additional_models_with_key(cog.SKETCH_KEY)) == 1 + count
-
-
-def test_what_was_projected_is_freed_at_the_end_of_a_sampling(cog, files, model):
-    remembered = cog.WindowMemory(control_of(cog, files).memory, randn(2, 3, 60, 512, seed=8))
-    answer = randn(1, 30, 128, seed=2)
-    corrected = remembered.correct(answer)
-    assert remembered.projected is not None and relative(corrected, answer) > 0.1
-    remembered.forget(model)
-    assert remembered.projected is None
-    assert torch.equal(remembered.correct(answer), corrected)
 
 
 def test_a_memory_that_cannot_be_read_is_refused_before_sampling(comfy, cog, model, files):
@@ -220,9 +214,8 @@ def test_a_memory_that_cannot_be_read_is_refused_before_sampling(comfy, cog, mod
     assert str(caught.value) == "the memory must be of the width that the DGLM reads, 512; got 256."
     with pytest.raises(ValueError) as caught:
         cog.steered_model(model, control_of(cog, files, memory=False), request, 0.5, "full")
-    assert str(caught.value) == (
-        "control must come with a DGLM where there is a memory (memory_file of Load LongAnimation); got SketchDiT alone."
-    )
+    rule = "control must come with a DGLM where there is a memory (memory_file of Load LongAnimation)"
+    assert str(caught.value) == f"{rule}; got SketchDiT alone."
 
 
 def test_a_dglm_of_another_width_is_refused_as_it_is_loaded(comfy, cog, files, tmp_path):
