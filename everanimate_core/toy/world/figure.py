@@ -1,6 +1,6 @@
 """The figure's looks and how it is drawn: capsules for the limbs, a round head, marks that only one side shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from random import Random
 
 import torch
@@ -13,11 +13,18 @@ from .skeleton import JOINTS, Proportions
 # Radius of a thing in the hand, in pixels.
 PROP = 3.0
 _MARKS = ("stripe", "disc", "column", "cross")
+# How far behind the middle of the side clothes change their colour, in radii: a figure that is turned by less than 25
+# degrees does not show it.
+_SEAM = 0.5
+_ONES = torch.ones(3)
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colours, RGB [3] in 0..1, and the shapes of the marks on chest and back."""
+    """Colours, RGB [3] in 0..1, and the shapes of the marks on chest and back.
+
+    behind: the colour of all clothes behind, in the place of a mark there; None where they are as in front.
+    """
 
     skin: Tensor
     hair: Tensor
@@ -31,6 +38,7 @@ class Look:
     hair_mark: Tensor
     chest_shape: str
     back_shape: str
+    behind: Tensor | None = None
 
 
 def draw_look(random: Random) -> Look:
@@ -52,6 +60,11 @@ def draw_look(random: Random) -> Look:
         chest_shape=random.choice(_MARKS),
         back_shape=random.choice(_MARKS),
     )
+
+
+def draw_behind(random: Random) -> Tensor:
+    """The colour [3] of clothes behind."""
+    return colour(random, (0.6, 1.0), (0.6, 1.0))
 
 
 def draw_prop(random: Random) -> Tensor:
@@ -88,6 +101,13 @@ def trace_figure(
     Lines stand along the rim of every part, and wherever the colour of a part changes.
     """
     return _in_order(_Tracing(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, held))
+
+
+def cover_behind(canvas: Tensor, points: Tensor, yaw: Tensor, body: Proportions, look: Look) -> Tensor:
+    """[n, 64, 64]: how much of each pixel shows the clothes from behind, 0 to 1; canvas [n, 3, 64, 64] is zeros."""
+    dark = {part.name: torch.zeros(3) for part in fields(Look) if part.type is Tensor}
+    _in_order(_Covering(canvas, points, torch.cos(yaw), torch.sin(yaw), body, replace(look, **dark, behind=_ONES), None))
+    return canvas[:, 0]
 
 
 def _in_order(drawing: "_Drawing") -> Tensor:
@@ -140,15 +160,19 @@ class _Drawing:
         self.uncovered *= 1 - alpha
 
     def limb(self, names: tuple[str, str], radius: float, colours: tuple[Tensor, Tensor], which: Tensor | None) -> None:
-        squared, position = capsule(self.joint(names[0]), self.joint(names[1]))
+        start, end = self.joint(names[0]), self.joint(names[1])
+        squared, position = capsule(start, end)
         alpha = coverage(squared, radius)
         if which is not None:
             alpha *= column(which)
         # Darker to the rim, so that an arm shows before a body of the same colour.
         shade = (1 - squared * (0.35 / radius**2)).clamp_(min=0.6)
         pigment = colours[0]
+        if self.look.behind is not None:
+            axis = column(start[:, 0]) + position * column(end[:, 0] - start[:, 0])
+            pigment = self.sided(pigment, self.turned(((PIXEL_X - axis) / radius).clamp_(-1, 1))[1])
         if colours[0] is not colours[1]:
-            pigment = self.mix(*colours, smooth_step(position - 0.75, 8.0))
+            pigment = self.mix(pigment, colours[1], smooth_step(position - 0.75, 8.0))
         self.lay(alpha, shade, pigment)
 
     def arm(self, side: str, which: Tensor | None = None) -> None:
@@ -172,6 +196,13 @@ class _Drawing:
         near = (1 - across * across - height * height).clamp_(min=0).sqrt_()
         return across * self.cos - near * self.sin, across * self.sin + near * self.cos
 
+    def sided(self, pigment: Tensor, front: Tensor) -> Tensor:
+        """Clothes that have another colour behind, from a little beyond the seams at their sides; front [n, 64, 64]:
+        see `turned`."""
+        if self.look.behind is None:
+            return pigment
+        return self.mix(pigment, self.look.behind, smooth_step(-front - _SEAM, 4.0))
+
     def torso(self) -> None:
         look, radius = self.look, self.body.torso_radius
         neck, pelvis = self.joint("neck"), self.joint("pelvis")
@@ -185,10 +216,12 @@ class _Drawing:
             (look.chest_shape, look.chest_mark, front),
             (look.back_shape, look.back_mark, -front),
         ):
+            if side is not front and look.behind is not None:
+                continue
             inside = _mark(shape, across, (position - 0.4) * 0.9) * smooth_step(side, 4.0)
             pigment = self.mix(pigment, mark, inside)
         belt = smooth_step(position - 0.95, 8.0)
-        pigment = self.mix(pigment, look.trousers, belt)
+        pigment = self.sided(self.mix(pigment, look.trousers, belt), front)
         self.lay(coverage(squared, radius), (1 - squared * (0.25 / radius**2)).clamp_(min=0.6), pigment)
 
     def head(self) -> None:
@@ -208,6 +241,14 @@ class _Drawing:
         clip = smooth_step(0.45 - (across.square() + (y + 0.1).square()).sqrt(), radius / 2)
         pigment = self.mix(pigment, look.hair_mark, clip * smooth_step(-front - 0.1, radius / 2))
         self.lay(coverage(squared * radius**2, radius), (1 - 0.25 * squared).clamp_(min=0.6), pigment)
+
+
+class _Covering(_Drawing):
+    """The same without shades, so that a part that is white is 1 wherever it is seen."""
+
+    def lay(self, alpha: Tensor, shade: Tensor, pigment: Tensor) -> None:
+        """Put a part over what is there."""
+        super().lay(alpha, torch.ones_like(shade), pigment)
 
 
 class _Tracing(_Drawing):

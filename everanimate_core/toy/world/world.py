@@ -1,6 +1,7 @@
 """The procedural world: a figure that moves before a background, with the truth about every frame."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -8,12 +9,13 @@ from torch import Tensor
 
 from ...errors import InputError
 from .background import Backdrop
-from .figure import draw_look, draw_prop, paint_figure, trace_figure
+from .figure import cover_behind, draw_behind, draw_look, draw_prop, paint_figure, trace_figure
 from .light import apply_light, light_at
-from .motion import Motion
+from .motion import Motion, Posture
 from .pose import draw_pose
 from .raster import SIZE
 from .scene import PLAIN, Scene
+from .sides import facing
 from .skeleton import JOINTS, KEYPOINTS, draw_proportions, joints, visible
 
 # Frames drawn at a time: few enough that the planes stay in the processor's cache.
@@ -39,6 +41,8 @@ class World:
         self.motion = Motion(seed if motion_seed is None else motion_seed)
         self.body = draw_proportions(Random(f"{seed}/body"))
         self.look = draw_look(Random(f"{seed}/look"))
+        if scene.two_sided:
+            self.look = replace(self.look, behind=draw_behind(Random(f"{seed}/behind")))
         self._prop = draw_prop(Random(f"{seed}/prop")) if scene.prop else None
         self._backdrop = Backdrop(Random(f"{seed}/background"), scene.pan)
 
@@ -83,6 +87,15 @@ class World:
         """[n, 64, 64], how much of each pixel is the figure: 0 background, 1 figure, between at its rim."""
         return self._draw(lambda block: self._figure(block, self._backdrop)[1], indices, ())
 
+    def behind(self, indices: Sequence[int]) -> Tensor:
+        """[n, 64, 64], how much of each pixel shows the clothes of a two-sided world from behind, 0 to 1."""
+
+        def draw(block: Sequence[int]) -> Tensor:
+            posture, canvas = self._posture(block), torch.zeros(len(block), 3, SIZE, SIZE)
+            return cover_behind(canvas, joints(posture, self.body), posture.yaw, self.body, self.look)
+
+        return self._draw(draw, indices, ())
+
     def pose(self, indices: Sequence[int]) -> Tensor:
         """[n, 64, 64, 3], the pose maps in OpenPose's style."""
         return self._draw(lambda block: draw_pose(*self._keypoints(block)), indices, (3,))
@@ -96,28 +109,34 @@ class World:
     def yaw(self, indices: Sequence[int]) -> Tensor:
         """[n], radians: 0 is the front, positive turns to the viewer's right, an odd multiple of pi is the back."""
         _check(indices)
-        return self.motion.posture(indices).yaw
+        return self._posture(indices).yaw
 
     def face_box(self, index: int) -> tuple[int, int, int, int]:
         """The head's box as left, top, right, bottom in pixels, right and bottom exclusive, inside the picture."""
         _check([index])
-        x, y, _ = joints(self.motion.posture([index]), self.body)[0, JOINTS.index("head")].tolist()
+        x, y, _ = joints(self._posture([index]), self.body)[0, JOINTS.index("head")].tolist()
         reach = self.body.head + 1
         low, high = ([min(max(round(v + by), 0), SIZE) for v in (x, y)] for by in (-reach, reach))
         return (*low, *high)
 
+    def _posture(self, indices: Sequence[int]) -> Posture:
+        posture = self.motion.posture(indices)
+        if self.scene.two_sided:
+            posture = replace(posture, yaw=facing(f"{self.seed}", indices, posture.yaw))
+        return posture
+
     def _keypoints(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        points = joints(self.motion.posture(indices), self.body)
+        points = joints(self._posture(indices), self.body)
         return points, visible(points, self.body)
 
     def _figure(self, indices: Sequence[int], backdrop: Backdrop) -> tuple[Tensor, Tensor]:
-        posture, canvas = self.motion.posture(indices), backdrop.seen(indices)
+        posture, canvas = self._posture(indices), backdrop.seen(indices)
         held = None if self._prop is None else (self._prop, _held(indices))
         covered = paint_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look, held)
         return canvas.clamp_(0, 1).movedim(1, -1), covered
 
     def _traced(self, indices: Sequence[int], backdrop: Backdrop) -> Tensor:
-        posture, canvas = self.motion.posture(indices), backdrop.lines_seen(indices)
+        posture, canvas = self._posture(indices), backdrop.lines_seen(indices)
         held = None if self._prop is None else (self._prop, _held(indices))
         trace_figure(canvas, joints(posture, self.body), posture.yaw, self.body, self.look, held)
         return canvas

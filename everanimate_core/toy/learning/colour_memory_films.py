@@ -1,0 +1,61 @@
+"""Material to train the colouring toy's memory on: clips in which clothes show their back, behind what went before.
+
+A clip is a short window: it begins where a window may begin, and what the video was until then is what a long animation
+would have made by that time, with the frames that both share.
+"""
+
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ...longanimation.lines import white_on_black
+from ...longanimation.video_memory import chosen
+from ...longanimation.vision import crops
+from ...ports import Codec
+from ..network.colour_memory import GLOBAL_FRAMES, LOCAL_FRAMES, SIDE
+from ..network.colour_state import SETTINGS
+from ..world.raster import SIZE
+from ..world.scene import Scene
+from ..world.sides import EVERY, showings
+from ..world.world import World
+
+SCENE = Scene(two_sided=True)
+# Worlds of the clips: no other training has them.
+FIRST_SEED = 3_000_000
+# Frames of a clip: the reference and these make ten slots.
+FRAMES = 33
+# Which showing of its world a clip is about: the first, whose colour nobody can know, less often than later ones.
+SHOWINGS = (0, 1, 1, 2, 2)
+# A clip begins so many frames after the showing, at least and at most: much of the back is in it.
+OFFSETS = (-20, 30)
+
+
+def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
+    """Film `number`; latents as the VAE makes them, slot 0 is the reference's.
+
+    colour, lines: [16, 10, 8, 8] of the clip. behind: [10, 8, 8], how much of each of its cells shows clothes from
+    behind. past: [GLOBAL_FRAMES, SIDE, SIDE, 3] uint8, frames at equal distances up to those that the clip shares with
+    them; recent: [LOCAL_FRAMES, SIDE, SIDE, 3], the last of these without gaps.
+    """
+    random = Random(f"memory film {number}")
+    world = World(FIRST_SEED + number, scene=SCENE)
+    spans = showings(f"{world.seed}", (1 + max(SHOWINGS)) * EVERY)
+    start = spans[random.choice(SHOWINGS)].start + random.randint(*OFFSETS)
+    count, frames = start + SETTINGS.overlap, range(start, start + FRAMES)
+    pictures = {
+        "colour": (world.reference()[None], world.frames(frames)),
+        "lines": tuple(white_on_black(shown) for shown in (world.reference_lineart()[None], world.lineart(frames))),
+    }
+    film = {name: torch.cat([codec.encode(part)[0] for part in parts], dim=1) for name, parts in pictures.items()}
+    seen = {"past": chosen(count, GLOBAL_FRAMES), "recent": range(count - LOCAL_FRAMES, count)}
+    film |= {name: crops(world.frames(which), SIDE) for name, which in seen.items()}
+    return film | {"behind": _in_cells(world.behind(frames))}
+
+
+def _in_cells(shown: Tensor) -> Tensor:
+    """[1 + 4 n, 64, 64] in 0..1, as the cells of latents behind an empty slot for the reference: [n + 2, 8, 8]."""
+    cells = avg_pool2d(shown, SIZE // 8)
+    slots = cells[1:].unflatten(0, (-1, 4)).mean(dim=1)
+    return torch.cat([torch.zeros_like(cells[:1]), cells[:1], slots])
