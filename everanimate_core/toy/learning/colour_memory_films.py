@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ...longanimation.lines import white_on_black
-from ...longanimation.video_memory import chosen
+from ...longanimation.video_memory import LOCAL_FRAMES, chosen
 from ...longanimation.vision import crops
 from ...ports import Codec
-from ..network.colour_memory import GLOBAL_FRAMES, LOCAL_FRAMES, SIDE
+from ..network.colour_memory import GLOBAL_FRAMES, SIDE
 from ..network.colour_state import SETTINGS
 from ..world.raster import SIZE
 from ..world.scene import Scene

@@ -116,12 +116,17 @@ def grey_behind(frames: Tensor) -> Tensor:
 
 
 def write_shard(folder: Path, shard: int, codec: AnyCodec, make: Callable[[int, AnyCodec], dict[str, Tensor]]) -> None:
-    """Write the SHARD films of that shard into `folder`, in half precision, unless they are there."""
+    """Write the SHARD films of that shard into `folder`, in half precision (bytes stay bytes), unless they are there."""
     path = folder / f"films-{shard:04}.safetensors"
     if path.exists():
         return
     films = [make(shard * SHARD + number, codec) for number in range(SHARD)]
-    write_tensors(path, {name: torch.stack([film[name] for film in films]).half() for name in films[0]})
+    write_tensors(path, {name: _stacked([film[name] for film in films]) for name in films[0]})
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    stacked = torch.stack(values)
+    return stacked.half() if stacked.is_floating_point() else stacked
 
 
 def read_shards(folder: Path, shards: Iterable[int]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ a network begins with the weights that an earlier training left in OTHER.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -85,12 +86,12 @@ def draw_batch(films: dict[str, Tensor], generator: torch.Generator) -> dict[str
     first = 1 + int(drawn(films["colour"].shape[2] // PATCH_TIME - run))
     pairs = torch.tensor([0, *range(first, first + run)])
     chosen = drawn(len(films["colour"]), count)
-    batch = {name: _shown(value[chosen], pairs).float() for name, value in films.items()}
+    batch = {name: shown(value[chosen], pairs).float() for name, value in films.items()}
     timestep, noise = drawn(TRAIN_STEPS, 2, count).amax(dim=0), torch.randn(batch["colour"].shape, generator=generator)
     return batch | {"pairs": pairs, "timestep": timestep, "noise": noise}
 
 
-def _shown(latents: Tensor, pairs: Tensor) -> Tensor:
+def shown(latents: Tensor, pairs: Tensor) -> Tensor:
     """Those pairs of the slots of latents [B, C, T, h, w]."""
     return latents.unflatten(2, (-1, PATCH_TIME))[:, :, pairs].flatten(2, 3)
 
@@ -104,6 +105,17 @@ def rotary_of(base: nn.Module, state: Tensor, pairs: Tensor) -> Rotary:
 
 def loss_of(base: nn.Module, sketch: nn.Module | None, blocks: str | None, batch: dict[str, Tensor]) -> Tensor:
     """Mean squared error of v, of the base alone or steered by lines."""
+    return errors_of(base, sketch, blocks, batch).mean()
+
+
+def errors_of(
+    base: nn.Module,
+    sketch: nn.Module | None,
+    blocks: str | None,
+    batch: dict[str, Tensor],
+    correct: Callable[[Tensor], Tensor] = lambda control: control,
+) -> Tensor:
+    """Squared errors of v, [B, 16, T, h, w]; see `loss_of`. correct: what becomes of the control [B, tokens, dim]."""
     clean, noise, timestep = SCALE * batch["colour"], batch["noise"], batch["timestep"]
     level = trained_alpha_bars().float()[timestep].view(-1, 1, 1, 1, 1)
     x, v = level.sqrt() * clean + (1 - level).sqrt() * noise, level.sqrt() * noise - (1 - level).sqrt() * clean
@@ -114,11 +126,11 @@ def loss_of(base: nn.Module, sketch: nn.Module | None, blocks: str | None, batch
     if sketch is None or blocks is None:
         answer = predict(base, state, reference, text, timestep, rotary)
     else:
-        control = sketch(torch.cat([lines, reference], dim=2), text, timestep, rotary)
+        control = correct(sketch(torch.cat([lines, reference], dim=2), text, timestep, rotary))
         chosen = chosen_blocks(blocks, len(base.transformer_blocks))
         with controlled(base.transformer_blocks, chosen, control, SETTINGS.strength):
             answer = predict(base, state, reference, text, timestep, rotary)
-    return (answer.transpose(1, 2) - v).square().mean()
+    return (answer.transpose(1, 2) - v).square()
 
 
 def begin_as_base(sketch: nn.Module, base: nn.Module) -> None:
