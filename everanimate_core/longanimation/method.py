@@ -16,6 +16,7 @@ from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
 from ..ports import Codec, FrameSource
+from .colour_score import colour_distance, joined, palette
 from .files import LATENT_CHANNELS
 from .fusion import shared_latents
 from .lines import PAPER
@@ -110,6 +111,7 @@ class LongAnimation:
             "latents": (1, LATENT_CHANNELS, latent_frames(self.plan.chunk_frames), *small),
             "tails": (self.settings.fused_steps, LATENT_CHANNELS, shared, *small),
             "statistics": (2, LATENT_CHANNELS),
+            "colours": (None, 3),
             "next_reference": (1, self.height, self.width, 3),
         }
 
@@ -150,12 +152,25 @@ class LongAnimation:
         return codec.decode(latents)
 
     def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
-        """The ends of the late steps; with an autoregressive reference, the frame at which the next window begins."""
+        """The ends of the late steps, and the colours of the animation so far; with an autoregressive reference, the
+        frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
+        colours = palette(frames[self.plan.kept(chunk.index)])
+        after["colours"] = joined([state["colours"], colours]) if "colours" in state else colours
         if self.settings.reference_mode == "autoregressive":
             begin = frames[self.plan.stride, None]
             after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
         return after
+
+    @property
+    def score_name(self) -> str:
+        """Of `colour_score`."""
+        return "colour distance"
+
+    def score(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor) -> float:
+        """How far the colours of a window are from those of the reference, and of the animation so far."""
+        known = [palette(self.reference), *([state["colours"]] if "colours" in state else [])]
+        return colour_distance(frames[self.plan.kept(chunk.index)], known)
 
     def keep(self, before: State, after: State) -> State:
         """What is not among the extras, and changed."""

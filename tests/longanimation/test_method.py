@@ -10,6 +10,7 @@ from exact_parts import ExactCodec, Frames, exact_pictures
 from refusals import refusal
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
 
+from everanimate_core.longanimation.colour_score import colour_distance, palette
 from everanimate_core.longanimation.lines import STYLES, white_on_black
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.longanimation.windows import window_fusion
@@ -301,3 +302,36 @@ def test_killed_while_a_window_is_sampled(place, whole):
     place.start(colour_job())
     assert (place.kept, place.made) == ([0, 1], [2, 3])
     assert_same_result(place.result(), whole)
+
+
+# --- the score of a window -------------------------------------------------------------------------------------------
+
+
+def test_the_window_whose_colours_are_nearest_is_taken(place):
+    place.start(colour_job(seed_mode="increment"), candidates=3)
+    method = colour_method(seed_mode="increment")
+    assert place.outcome.report["score"] == "colour distance"
+    state = method.start()
+    for index, chunk in enumerate(place.take().chunks):
+        scores = [other.score for other in chunk.candidates]
+        assert None not in scores
+        # The first window is compared with the reference.
+        assert chunk.key == chunk.candidates[scores.index(min(scores))].key
+        assert chunk.score == min(scores)
+        made = method.chunk(index), Sampled(place.latents()[index])
+        frames = method.decode(state, made[1].latents, CODEC)
+        assert chunk.score == round(method.score(state, *made, frames), 6)
+        state = method.hand_over(state, *made, frames, CODEC)
+    assert len({tuple(other.score for other in chunk.candidates) for chunk in place.take().chunks}) > 1
+
+
+def test_a_window_is_compared_with_the_reference_and_the_animation_so_far():
+    method = colour_method()
+    frames = method.decode({}, torch.zeros(1, 16, 5, 2, 4), CODEC)
+    sampled = Sampled(torch.zeros(1, 16, 5, 2, 4))
+    after = method.hand_over({}, method.chunk(0), sampled, frames, CODEC)
+    assert torch.equal(after["colours"], palette(frames))
+    first = method.score({}, method.chunk(0), sampled, frames)
+    assert first == colour_distance(frames, [palette(method.reference)]) > 0
+    # What it shares with the animation so far, it has already.
+    assert method.score(after, method.chunk(1), sampled, frames) == pytest.approx(first / 2)
