@@ -87,6 +87,27 @@ def read_tensors(path: str | PathLike, refuse: Refuse) -> tuple[dict[str, Tensor
         return {name: file.read(name).clone() for name in file.names}, file.metadata
 
 
+def check_shapes(
+    shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], refuse: Refuse
+) -> None:
+    """Refuse weights, by name and shape, of which one is missing, of another shape or foreign."""
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise refuse(f"which has no {name}")
+        if shapes[name] != shape:
+            raise refuse(f"whose {name} is of shape {list(shapes[name])} instead of {list(shape)}")
+    foreign = sorted(shapes.keys() - expected.keys())
+    if foreign:
+        raise refuse(f"which has the unknown {one_line(foreign[0])}")
+
+
+def check_numbers(state: Mapping[str, Tensor], refuse: Refuse) -> None:
+    """Refuse weights that are of none of FLOATS."""
+    for name, value in state.items():
+        if value.dtype not in FLOATS:
+            raise refuse(f"where {one_line(name)} holds {value.dtype}, which is no number by itself")
+
+
 # What diffusers calls the weights of a folder.
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 

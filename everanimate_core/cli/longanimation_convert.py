@@ -8,6 +8,7 @@ import torch
 import tyro
 
 from ..longanimation.files import convert
+from ..longanimation.video_files import VIDEO_XL, convert_video_model
 from .command import Command
 from .lora_convert import DTYPES
 from .options import option
@@ -15,18 +16,32 @@ from .options import option
 
 @dataclass(frozen=True)
 class Options:
-    """Write CogVideoX1.5 I2V or SketchDiT as one file that ComfyUI loads, and tools for fp8 and GGUF read."""
+    """Write CogVideoX1.5 I2V, SketchDiT or Video-XL as one file that ComfyUI loads.
+
+    Tools for fp8 and GGUF read the first two.
+    """
 
     source: tyro.conf.Positional[
-        option(Path, "A .safetensors file, the index of a sharded one, or a diffusers folder.", "SOURCE")
+        option(
+            Path,
+            "A .safetensors file, the index of a sharded one, or a diffusers folder. With --video-xl, the folder of "
+            "Video-XL with its config.json.",
+            "SOURCE",
+        )
     ]
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
     dtype: option(
         Literal[DTYPES] | None, "Number type of the written weights.", "{float32,float16,bfloat16}", "as they are"
     ) = None
+    video_xl: option(bool, "The source is Video-XL, of which what the memory needs is kept.", None, False) = False
 
 
 def main(options: Options, command: Command) -> None:
     """Write the file."""
-    kind = convert(options.source, options.destination, options.dtype and getattr(torch, options.dtype))
+    dtype = options.dtype and getattr(torch, options.dtype)
+    if options.video_xl:
+        convert_video_model(options.source, options.destination, dtype)
+        kind = VIDEO_XL
+    else:
+        kind = convert(options.source, options.destination, dtype)
     command.say(f"Wrote {kind} to {options.destination}")

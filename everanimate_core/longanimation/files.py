@@ -5,7 +5,7 @@ would sample, and show it nowhere but in the picture.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError, one_line
 from ..json_files import Refuse
-from ..tensor_files import DIFFUSERS_WEIGHTS, FLOATS, open_tensors, weight_files, write_tensors
+from ..tensor_files import DIFFUSERS_WEIGHTS, check_numbers, check_shapes, open_tensors, weight_files, write_tensors
 from .names import native_name
 
 BASE, SKETCH = "CogVideoX1.5 I2V", "SketchDiT"
@@ -117,17 +117,22 @@ def convert(source: Path, destination: Path, dtype: torch.dtype | None = None) -
     source: a file or an index, see `read_base`, or a diffusers folder (with `transformer/` in it, or that one itself).
     dtype: of the weights, None for what they are. Raises InputError for anything else.
     """
-    if destination.suffix != ".safetensors" or destination.is_dir():
-        raise InputError("destination", "must be a .safetensors file", "cogvideox1.5_i2v.safetensors", destination)
     source = network_file(source)
-    if source.resolve() == destination.resolve():
-        raise InputError("destination", "must be another file than the source, which it would replace", "", destination)
+    check_destination(destination, [source], "cogvideox1.5_i2v.safetensors")
     kind = SKETCH if _has_zero_conv(source) else BASE
     state, sizes = _read(source, kind, "source")
     write_native(
         destination, state if dtype is None else {name: value.to(dtype) for name, value in state.items()}, sizes
     )
     return kind
+
+
+def check_destination(destination: Path, sources: Sequence[Path], example: str) -> None:
+    """Raise InputError unless a converted file can be written to `destination`: a safetensors file, no source of it."""
+    if destination.suffix != ".safetensors" or destination.is_dir():
+        raise InputError("destination", "must be a .safetensors file", example, destination)
+    if destination.resolve() in [source.resolve() for source in sources]:
+        raise InputError("destination", "must be another file than the source, which it would replace", "", destination)
 
 
 def network_file(path: Path) -> Path:
@@ -164,9 +169,7 @@ def _read(path: str | PathLike, kind: str, field: str) -> tuple[dict[str, Tensor
                     raise refuse(f"which has {one_line(native)} twice")
                 state[native] = opened.read(name)
     sizes = cog_sizes({name: tuple(value.shape) for name, value in state.items()}, kind, refuse)
-    for name, value in state.items():
-        if value.dtype not in FLOATS:
-            raise refuse(f"where {one_line(name)} holds {value.dtype}, which is no number by itself")
+    check_numbers(state, refuse)
     return state, sizes
 
 
@@ -205,13 +208,5 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
         ofs=size("ofs_embedding_linear_1.weight", 1),
         text=size("patch_embed.text_proj.weight", 1),
     )
-    expected = sizes.shapes(kind == SKETCH)
-    for name, shape in expected.items():
-        if name not in shapes:
-            raise refuse(f"which has no {name}")
-        if shapes[name] != shape:
-            raise refuse(f"whose {name} is of shape {list(shapes[name])} instead of {list(shape)}")
-    foreign = sorted(shapes.keys() - expected.keys())
-    if foreign:
-        raise refuse(f"which has the unknown {one_line(foreign[0])}")
+    check_shapes(shapes, sizes.shapes(kind == SKETCH), refuse)
     return sizes

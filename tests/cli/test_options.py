@@ -250,7 +250,7 @@ OPTIONS = {
     ),
     "longanimation convert": (
         "a.safetensors b.safetensors",
-        {"SOURCE": Path("a.safetensors"), "DESTINATION": Path("b.safetensors"), "--dtype": None},
+        {"SOURCE": Path("a.safetensors"), "DESTINATION": Path("b.safetensors"), "--dtype": None, "--video-xl": False},
     ),
 }
 
