@@ -1,4 +1,4 @@
-"""Everything of LongAnimation that touches the host: CogVideoX, its VAE, SketchDiT, and the sampler.
+"""Everything of LongAnimation that touches the host: CogVideoX, its VAE, SketchDiT, DGLM, and the sampler.
 
 Hosts before 0.21 have no CogVideoX: nothing of it is imported before it is asked for.
 """
@@ -19,14 +19,30 @@ import comfy.samplers
 import comfy.sd
 import latent_preview
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.latents import preview_map
 from ..everanimate_core.longanimation.control import chosen_blocks, controlled
+from ..everanimate_core.longanimation.dglm import (
+    DGLM,
+    DglmSizes,
+    GlobalLocalMemory,
+    Projected,
+    check_dglm,
+    check_memory,
+)
 from ..everanimate_core.longanimation.dpm import draw_noise, sample
-from ..everanimate_core.longanimation.files import LATENT_CHANNELS, CogSizes, check_fit, read_base, read_sketch
+from ..everanimate_core.longanimation.files import (
+    LATENT_CHANNELS,
+    CogSizes,
+    check_fit,
+    read_base,
+    read_memory,
+    read_sketch,
+)
 from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.text import check_text
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, WindowRequest
@@ -128,11 +144,41 @@ def load_base(path: str, dtype: torch.dtype | None):
     return comfy.sd.load_diffusion_model_state_dict(state, model_options={} if dtype is None else {"dtype": dtype})
 
 
-class SketchControl:
-    """A loaded SketchDiT: `patcher`, which the host loads beside a MODEL, and its sizes."""
+class MemoryControl:
+    """A loaded DGLM: `patcher`, which the host loads beside a MODEL, and its sizes."""
 
-    def __init__(self, state: dict[str, Tensor], sizes: CogSizes):
+    def __init__(self, state: dict[str, Tensor], sizes: DglmSizes):
         self.sizes = sizes
+        made = {"device": torch.device("cpu"), "dtype": next(iter(state.values())).dtype}
+        self.patcher = _loadable(GlobalLocalMemory(sizes, comfy.ops.manual_cast, _looked_up, **made), state)
+
+
+def _looked_up(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """What the host's attention finds: [1, heads, n, dim] each."""
+    heads = queries.shape[1]
+    return optimized_attention(queries, keys, values, heads, skip_reshape=True, skip_output_reshape=True)
+
+
+def _loadable(network: torch.nn.Module, state: dict[str, Tensor]) -> comfy.model_patcher.ModelPatcher:
+    """A network with these weights, as the host loads it beside a MODEL."""
+    network.load_state_dict(state)
+    return comfy.model_patcher.ModelPatcher(
+        network.eval(),
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+
+
+class SketchControl:
+    """A loaded SketchDiT: `patcher`, which the host loads beside a MODEL, and its sizes.
+
+    memory: the DGLM that corrects what it says; None for none. Raises InputError for one of another width.
+    """
+
+    def __init__(self, state: dict[str, Tensor], sizes: CogSizes, memory: MemoryControl | None = None):
+        if memory is not None:
+            check_dglm(memory.sizes, sizes.width)
+        self.sizes, self.memory = sizes, memory
         dtype = next(iter(state.values())).dtype
         network = _sketch_class()(
             num_attention_heads=sizes.heads,
@@ -147,18 +193,13 @@ class SketchControl:
             dtype=dtype,
             operations=comfy.ops.manual_cast,
         )
-        network.load_state_dict(state)
-        self.patcher = comfy.model_patcher.ModelPatcher(
-            network.eval(),
-            load_device=comfy.model_management.get_torch_device(),
-            offload_device=comfy.model_management.unet_offload_device(),
-        )
+        self.patcher = _loadable(network, state)
 
 
-def load_sketch(path: str) -> SketchControl:
-    """SketchDiT from its file."""
+def load_sketch(path: str, memory: str | None = None) -> SketchControl:
+    """SketchDiT from its file, with the DGLM of another one."""
     cog()
-    return SketchControl(*read_sketch(path))
+    return SketchControl(*read_sketch(path), None if memory is None else MemoryControl(*read_memory(memory)))
 
 
 @cache
@@ -194,10 +235,38 @@ def _sketch_class() -> type:
     return SketchDiT
 
 
-def steered_model(model, control: SketchControl, request: WindowRequest, strength: float, blocks: str):
-    """A clone of the MODEL whose blocks are steered by the line art of one window; a second one replaces the first.
+class WindowMemory:
+    """The memory [2, 3, N, kv] of one window, as the DGLM reads it. Raises InputError for one that it cannot read.
 
-    Raises InputError for another network, for one that the SketchDiT was not made for, and for blocks that it lacks.
+    Keys and values are projected at the first step, when the host has loaded the DGLM, and serve all steps.
+    """
+
+    def __init__(self, control: MemoryControl | None, memory: Tensor):
+        if control is None:
+            rule = f"must come with a {DGLM} where there is a memory"
+            raise InputError("control", rule, "memory_file of Load LongAnimation", "SketchDiT alone")
+        check_memory(memory, control.sizes, "the memory")
+        self.patcher, self.memory = control.patcher, memory
+        self.projected: Projected | None = None
+
+    def correct(self, answer: Tensor) -> Tensor:
+        """The control [B, tokens, dim], corrected."""
+        network = self.patcher.model
+        if self.projected is None:
+            self.projected = network.project(self.memory.to(answer))
+        return answer + network(self.projected, answer)
+
+    def forget(self, _patcher: Any) -> None:
+        """Free what was projected: for the end of a sampling."""
+        self.projected = None
+
+
+def steered_model(model, control: SketchControl, request: WindowRequest, strength: float, blocks: str):
+    """A clone of the MODEL whose blocks are steered by the line art of one window, and by its memory where it has one;
+    a second one replaces the first.
+
+    Raises InputError for another network, for one that the SketchDiT was not made for, for blocks that it lacks, and
+    for a memory without a DGLM that reads it.
     """
     network = model.model.diffusion_model
     if not isinstance(network, cog().model.CogVideoXTransformer3DModel) or network.in_channels != 2 * LATENT_CHANNELS:
@@ -208,6 +277,7 @@ def steered_model(model, control: SketchControl, request: WindowRequest, strengt
     check_fit(control.sizes, base_sizes(network), "control")
     chosen = chosen_blocks(blocks, len(network.blocks))
     sketch = cog().scale * request.sketch
+    memory = None if request.memory is None else WindowMemory(control.memory, request.memory)
 
     def steered(executor, x, timestep, context, ofs=None, transformer_options=None, **keywords):
         lines = sketch.to(x).expand(len(x), -1, -1, -1, -1)
@@ -222,11 +292,16 @@ def steered_model(model, control: SketchControl, request: WindowRequest, strengt
             )
         options = transformer_options or {}
         answer = control.patcher.model(torch.cat([lines, reference], dim=1), timestep, context, ofs, options)
+        if memory is not None:
+            answer = memory.correct(answer)
         with controlled(executor.class_obj.blocks, chosen, answer, strength):
             return executor(x, timestep, context, ofs, transformer_options, **keywords)
 
     model = model.clone()
-    model.set_additional_models(SKETCH_KEY, [control.patcher])
+    model.set_additional_models(SKETCH_KEY, [control.patcher, *([] if memory is None else [memory.patcher])])
+    model.remove_callbacks_with_key(CallbacksMP.ON_CLEANUP, SKETCH_KEY)
+    if memory is not None:
+        model.add_callback_with_key(CallbacksMP.ON_CLEANUP, SKETCH_KEY, memory.forget)
     model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, SKETCH_KEY)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, SKETCH_KEY, steered)
     return model

@@ -1,6 +1,6 @@
 """LongAnimation: a long line-art animation is coloured like a reference picture, window by window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import comfy.model_management
@@ -35,6 +35,7 @@ from .validation import widgets_checked
 CATEGORY = f"{widgets.CATEGORY}/LongAnimation"
 Control, Plan = io.Custom("LA_CONTROL"), io.Custom("LA_PLAN")
 WindowType, Recording, StateType = io.Custom("LA_WINDOW"), io.Custom("LA_RECORDING"), io.Custom("LA_STATE")
+MemoryType = io.Custom("LA_MEMORY")
 
 _KNOBS = knobs(Settings)
 of = partial(widgets.of, among=_KNOBS)
@@ -224,6 +225,14 @@ class LongAnimationCondition(io.ComfyNode):
         return io.NodeOutput(positive, negative, made_for(window_index, empty_latent(request)), request)
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What a window is told of the video so far. memory: [2, 3, N, kv], see WindowRequest."""
+
+    index: int
+    memory: Tensor
+
+
 class LongAnimationApply(io.ComfyNode):
     """The line art of one window on the model."""
 
@@ -240,6 +249,12 @@ class LongAnimationApply(io.ComfyNode):
                 Control.Input("control", tooltip="SketchDiT, from Load LongAnimation."),
                 WindowType.Input("window", tooltip="The window, from Condition Window."),
                 *of("strength", "blocks"),
+                MemoryType.Input(
+                    "la_memory",
+                    optional=True,
+                    tooltip="The memory of the video so far, for this window. It needs a memory_file in Load "
+                    "LongAnimation. Not connected for window 0.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for the sampler of this window.")],
         )
@@ -248,7 +263,12 @@ class LongAnimationApply(io.ComfyNode):
 
     @classmethod
     @in_its_name
-    def execute(cls, model, control, window, strength, blocks) -> io.NodeOutput:
+    def execute(cls, model, control, window, strength, blocks, la_memory=None) -> io.NodeOutput:
+        if la_memory is not None:
+            if la_memory.index != window.index:
+                got = f"one of window {la_memory.index}"
+                raise InputError("la_memory", f"must be of window {window.index}", "its own memory", got)
+            window = replace(window, memory=la_memory.memory)
         return io.NodeOutput(steered_model(model, control, window, strength, blocks))
 
 

@@ -1,4 +1,4 @@
-"""Loading what LongAnimation needs: the base network under whatever names it was published, and SketchDiT."""
+"""Loading what LongAnimation needs: the base network under whatever names it was published, SketchDiT and DGLM."""
 
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from .node import in_its_name
 
 # Number types of weights, by what the loader's widget calls them.
 DTYPES = {"default": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8_e4m3fn": torch.float8_e4m3fn}
-# Where SketchDiT lies.
+# Where SketchDiT and DGLM lie.
 SKETCH_FOLDER, BASE_FOLDER = "controlnet", "diffusion_models"
+# For no DGLM.
+NONE = "none"
 
 
 def base_files() -> list[str]:
@@ -71,7 +73,7 @@ class LongAnimationLoadBase(io.ComfyNode):
 
 
 class LongAnimationLoad(io.ComfyNode):
-    """The network that looks at line art."""
+    """The network that looks at line art, and the one that reads the memory of the video."""
 
     @classmethod
     def define_schema(cls):
@@ -79,22 +81,34 @@ class LongAnimationLoad(io.ComfyNode):
             node_id="LongAnimationLoad",
             display_name="Load LongAnimation",
             category=CATEGORY,
-            description="Load SketchDiT, the part of LongAnimation that looks at line art and steers CogVideoX.",
+            description="Load SketchDiT, the part of LongAnimation that looks at line art and steers CogVideoX, and "
+            "DGLM, the part that reads the memory of the video.",
             inputs=[
                 io.Combo.Input(
                     "sketch_file",
                     options=folder_paths.get_filename_list(SKETCH_FOLDER),
                     tooltip="control_module.safetensors of LongAnimation, in models/controlnet.",
                 ),
+                io.Combo.Input(
+                    "memory_file",
+                    options=[NONE, *folder_paths.get_filename_list(SKETCH_FOLDER)],
+                    default=NONE,
+                    optional=True,
+                    tooltip="DGLM, which reads the memory of the video: glm_module.safetensors of LongAnimation, in "
+                    "models/controlnet. none: no memory.",
+                ),
             ],
             outputs=[
                 Control.Output(
-                    display_name="control", tooltip="SketchDiT, for Apply SketchDiT or Colour Long Animation."
+                    display_name="control",
+                    tooltip="SketchDiT and DGLM, for Apply SketchDiT or Colour Long Animation.",
                 )
             ],
         )
 
     @classmethod
     @in_its_name
-    def execute(cls, sketch_file) -> io.NodeOutput:
-        return io.NodeOutput(load_sketch(folder_paths.get_full_path_or_raise(SKETCH_FOLDER, sketch_file)))
+    def execute(cls, sketch_file, memory_file=NONE) -> io.NodeOutput:
+        sketch = folder_paths.get_full_path_or_raise(SKETCH_FOLDER, sketch_file)
+        memory = None if memory_file == NONE else folder_paths.get_full_path_or_raise(SKETCH_FOLDER, memory_file)
+        return io.NodeOutput(load_sketch(sketch, memory))

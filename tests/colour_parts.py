@@ -4,6 +4,7 @@ import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
 from everanimate_core.backends.cog_networks import SketchDiT
+from everanimate_core.longanimation.dglm import DglmSizes, GlobalLocalMemory
 
 TEXT_DIM, TEXT_TOKENS = 48, 7
 # Of CogVideoX1.5.
@@ -29,6 +30,9 @@ CONFIG = {
 }
 SKETCH_CONFIG = CONFIG | {"num_layers": 2, "sample_width": 300, "sample_height": 300}
 
+# All but the widths of control and heads is fixed in the authors' class.
+DGLM_SIZES = DglmSizes(width=128, kv=512, narrow=1024, wide=2048, inner=192)
+
 
 def drawn(network, seed, spread=0.05):
     """The network with random weights, without gradients."""
@@ -45,6 +49,17 @@ def base_network(seed=0):
 
 def sketch_network(seed=1):
     return drawn(SketchDiT(**SKETCH_CONFIG), seed)
+
+
+def dglm_network(seed=3, sizes=DGLM_SIZES):
+    """Its attention is sharp: with weights as small as the others', keys would hardly matter."""
+    network = drawn(GlobalLocalMemory(sizes), seed, 1.0)
+    for name, value in network.named_parameters():
+        if value.ndim == 2:
+            value.mul_((3 if ".to_q." in name or ".to_k." in name else 0.5) / value.shape[1] ** 0.5)
+        else:
+            value.mul_(0.1).add_(name.endswith(".weight"))
+    return network
 
 
 def vae():

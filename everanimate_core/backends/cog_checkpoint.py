@@ -1,4 +1,4 @@
-"""CogVideoX I2V, SketchDiT and their VAE as diffusers' models, from files."""
+"""CogVideoX I2V, SketchDiT, DGLM and their VAE as diffusers' models, from files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, one_line
+from ..longanimation.dglm import DglmSizes, GlobalLocalMemory, check_dglm
 from ..longanimation.files import (
     HEAD_DIM,
     IN_CHANNELS,
@@ -15,6 +16,7 @@ from ..longanimation.files import (
     check_fit,
     network_file,
     read_base,
+    read_memory,
     read_sketch,
 )
 from ..longanimation.names import diffusers_name
@@ -29,19 +31,25 @@ with extra_packages():
 
 
 def load_networks(
-    base: Path, sketch: Path, *, device: torch.device | str, dtype: torch.dtype
-) -> tuple[nn.Module, nn.Module]:
-    """The base network and its SketchDiT, frozen, on `device`.
+    base: Path, sketch: Path, memory: Path | None = None, *, device: torch.device | str, dtype: torch.dtype
+) -> tuple[nn.Module, nn.Module, GlobalLocalMemory | None]:
+    """The base network, its SketchDiT and, where there is a file `memory`, its DGLM, frozen, on `device`.
 
     base: a diffusers folder (with `transformer/` in it, or that one itself), a file or an index, see `read_base`.
-    sketch: a file. Raises InputError for other networks, and for two that do not fit each other.
+    sketch, memory: files. Raises InputError for other networks, and for those that do not fit each other.
     """
     control, control_sizes = read_sketch(sketch)
+    reader = None
+    if memory is not None:
+        weights, memory_sizes = read_memory(memory)
+        check_dglm(memory_sizes, control_sizes.width)
+        reader = dglm_from_state(weights, memory_sizes, device=device, dtype=dtype)
     state, sizes = read_base(network_file(base))
     check_fit(control_sizes, sizes)
     return (
         network_from_state(CogVideoXTransformer3DModel, state, sizes, device=device, dtype=dtype),
         network_from_state(SketchDiT, control, control_sizes, device=device, dtype=dtype),
+        reader,
     )
 
 
@@ -58,6 +66,16 @@ def network_from_state(
         network = kind(**config_of(sizes))
     weights = {diffusers_name(name): value.to(device, dtype) for name, value in state.items()}
     network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def dglm_from_state(
+    state: Mapping[str, Tensor], sizes: DglmSizes, *, device: torch.device | str, dtype: torch.dtype
+) -> GlobalLocalMemory:
+    """A DGLM with the weights of `state`, frozen, in eval mode."""
+    with torch.device("meta"):
+        network = GlobalLocalMemory(sizes)
+    network.load_state_dict({name: value.to(device, dtype) for name, value in state.items()}, assign=True)
     return network.eval().requires_grad_(False)
 
 

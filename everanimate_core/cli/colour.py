@@ -48,6 +48,7 @@ class Options:
     out: option(Path, "The result.", "VIDEO")
     model: option(str, f"Diffusers folder of CogVideoX1.5-5B-I2V, or '{TOY}', which is embedded.", "PATH", TOY) = TOY
     sketch: option(Path | None, "SketchDiT of LongAnimation: control_module.safetensors.", "FILE", "the toy's") = None
+    memory_file: option(Path | None, "DGLM of LongAnimation: glm_module.safetensors.", "FILE", "no memory") = None
     reference_lineart: option(
         Path | None, "The line art of the reference.", "IMAGE", "that of the first frame, which the reference shows"
     ) = None
@@ -88,6 +89,7 @@ def main(options: Options, command: Command) -> None:
         if options.prompts is not None:
             prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
         model = _load(options, settings, video, prompts)
+        reader = model.memory_net
         given = {"reference": reference, "reference_lineart": lines}
         sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
         pixels = Size(video.width, video.height)
@@ -99,6 +101,7 @@ def main(options: Options, command: Command) -> None:
             network={
                 "network": weights_digest(model.base.state_dict().items()),
                 "sketch": weights_digest(model.sketch.state_dict().items()),
+                **({} if reader is None else {"dglm": weights_digest(reader.state_dict().items())}),
                 "vae": weights_digest(model.codec.vae.state_dict().items()),
                 "negative": options.negative_prompt if settings.cfg != 1 else None,
                 "dtype": str(model.base.dtype),
@@ -112,12 +115,14 @@ def main(options: Options, command: Command) -> None:
 
 
 def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:
-    """The networks that --model and --sketch name, with the prompts encoded."""
+    """The networks that --model, --sketch and --memory-file name, with the prompts encoded."""
     device = choose_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model == TOY:
-        if options.sketch is not None:
-            raise InputError("sketch", "must be left out for the embedded toy", "", one_line(options.sketch))
+        for name in ("sketch", "memory_file"):
+            path = getattr(options, name)
+            if path is not None:
+                raise InputError(name, "must be left out for the embedded toy", "", one_line(path))
         return load_colour(device=device, dtype=dtype, tiled=video.tiled)
     if options.sketch is None:
         raise InputError("sketch", "must be given with --model", "control_module.safetensors", "none")
@@ -128,7 +133,7 @@ def _load(options: Options, settings: Settings, video: RunSettings, prompts: lis
     different = list(dict.fromkeys([*prompts, options.negative_prompt]))
     vae = load_vae(folder, device=device)
     text = encode_cog_prompts(folder, different, device=device)
-    base, sketch = load_networks(folder, options.sketch, device=device, dtype=dtype)
+    base, sketch, reader = load_networks(folder, options.sketch, options.memory_file, device=device, dtype=dtype)
     chosen_blocks(settings.blocks, len(base.transformer_blocks))
     return DiffusersCog(
         base,
@@ -137,4 +142,5 @@ def _load(options: Options, settings: Settings, video: RunSettings, prompts: lis
         vae.config.scaling_factor,
         text[[different.index(prompt) for prompt in prompts]],
         text[[different.index(options.negative_prompt)]],
+        reader,
     )

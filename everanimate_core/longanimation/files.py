@@ -1,4 +1,4 @@
-"""Files of CogVideoX I2V and SketchDiT: read under any of their names, checked weight by weight, written as native.
+"""Files of CogVideoX I2V, SketchDiT and DGLM: read under any names, checked weight by weight, written as native.
 
 A weight that is missing, foreign or of another shape is an error that names it: a network with a few random weights
 would sample, and show it nowhere but in the picture.
@@ -7,6 +7,7 @@ would sample, and show it nowhere but in the picture.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from ..errors import InputError, one_line
 from ..json_files import Refuse
 from ..tensor_files import DIFFUSERS_WEIGHTS, check_numbers, check_shapes, open_tensors, weight_files, write_tensors
+from .dglm import DGLM, DglmSizes
+from .dglm import HEAD_DIM as MEMORY_HEAD_DIM
 from .names import native_name
 
 BASE, SKETCH = "CogVideoX1.5 I2V", "SketchDiT"
@@ -95,6 +98,22 @@ def read_base(path: str | PathLike, field: str = "model") -> tuple[dict[str, Ten
 def read_sketch(path: str | PathLike) -> tuple[dict[str, Tensor], CogSizes]:
     """SketchDiT under native names, and its sizes, from `control_module.safetensors` or what `convert` made of it."""
     return _read(path, SKETCH, "sketch_file")
+
+
+def read_memory(path: str | PathLike) -> tuple[dict[str, Tensor], DglmSizes]:
+    """DGLM and its sizes, from `glm_module.safetensors` as it is published.
+
+    Raises InputError, as `read_base` does, for anything else.
+    """
+
+    def refuse(wrong: str) -> InputError:
+        return InputError("memory_file", f"must be {DGLM}", "glm_module.safetensors", f"{one_line(path)}, {wrong}")
+
+    with open_tensors(path, refuse) as opened:
+        state = {name: opened.read(name) for name in opened.names}
+    sizes = dglm_sizes({name: tuple(value.shape) for name, value in state.items()}, refuse)
+    check_numbers(state, refuse)
+    return state, sizes
 
 
 def check_fit(sketch: CogSizes, base: CogSizes, field: str = "sketch_file") -> None:
@@ -183,12 +202,7 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
     """The sizes of a network of that kind from the shapes of its weights, by native name; what `refuse` makes for
     another network, and for a weight that is missing, foreign or of another shape."""
 
-    def size(name: str, axis: int) -> int:
-        shape = shapes.get(name)
-        if shape is None or len(shape) != 2:
-            raise refuse(f"which has no {name}" if shape is None else f"whose {name} is of shape {list(shape)}")
-        return shape[axis]
-
+    size = partial(_size, shapes, refuse)
     if "blocks.0.norm1.linear.weight" not in shapes:
         raise refuse("which is another network" if shapes else "which holds nothing")
     if len(shapes.get("patch_embed.proj.weight", ())) == 4:
@@ -210,3 +224,29 @@ def cog_sizes(shapes: Mapping[str, tuple[int, ...]], kind: str, refuse: Refuse) 
     )
     check_shapes(shapes, sizes.shapes(kind == SKETCH), refuse)
     return sizes
+
+
+def dglm_sizes(shapes: Mapping[str, tuple[int, ...]], refuse: Refuse) -> DglmSizes:
+    """The sizes of a DGLM from the shapes of its weights; what `refuse` makes for another network, and for a weight
+    that is missing, foreign or of another shape."""
+    if "key_mapping_0.0.weight" not in shapes:
+        raise refuse("which is another network" if shapes else "which holds nothing")
+    size = partial(_size, shapes, refuse)
+    sizes = DglmSizes(
+        width=size("key_mapping_0.6.weight", 0),
+        kv=size("key_mapping_0.0.weight", 1),
+        narrow=size("key_mapping_0.0.weight", 0),
+        wide=size("key_mapping_0.3.weight", 0),
+        inner=size("layers.0.0.to_q.weight", 0),
+    )
+    if sizes.inner % MEMORY_HEAD_DIM:
+        raise refuse(f"whose heads are {sizes.inner} wide together, which is no multiple of {MEMORY_HEAD_DIM}")
+    check_shapes(shapes, sizes.shapes(), refuse)
+    return sizes
+
+
+def _size(shapes: Mapping[str, tuple[int, ...]], refuse: Refuse, name: str, axis: int) -> int:
+    shape = shapes.get(name)
+    if shape is None or len(shape) != 2 or 0 in shape:
+        raise refuse(f"which has no {name}" if shape is None else f"whose {name} is of shape {list(shape)}")
+    return shape[axis]

@@ -141,6 +141,7 @@ def differences(was: Take, now: Take) -> list[Difference]:
 _CALLED = {
     "network": "the model",
     "lora": "the LoRA on the model",
+    "dglm": "the DGLM",
     "references": "the reference",
     "negative": "the negative prompt",
     "sound": "the sound",

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from cli_parts import DATA, place_of, state
-from colour_parts import save_cog
+from colour_parts import dglm_network, save_cog
 from PIL import Image
 from run_parts import video_of
 from safetensors.torch import load, load_file, save_file
@@ -14,6 +14,7 @@ from everanimate_core.backends.cog_checkpoint import load_networks, load_vae
 from everanimate_core.backends.cog_codec import CogCodec
 from everanimate_core.backends.cog_encoders import encode_cog_prompts
 from everanimate_core.backends.diffusers_cog import DiffusersCog
+from everanimate_core.longanimation.dglm import DglmSizes
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.media.reader import VideoFrames
@@ -54,7 +55,7 @@ def windows(out):
 
 
 def by_the_core(folder, prompts, negative):
-    base, sketch = load_networks(folder, folder / "control_module.safetensors", device="cpu", dtype=torch.float32)
+    base, sketch, _ = load_networks(folder, folder / "control_module.safetensors", device="cpu", dtype=torch.float32)
     texts = [encode_cog_prompts(folder, texts, device="cpu") for texts in (prompts, [negative])]
     model = DiffusersCog(base, sketch, CogCodec(load_vae(folder, device="cpu")), 0.7, *texts)
     with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as lineart:
@@ -139,6 +140,9 @@ def test_the_toy_has_its_own_sketch(lineart, tmp_path, command):
     code, _, complaints = command(["colour", *map(str, inputs), "--sketch", "s.safetensors"])
     assert code == 2
     assert complaints == "--sketch: must be left out for the embedded toy; got s.safetensors.\n"
+    code, _, complaints = command(["colour", *map(str, inputs), "--memory-file", "m.safetensors"])
+    assert code == 2
+    assert complaints == "--memory-file: must be left out for the embedded toy; got m.safetensors.\n"
     code, _, complaints = command(["colour", *map(str, inputs), "--model", str(lineart)])
     assert code == 2
     assert complaints == "--sketch: must be given with --model (control_module.safetensors); got none.\n"
@@ -181,6 +185,31 @@ def test_weights_that_are_missing_are_named(folder, tmp_path, command):
     assert code == 2
     assert "must be SketchDiT (control_module.safetensors); got" in complaints
     assert complaints.strip().endswith("which has no zero_conv.weight.")
+
+
+def saved_memory(folder, width):
+    path = folder / "glm_module.safetensors"
+    network = dglm_network(sizes=DglmSizes(width=width, kv=8, narrow=6, wide=10, inner=96))
+    save_file(network.state_dict(), path)
+    return ["--memory-file", str(path)]
+
+
+def test_the_first_window_is_the_same_with_a_dglm_and_the_run_another(folder, tmp_path, command):
+    out, one = tmp_path / "out.mp4", ["--frames", "17"]
+    assert colour(command, folder, out, *one)[0] == 0
+    (before,) = windows(out)
+    code, said, _ = colour(command, folder, out, *one, *saved_memory(tmp_path, 128))
+    assert code == 0 and "take 2 is opened: the DGLM is another one" in said.splitlines()
+    (after,) = windows(out)
+    assert torch.equal(before["latents"], after["latents"])
+
+
+def test_a_dglm_that_does_not_fit_is_refused(folder, tmp_path, command):
+    out = tmp_path / "out.mp4"
+    code, _, complaints = colour(command, folder, out, *saved_memory(tmp_path, 64))
+    assert code == 2
+    assert complaints.strip().splitlines()[-1] == "--memory-file: must be of SketchDiT's width, 128; got 64."
+    assert not out.exists() and not (tmp_path / "out.run").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def steering(comfy, model, shape):
 
     key = comfy.module(PACK, "nodes.cogvideo").SKETCH_KEY
     (steered,) = model.get_wrappers(WrappersMP.DIFFUSION_MODEL, key)
-    (sketch,) = model.get_additional_models_with_key(key)
+    sketch, *memory = model.get_additional_models_with_key(key)
     blocks, seen, added = [torch.nn.Identity() for _ in model.model.diffusion_model.blocks], [], []
 
     def network(*_, **__):
@@ -41,6 +41,7 @@ def steering(comfy, model, shape):
     return {
         "network": digest_of(comfy, model),
         "sketch": digest_of(comfy, sketch),
+        "dglm": [digest_of(comfy, network) for network in memory],
         **lines_of(seen[0]),
         "behind": behind,
         "added": mark([added[number] for number in behind[:1]]),
@@ -124,7 +125,11 @@ GIVEN = {
         "network": digest_of(comfy, model),
         "dtype": str(model.model.diffusion_model.blocks[0].q.weight.dtype),
     },
-    "LongAnimationLoad": lambda comfy, control: {"sketch": digest_of(comfy, control.patcher), "sizes": control.sizes},
+    "LongAnimationLoad": lambda comfy, control: {
+        "sketch": digest_of(comfy, control.patcher),
+        "sizes": control.sizes,
+        "dglm": control.memory and digest_of(comfy, control.memory.patcher),
+    },
     "LongAnimationPlan": lambda comfy, plan, count, total: plan_facts(plan) | {"windows": count, "frames": total},
     "LongAnimationCondition": lambda comfy, positive, negative, latent, window: (
         told_facts(positive, negative) | window_facts(window) | {"latent": mark(latent["samples"])}

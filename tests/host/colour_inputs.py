@@ -16,6 +16,8 @@ FRAMES, OVERLAP = 17, 9
 STEPS, FIRST = 5, 2
 # Up to which half of the pixels of random pictures count as lines.
 THRESHOLD = 0.5
+# Width of the memory of the video.
+KV = 16
 # Two windows.
 TOTAL = 2 * FRAMES - OVERLAP
 # Of a window's latents, that of the reference in front.
@@ -44,6 +46,16 @@ class ColourParts(Parts):
 
         return self.written("controlnet", f"every_sketch_{seed}", colour_parts.sketch_network(seed))
 
+    @once
+    def dglm(self, seed=1):
+        """The name of a file with DGLM."""
+        import colour_parts
+
+        sizes = self.comfy.module(PACK, "everanimate_core.longanimation.dglm").DglmSizes(
+            width=128, kv=KV, narrow=12, wide=24, inner=96
+        )
+        return self.written("controlnet", f"every_dglm_{seed}", colour_parts.dglm_network(seed, sizes))
+
     def written(self, folder, name, network):
         """The name of a file of the host with the weights of a network."""
         path = self.comfy.base / "models" / folder / f"{name}.safetensors"
@@ -61,9 +73,16 @@ class ColourParts(Parts):
         return model
 
     @once
-    def control(self, seed=1):
-        """The tiny SketchDiT."""
-        return self.comfy.call("LongAnimationLoad", sketch_file=self.sketch(seed))[0]
+    def control(self, seed=1, dglm=None):
+        """The tiny SketchDiT, with the tiny DGLM of a seed."""
+        memory = {} if dglm is None else {"memory_file": self.dglm(dglm)}
+        return self.comfy.call("LongAnimationLoad", sketch_file=self.sketch(seed), **memory)[0]
+
+    @once
+    def memory(self, seed=0, index=0):
+        """What a window is told of the video so far."""
+        remembered = self.comfy.module(PACK, "nodes.longanimation").Remembered
+        return remembered(index, drawn(2, 3, 20, KV, seed=seed))
 
     @once
     def vae(self, brighter=False):

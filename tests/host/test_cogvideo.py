@@ -40,7 +40,7 @@ def relative(mine, theirs):
 def networks():
     import colour_parts
 
-    return colour_parts.base_network(), colour_parts.sketch_network()
+    return colour_parts.base_network(), colour_parts.sketch_network(), colour_parts.dglm_network()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def files(networks, tmp_path_factory):
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("cog")
-    for name, network in zip(("base", "sketch"), networks, strict=True):
+    for name, network in zip(("base", "sketch", "memory"), networks, strict=True):
         save_file(
             {key: value.contiguous() for key, value in network.state_dict().items()}, folder / f"{name}.safetensors"
         )
@@ -84,6 +84,11 @@ def window(comfy, tails=None):
     return request(0, randn(1, 16, SLOTS, *CELLS, seed=6), reference, tails)
 
 
+def control_of(cog, files, memory=True):
+    """SketchDiT, with the DGLM or without."""
+    return cog.load_sketch(str(files / "sketch.safetensors"), str(files / "memory.safetensors") if memory else None)
+
+
 def test_a_picture_in_the_vae_is_diffusers(cog, vaes):
     """But for the last bit: a tensor of one frame may lie in memory in two ways, and is summed in two orders."""
     mine, theirs = vaes
@@ -113,8 +118,19 @@ def test_sketch_is_diffusers(cog, files, networks):
     assert relative(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize("later", [False, True])
-def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later):
+def test_dglm_is_the_cores(cog, files, networks):
+    control, theirs = control_of(cog, files).memory, networks[2]
+    memory, answer = randn(2, 3, 60, 512, seed=1), randn(2, 30, 128, seed=2)
+    expected = theirs(theirs.project(memory), answer)
+    found = control.patcher.model(control.patcher.model.project(memory), answer)
+    assert relative(found, expected) < 1e-5
+    # The host casts as it computes.
+    found = control.patcher.model(control.patcher.model.project(memory.bfloat16()), answer.bfloat16())
+    assert found.dtype == torch.bfloat16 and relative(found.float(), expected) < 0.05
+
+
+@pytest.mark.parametrize(("later", "memory"), [(False, False), (True, False), (True, True)])
+def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later, memory):
     """50 steps, cfg 6; later: with its overlap blended. The core's is the authors' (tests/longanimation)."""
     from comfy.sample import sample_custom
     from comfy.samplers import calculate_sigmas
@@ -123,10 +139,11 @@ def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later)
     settings = core(comfy, "longanimation.settings").Settings(window_frames=FRAMES, steps=STEPS, fuse_from=FIRST)
     text, negative = randn(1, 7, 48, seed=3), randn(1, 7, 48, seed=4)
     request = window(comfy, randn(STEPS - FIRST, 16, 4, *CELLS, seed=7) if later else None)
-    engine = engines.DiffusersCog(*networks, None, cog.cog().scale, text, negative)
+    request = replace(request, memory=randn(2, 3, 60, 512, seed=8) if memory else None)
+    engine = engines.DiffusersCog(*networks[:2], None, cog.cog().scale, text, negative, networks[2])
     expected = engine.sample_window(request, 11, settings=settings)
 
-    steered = cog.steered_model(model, cog.load_sketch(str(files / "sketch.safetensors")), request, 0.5, "skip-layer")
+    steered = cog.steered_model(model, control_of(cog, files), request, 0.5, "skip-layer")
     fusion = windows.window_fusion(request, settings)
     sigmas = calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
     slots = {"concat_latent_image": request.reference / cog.cog().scale}
@@ -149,6 +166,69 @@ def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later)
     assert not any(block._forward_hooks for block in model.model.diffusion_model.blocks)
 
 
+def sampled(comfy, model, control, request, steps=2):
+    """The latents of a window of a few steps, by the function that Colour Long Animation samples with."""
+    settings = core(comfy, "longanimation.settings").Settings(window_frames=FRAMES, steps=steps, fuse=False)
+    texts = ([[randn(1, 7, 48, seed=seed), {}]] for seed in (3, 4))
+    nodes = comfy.module(PACK, "nodes.longanimation_animate")
+    return nodes.sampled(model, control, *texts, request, settings, 11, lambda *_: None).latents
+
+
+def test_a_window_without_memory_is_as_without_the_dglm(comfy, cog, model, files):
+    request, control = window(comfy), control_of(cog, files)
+    plain = sampled(comfy, model, control, request)
+    assert torch.equal(plain, sampled(comfy, model, control_of(cog, files, memory=False), request))
+    remembered = sampled(comfy, model, control, replace(request, memory=randn(2, 3, 60, 512, seed=8)))
+    assert relative(remembered, plain) > 1e-3
+    # And again, once one with memory was there.
+    assert torch.equal(sampled(comfy, model, control, request), plain)
+
+
+def test_a_memory_is_projected_once_a_sampling_and_forgotten_with_it(comfy, cog, model, files, monkeypatch):
+    from comfy.patcher_extension import CallbacksMP
+
+    control, memory = control_of(cog, files), randn(2, 3, 60, 512, seed=8)
+    network, seen, steered = control.memory.patcher.model, [], []
+    project = network.project
+    monkeypatch.setattr(network, "project", lambda memory: seen.append(memory) or project(memory))
+    nodes = comfy.module(PACK, "nodes.longanimation_animate")
+    monkeypatch.setattr(nodes, "steered_model", lambda *told: steered.append(cog.steered_model(*told)) or steered[0])
+    request = replace(window(comfy), memory=memory)
+    sampled(comfy, model, control, request, steps=4)
+    assert len(seen) == 1 and torch.equal(seen[0], memory)
+    (first,) = steered
+    (forget,) = first.callbacks[CallbacksMP.ON_CLEANUP][cog.SKETCH_KEY]
+    assert forget.__self__.projected is None
+    # A second one replaces the first, one without memory lets go of it.
+    second = cog.steered_model(first, control, replace(request, index=1), 0.5, "full")
+    third = cog.steered_model(second, control, window(comfy), 0.5, "full")
+    for steered, count in ((first, 1), (second, 1), (third, 0)):
+        assert len(steered.callbacks.get(CallbacksMP.ON_CLEANUP, {}).get(cog.SKETCH_KEY, [])) == count
+        assert len(steered.get_additional_models_with_key(cog.SKETCH_KEY)) == 1 + count
+
+
+def test_a_memory_that_cannot_be_read_is_refused_before_sampling(comfy, cog, model, files):
+    request = replace(window(comfy), memory=randn(2, 3, 60, 256, seed=8))
+    with pytest.raises(ValueError) as caught:
+        cog.steered_model(model, control_of(cog, files), request, 0.5, "full")
+    assert str(caught.value) == "the memory must be of the width that the DGLM reads, 512; got 256."
+    with pytest.raises(ValueError) as caught:
+        cog.steered_model(model, control_of(cog, files, memory=False), request, 0.5, "full")
+    rule = "control must come with a DGLM where there is a memory (memory_file of Load LongAnimation)"
+    assert str(caught.value) == f"{rule}; got SketchDiT alone."
+
+
+def test_a_dglm_of_another_width_is_refused_as_it_is_loaded(comfy, cog, files, tmp_path):
+    import colour_parts
+    from safetensors.torch import save_file
+
+    sizes = core(comfy, "longanimation.dglm").DglmSizes(width=64, kv=8, narrow=6, wide=10, inner=96)
+    save_file(colour_parts.dglm_network(sizes=sizes).state_dict(), tmp_path / "memory.safetensors")
+    with pytest.raises(ValueError) as caught:
+        cog.load_sketch(str(files / "sketch.safetensors"), str(tmp_path / "memory.safetensors"))
+    assert str(caught.value) == "memory_file must be of SketchDiT's width, 128; got 64."
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_a_window_with_a_given_end_is_that_of_the_core(comfy, cog, model, files, networks, later):
     """By the function that Colour Long Animation samples with. Three latents are held: the network reads two as one, so
@@ -158,7 +238,7 @@ def test_a_window_with_a_given_end_is_that_of_the_core(comfy, cog, model, files,
     text, negative = randn(1, 7, 48, seed=3), randn(1, 7, 48, seed=4)
     free = window(comfy, randn(4, 16, 3, *CELLS, seed=7) if later else None)
     request = replace(free, end=randn(1, 16, 3, *CELLS, seed=8))
-    engine = engines.DiffusersCog(*networks, None, cog.cog().scale, text, negative)
+    engine = engines.DiffusersCog(*networks[:2], None, cog.cog().scale, text, negative)
     expected = engine.sample_window(request, 11, settings=settings)
 
     control, shown = cog.load_sketch(str(files / "sketch.safetensors")), []

@@ -237,6 +237,15 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts):
         "Condition Window: window_index must be between 0 and 2 (3 windows make 30 frames); got 3."
     )
     window = values(condition(window_index=0, **inputs))[3]
+    apply = partial(refused, nodes.LongAnimationApply.execute, **of(parts, "model", "control"))
+    memory = torch.zeros(2, 3, 9, 512)
+    assert apply(window=window, strength=0.5, blocks="full", la_memory=nodes.Remembered(0, memory)) == (
+        "Apply SketchDiT: control must come with a DGLM where there is a memory (memory_file of Load LongAnimation); "
+        "got SketchDiT alone."
+    )
+    assert apply(window=window, strength=0.5, blocks="full", la_memory=nodes.Remembered(1, memory)) == (
+        "Apply SketchDiT: la_memory must be of window 0 (its own memory); got one of window 1."
+    )
     # What overlap serves depends on the length of the windows.
     longer = values(nodes.LongAnimationPlan.execute(300, 161, 97))[0]
     assert len(values(nodes.LongAnimationSampler.execute(window, longer, **SHORT))) == 2

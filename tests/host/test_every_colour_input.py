@@ -88,7 +88,10 @@ IN_TILES = ["decode in tiles", 5, {"tile_x": 64, "tile_y": 64, "overlap": 8, "ti
 BEGUN = {"resume": True, "from_chunk": 0, "only_chunk": -1, "seed": 0}
 STATES = {
     "LongAnimationLoadBase": {"plain": lambda parts: {"file": parts.base()}},
-    "LongAnimationLoad": {"plain": lambda parts: {"sketch_file": parts.sketch()}},
+    "LongAnimationLoad": {
+        "plain": lambda parts: {"sketch_file": parts.sketch()},
+        "with memory": lambda parts: {"sketch_file": parts.sketch(), "memory_file": parts.dglm()},
+    },
     "LongAnimationPlan": {
         "plain": lambda parts: {"total_frames": TOTAL, "window_frames": FRAMES, "overlap": OVERLAP},
         "by the line art": lambda parts: {
@@ -102,7 +105,13 @@ STATES = {
         "lines of the reference": on(plain_condition, **LINES_OF_REFERENCE),
         "other sizes": on(plain_condition, **OTHER_SIZES),
     },
-    "LongAnimationApply": {"plain": plain_apply},
+    "LongAnimationApply": {
+        "plain": plain_apply,
+        "remembering": on(plain_apply, control=lambda parts: parts.control(dglm=1)),
+        "with memory": on(
+            plain_apply, control=lambda parts: parts.control(dglm=1), la_memory=lambda parts: parts.memory()
+        ),
+    },
     "LongAnimationSampler": {
         "plain": plain_sampler,
         "later": on(plain_sampler, window=lambda parts: parts.window(later=True)),
@@ -229,7 +238,12 @@ CASES += cases(
     ("file", lambda parts: parts.base(2), "network"),
     ("weight_dtype", "bf16", "network dtype", "plain", {"dtype": "torch.bfloat16"}),
 )
-CASES += cases("LongAnimationLoad", ("sketch_file", lambda parts: parts.sketch(2), "sketch"))
+CASES += cases(
+    "LongAnimationLoad",
+    ("sketch_file", lambda parts: parts.sketch(2), "sketch"),
+    ("memory_file", lambda parts: parts.dglm(), "dglm"),
+    ("memory_file", lambda parts: parts.dglm(2), "dglm", "with memory"),
+)
 CASES += cases(
     "LongAnimationPlan",
     ("total_frames", TOTAL - 2, "total_frames frames"),
@@ -269,6 +283,11 @@ CASES += cases(
     ("window", lambda parts: parts.window(seed=2), LINES),
     ("strength", 1.0, "added"),
     ("blocks", "full", "behind", "plain", {"behind": [0, 1, 2, 3]}),
+    # Without a memory, the DGLM has no say and is not loaded.
+    ("control", lambda parts: parts.control(dglm=1), ""),
+    ("la_memory", lambda parts: parts.memory(), "dglm added", "remembering"),
+    ("la_memory", lambda parts: parts.memory(1), "added", "with memory"),
+    ("control", lambda parts: parts.control(dglm=2), "dglm added", "with memory"),
 )
 CASES += cases(
     "LongAnimationSampler",

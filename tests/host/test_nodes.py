@@ -53,7 +53,7 @@ SIGNATURES = {
         "pose, face, background, mask, keypoints, report",
     ),
     "LongAnimationLoadBase": ("file weight_dtype=default", "model"),
-    "LongAnimationLoad": ("sketch_file", "control"),
+    "LongAnimationLoad": ("sketch_file memory_file=none", "control"),
     "LongAnimationPlan": (
         "total_frames=0 window_frames=81 overlap=17 lineart?",
         "plan, window_count, total_frames",
@@ -63,7 +63,7 @@ SIGNATURES = {
         "lines=dark_on_light threshold=0.78 reference_lineart? previous?",
         "positive, negative, latent, window",
     ),
-    "LongAnimationApply": ("model control window strength=0.5 blocks=skip-layer", "model"),
+    "LongAnimationApply": ("model control window strength=0.5 blocks=skip-layer la_memory?", "model"),
     "LongAnimationSampler": ("window plan steps=50 fuse=True fuse_from=31", "sampler, ends"),
     "LongAnimationFinish": ("ends plan window_index=-1 samples vae tiled=False", "state, images, latent"),
     "LongAnimationLoadToy": (

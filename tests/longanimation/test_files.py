@@ -1,19 +1,30 @@
-"""Files of base and SketchDiT: every form that is published, and what is wrong with all others."""
+"""Files of base, SketchDiT and DGLM: every form that is published, and what is wrong with all others."""
 
 import json
 import pickle
 
 import pytest
 import torch
-from colour_parts import base_network, sketch_network
+from colour_parts import DGLM_SIZES, base_network, dglm_network, sketch_network
 from refusals import refusal
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from everanimate_core.backends.cog_checkpoint import load_networks
-from everanimate_core.longanimation.files import CogSizes, check_fit, convert, read_base, read_sketch, write_native
+from everanimate_core.longanimation.dglm import DglmSizes
+from everanimate_core.longanimation.files import (
+    CogSizes,
+    check_fit,
+    convert,
+    read_base,
+    read_memory,
+    read_sketch,
+    write_native,
+)
 from everanimate_core.longanimation.names import native_name
 
+# Far smaller than what the authors' class can be made with.
+SMALL = DglmSizes(width=128, kv=8, narrow=6, wide=10, inner=192)
 SIZES = CogSizes(width=128, blocks=4, time=32, ofs=32, text=48)
 
 
@@ -29,6 +40,11 @@ def base():
 @pytest.fixture(scope="module")
 def sketch():
     return published(sketch_network())
+
+
+@pytest.fixture(scope="module")
+def memory():
+    return published(dglm_network(sizes=SMALL))
 
 
 def written(folder, state, name="model.safetensors"):
@@ -83,7 +99,8 @@ def test_networks_in_diffusers_classes(base, sketch, tmp_path):
     networks = load_networks(
         written(tmp_path, base), written(tmp_path, sketch, "sketch.safetensors"), device="cpu", dtype=torch.float32
     )
-    for network, state in zip(networks, (base, sketch), strict=True):
+    assert networks[2] is None
+    for network, state in zip(networks[:2], (base, sketch), strict=True):
         assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
         assert not any(value.requires_grad for value in network.parameters())
 
@@ -169,6 +186,83 @@ def test_a_sketch_of_another_base_is_refused(part):
     wanted = getattr(SIZES, part)
     assert refusal(check_fit, other, SIZES) == f"sketch_file must be of the model's {part}, {wanted}; got 64."
     check_fit(CogSizes(width=128, blocks=6, time=32, ofs=32, text=48), SIZES)
+
+
+# --- DGLM -----------------------------------------------------------------------------------------------------------
+
+NO_DGLM = "memory_file must be DGLM (glm_module.safetensors); got"
+
+
+@pytest.mark.parametrize("sizes", [SMALL, DGLM_SIZES])
+def test_the_file_of_a_dglm_as_it_is_published(tmp_path, sizes):
+    expected = published(dglm_network(sizes=sizes))
+    state, found = read_memory(written(tmp_path, expected, "glm_module.safetensors"))
+    assert found == sizes
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+def test_a_dglm_beside_its_networks(base, sketch, memory, tmp_path):
+    files = [written(tmp_path, state, f"{len(state)}.safetensors") for state in (base, sketch, memory)]
+    network = load_networks(*files, device="cpu", dtype=torch.bfloat16)[2]
+    assert network.sizes == SMALL
+    assert all(torch.equal(network.state_dict()[name], value.bfloat16()) for name, value in memory.items())
+    assert not any(value.requires_grad for value in network.parameters())
+
+
+def test_a_dglm_of_another_width_is_refused(base, sketch, tmp_path):
+    files = [written(tmp_path, state, f"{len(state)}.safetensors") for state in (base, sketch)]
+    other = published(dglm_network(sizes=DglmSizes(width=64, kv=8, narrow=6, wide=10, inner=96)))
+    files.append(written(tmp_path, other, "memory.safetensors"))
+    message = refusal(load_networks, *files, device="cpu", dtype=torch.float32)
+    assert message == "memory_file must be of SketchDiT's width, 128; got 64."
+
+
+OTHER_DGLM = {
+    "partial": (changed(**{"layers.1.0.norm1.bias": None}), "which has no layers.1.0.norm1.bias."),
+    "no width": (changed(**{"key_mapping_0.6.weight": None}), "which has no key_mapping_0.6.weight."),
+    "foreign": (changed(**{"layers.3.0.to_q.weight": torch.ones(2)}), "which has the unknown layers.3.0.to_q.weight."),
+    "another shape": (
+        changed(proj_out=torch.ones(128, 64)),
+        "whose proj_out is of shape [128, 64] instead of [128, 128].",
+    ),
+    "a bias": (changed(**{"layers.0.0.to_q.bias": torch.ones(192)}), "which has the unknown layers.0.0.to_q.bias."),
+    "other heads": (
+        changed(**{"layers.0.0.to_q.weight": torch.ones(160, 128)}),
+        "whose heads are 160 wide together, which is no multiple of 96.",
+    ),
+    "no heads": (
+        changed(**{"layers.0.0.to_q.weight": torch.ones(0, 128)}),
+        "whose layers.0.0.to_q.weight is of shape [0, 128].",
+    ),
+    "packed": (
+        changed(proj_out=torch.ones(128, 128, dtype=torch.int8)),
+        "where proj_out holds torch.int8, which is no number by itself.",
+    ),
+    "SketchDiT": (lambda state: published(sketch_network()), "which is another network."),
+    "nothing": (lambda state: {}, "which holds nothing."),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DGLM)
+def test_other_files_are_no_dglm(memory, tmp_path, name):
+    change, wrong = OTHER_DGLM[name]
+    path = written(tmp_path, change(memory))
+    assert refusal(read_memory, path) == f"{NO_DGLM} {path}, {wrong}"
+
+
+def test_broken_files_are_no_dglm(memory, tmp_path):
+    whole = written(tmp_path, memory).read_bytes()
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(whole[:-1])
+    message = refusal(read_memory, path)
+    assert message.startswith(f"{NO_DGLM} {path}, which is not a complete safetensors file")
+    path = tmp_path / "glm_module.safetensors"
+    path.write_bytes(pickle.dumps(memory))
+    message = f"{NO_DGLM} {path}, which is a pickle file and is not opened, as it can run code."
+    assert refusal(read_memory, path) == message
+    path = tmp_path / "none.safetensors"
+    assert refusal(read_memory, path) == f"{NO_DGLM} {path}, which is not a file."
 
 
 # --- convert ---------------------------------------------------------------------------------------------------------
