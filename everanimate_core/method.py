@@ -14,7 +14,8 @@ from torch import Tensor
 from .plan import ChunkPlan
 from .ports import Codec
 
-# What is handed from chunk to chunk, by name: tensors on the CPU, float32, laid out as they are read from a file.
+# What is handed from chunk to chunk, by name: tensors on the CPU, float32 or, of pictures, uint8, laid out as they are
+# read from a file.
 State = Mapping[str, Tensor]
 
 

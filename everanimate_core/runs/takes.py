@@ -142,6 +142,7 @@ _CALLED = {
     "network": "the model",
     "lora": "the LoRA on the model",
     "dglm": "the DGLM",
+    "video_model": "the video model",
     "references": "the reference",
     "negative": "the negative prompt",
     "sound": "the sound",
