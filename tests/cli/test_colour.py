@@ -143,7 +143,8 @@ def test_the_toy_has_its_own_sketch(lineart, tmp_path, command):
     code, _, complaints = command(["colour", *map(str, inputs), "--sketch", "s.safetensors"])
     assert code == 2
     assert complaints == "--sketch: must be left out for the embedded toy; got s.safetensors.\n"
-    code, _, complaints = command(["colour", *map(str, inputs), "--memory-file", "m.safetensors"])
+    memory = ["--memory-file", "m.safetensors", "--video-model", "v.safetensors"]
+    code, _, complaints = command(["colour", *map(str, inputs), *memory])
     assert code == 2
     assert complaints == "--memory-file: must be left out for the embedded toy; got m.safetensors.\n"
     code, _, complaints = command(["colour", *map(str, inputs), "--model", str(lineart)])
@@ -214,10 +215,8 @@ def test_the_first_window_is_the_same_with_memory_and_the_run_another(folder, tm
 
 def test_a_run_with_memory_is_what_the_core_makes(folder, tmp_path, command):
     out = tmp_path / "out.mp4"
-    code, said, _ = colour(
-        command, folder, out, *saved_memory(tmp_path), "--memory-frames", "12", "--local-frames", "5"
-    )
-    assert code == 0
+    remembered = [*saved_memory(tmp_path), "--memory-frames", "12", "--local-frames", "5"]
+    assert colour(command, folder, out, *remembered)[0] == 0
     files = folder / "control_module.safetensors", tmp_path / "glm_module.safetensors"
     base, sketch, dglm = load_networks(folder, *files, device="cpu", dtype=torch.float32)
     texts = encode_cog_prompts(folder, [""], device="cpu")
