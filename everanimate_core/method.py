@@ -14,7 +14,8 @@ from torch import Tensor
 from .plan import ChunkPlan
 from .ports import Codec
 
-# What is handed from chunk to chunk, by name: tensors on the CPU, float32, laid out as they are read from a file.
+# What is handed from chunk to chunk, by name: tensors on the CPU, float32 or, of pictures, uint8, laid out as they are
+# read from a file.
 State = Mapping[str, Tensor]
 
 
@@ -114,6 +115,16 @@ class Method(Protocol):
 
     def hand_over(self, state: State, chunk: Any, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
         """What the next chunk is handed, `statistics` [2, C] of the first chunk's latents among it."""
+
+    @property
+    def score_name(self) -> str:
+        """What people call its score."""
+
+    def score(self, state: State, chunk: Any, sampled: Sampled, frames: Tensor) -> float | None:
+        """What tells candidates for a chunk apart, less is better; None where there is nothing to measure it by.
+
+        state: what the chunk was handed. frames: all F of it.
+        """
 
     def keep(self, before: State, after: State) -> State:
         """What of `after` must be on disk, so that it can be recalled."""

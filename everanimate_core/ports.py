@@ -3,10 +3,10 @@
 A host is whoever runs the method: ComfyUI with its own loader and sampler, or `backends` with diffusers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -68,6 +68,14 @@ class Held:
 
 class VideoMemory(Protocol):
     """A network that remembers what a video looks like. Nothing in it is random."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What decides a memory beside the network and the frames, as JSON values by the names of the settings."""
+
+    @property
+    def side(self) -> int:
+        """Width and height of what it looks at of a frame, in pixels."""
 
     def crops(self, frames: Tensor) -> Tensor:
         """[n, H, W, 3] in 0..1 -> what it looks at of each frame, [n, S, S, 3] uint8 on the CPU."""

@@ -22,6 +22,7 @@ from .samples import give_samples
 from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
 from .toy import EverAnimateLoadToy
 from .video import EverAnimateDriftReport, EverAnimateJoinChunks
+from .video_memory import LongAnimationLoadVideoMemory, LongAnimationMemory
 
 
 class EverAnimateExtension(ComfyExtension):
@@ -51,6 +52,8 @@ class EverAnimateExtension(ComfyExtension):
             LongAnimationSampler,
             LongAnimationFinish,
             LongAnimationLoadToy,
+            LongAnimationLoadVideoMemory,
+            LongAnimationMemory,
         ]
 
 

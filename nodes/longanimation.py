@@ -22,6 +22,7 @@ from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, 
 from ..everanimate_core.method import State
 from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import NEXT, ChunkPlan, latent_frames
+from ..everanimate_core.ports import Held, VideoMemory
 from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
@@ -55,8 +56,8 @@ _TOOLTIPS = {
     "uses every window that is still right, or stop with an error that names the change.",
     "only_chunk": "Make this window alone again, in a new take, with another seed or another setting. It is held to "
     "its neighbours, which stay as they are. -1: none.",
-    "candidates": "How many times each new window is made, each time with another seed; the one that drifts least is "
-    "taken. The others are kept beside it.",
+    "candidates": "How many times each new window is made, each time with another seed; the one whose colours "
+    "lie nearest to those of the reference and of the animation so far is taken. The others are kept beside it.",
 }
 
 
@@ -227,10 +228,14 @@ class LongAnimationCondition(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a window is told of the video so far. memory: [2, 3, N, kv], see WindowRequest."""
+    """What a window is told of the video so far. memory: [2, 3, N, kv], see WindowRequest. by: what remembers. seen,
+    held: of all frames so far, see ports.VideoMemory."""
 
     index: int
     memory: Tensor
+    by: VideoMemory
+    seen: Tensor
+    held: Held | None
 
 
 class LongAnimationApply(io.ComfyNode):

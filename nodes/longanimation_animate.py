@@ -10,11 +10,13 @@ import torch
 from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.digests import weights_digest
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.latents import with_end
+from ..everanimate_core.longanimation.dglm import DGLM, check_kv
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.notes import before_sampling
-from ..everanimate_core.longanimation.settings import Settings
+from ..everanimate_core.longanimation.settings import MemorySettings, Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
@@ -48,6 +50,7 @@ from .node import in_its_name
 from .notes import no_sound
 from .showing import RunProgress
 from .validation import widgets_checked
+from .video_memory import MEMORY_KNOBS, HostMemory, HostVideoModel, VideoModelType
 
 
 class LongAnimationAnimate(io.ComfyNode):
@@ -91,6 +94,13 @@ class LongAnimationAnimate(io.ComfyNode):
                 ),
                 *of_run("on_change", "only_chunk", "candidates", optional=True),
                 widgets.audio("lineart"),
+                VideoModelType.Input(
+                    "video_model",
+                    optional=True,
+                    tooltip="Video-XL, from Load Video-XL: windows colour like the frames so far what the reference "
+                    "does not show. It needs a memory_file in Load LongAnimation.",
+                ),
+                *widgets.of(*MEMORY_KNOBS, among=MEMORY_KNOBS, optional=True),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
@@ -100,7 +110,7 @@ class LongAnimationAnimate(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
-    validate_inputs = widgets_checked(Settings, RunSettings, run_ending="")
+    validate_inputs = widgets_checked(Settings, RunSettings, MemorySettings, run_ending="")
 
     @classmethod
     def fingerprint_inputs(cls, run_name=None, **values):
@@ -122,9 +132,11 @@ class LongAnimationAnimate(io.ComfyNode):
         reference_lineart=None,
         prompts=None,
         audio=None,
+        video_model=None,
         **values,
     ) -> io.NodeOutput:
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
+        memory = window_memory(video_model, control, widgets.chosen(MemorySettings, values))
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
@@ -135,6 +147,7 @@ class LongAnimationAnimate(io.ComfyNode):
         with frame_source("lineart", lineart, rate) as source, sound_of(lineart, audio) as sound:
             size = video.width, video.height, video.fit
             method = long_animation(source, reference, settings, *size, video.total_frames, reference_lineart)
+            method = method.with_memory(memory)
             job = make_job(
                 method,
                 video,
@@ -145,6 +158,7 @@ class LongAnimationAnimate(io.ComfyNode):
                     "vae": weights_digest(vae.first_stage_model.state_dict().items()),
                     "negative": conditioning_digest(negative, "negative") if settings.cfg != 1 else None,
                     "tiled": video.tiled,
+                    **memory_facts(video_model, control),
                 },
                 prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
                 sound=sound,
@@ -174,6 +188,27 @@ class LongAnimationAnimate(io.ComfyNode):
             json.dumps(outcome.report),
             ui=shown_video(outcome.path),
         )
+
+
+def window_memory(video_model: HostVideoModel | None, control: SketchControl, settings: MemorySettings):
+    """What remembers the frames so far, None without a video model. Raises InputError where nothing reads it."""
+    if video_model is None:
+        return None
+    if control.memory is None:
+        rule = f"must come with a {DGLM} where there is a video_model"
+        raise InputError("control", rule, "memory_file of Load LongAnimation", "SketchDiT alone")
+    check_kv(video_model.settings.language.kv_width, control.memory.sizes, "video_model")
+    return HostMemory(video_model, settings)
+
+
+def memory_facts(video_model: HostVideoModel | None, control: SketchControl) -> dict[str, str]:
+    """What stands in a run for the networks of a memory; nothing without one."""
+    if video_model is None or control.memory is None:
+        return {}
+    return {
+        "dglm": network_digest(control.memory.patcher),
+        "video_model": network_digest(video_model.patcher),
+    }
 
 
 def sampled(

@@ -229,7 +229,7 @@ def assert_same_result(one, other):
     for mine, theirs in zip(chunks, other[1], strict=True):
         assert mine.keys() == theirs.keys()
         for name in mine:
-            assert mine[name].dtype == torch.float32
+            assert mine[name].dtype == theirs[name].dtype
             assert torch.equal(mine[name], theirs[name]), name
     assert segments == other[2]
     assert video == other[3]

@@ -13,12 +13,15 @@ from ..backends.cog_codec import CogCodec
 from ..backends.cog_encoders import encode_cog_prompts
 from ..backends.devices import choose_device
 from ..backends.diffusers_cog import DiffusersCog
+from ..backends.video_model import MemoryOnDevice, load_video_model
 from ..digests import digest, weights_digest
 from ..errors import InputError, one_line
 from ..longanimation.control import chosen_blocks
+from ..longanimation.dglm import check_kv
 from ..longanimation.method import long_animation
 from ..longanimation.notes import before_sampling
-from ..longanimation.settings import Settings
+from ..longanimation.settings import MemorySettings, Settings
+from ..longanimation.video_memory import MemoryOfVideo, VideoModel
 from ..media.blank import WarnOfBlank
 from ..media.rates import file_rate
 from ..media.sound import FileSound
@@ -36,6 +39,7 @@ from .running import run_job
 # The size that LongAnimation was released with.
 RELEASED_SIZE = {"width": 1024, "height": 576}
 SettingsOptions = settings_options(Settings)
+MemoryOptions = settings_options(MemorySettings)
 RunOptions = settings_options(RunSettings, released=RELEASED_SIZE)
 
 
@@ -49,6 +53,13 @@ class Options:
     model: option(str, f"Diffusers folder of CogVideoX1.5-5B-I2V, or '{TOY}', which is embedded.", "PATH", TOY) = TOY
     sketch: option(Path | None, "SketchDiT of LongAnimation: control_module.safetensors.", "FILE", "the toy's") = None
     memory_file: option(Path | None, "DGLM of LongAnimation: glm_module.safetensors.", "FILE", "no memory") = None
+    video_model: option(
+        Path | None,
+        "Video-XL, which remembers the frames made so far, as `longanimation convert --video-xl` wrote it. It needs "
+        "--memory-file.",
+        "FILE",
+        "no memory",
+    ) = None
     reference_lineart: option(
         Path | None, "The line art of the reference.", "IMAGE", "that of the first frame, which the reference shows"
     ) = None
@@ -59,6 +70,7 @@ class Options:
     dtype: Dtype = None
     run: option(Path | None, "Folder where finished windows are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
+    memory: tyro.conf.OmitArgPrefixes[MemoryOptions] = field(default_factory=MemoryOptions)
     video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
 
 
@@ -70,6 +82,10 @@ def main(options: Options, command: Command) -> None:
     command.kept = "finished windows are kept"
     settings = chosen(Settings, options.settings, options.model)
     video = chosen(RunSettings, options.video, options.model, RELEASED_SIZE)
+    remembered = chosen(MemorySettings, options.memory, options.model)
+    if (options.video_model is None) != (options.memory_file is None):
+        missing, with_ = sorted(("video_model", "memory_file"), key=lambda name: getattr(options, name) is not None)
+        raise InputError(missing, f"must be given with --{with_.replace('_', '-')}", "", "none")
     check_out(options.out, [options.lineart, options.reference, options.reference_lineart])
     if options.prompt and options.prompts is not None:
         raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
@@ -89,7 +105,10 @@ def main(options: Options, command: Command) -> None:
         if options.prompts is not None:
             prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
         model = _load(options, settings, video, prompts)
-        reader = model.memory_net
+        video_model = _video_model(options, model)
+        if video_model is not None:
+            memory = MemoryOfVideo(video_model, remembered)
+            method = method.with_memory(MemoryOnDevice(memory, model.base.device))
         given = {"reference": reference, "reference_lineart": lines}
         sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
         pixels = Size(video.width, video.height)
@@ -101,7 +120,7 @@ def main(options: Options, command: Command) -> None:
             network={
                 "network": weights_digest(model.base.state_dict().items()),
                 "sketch": weights_digest(model.sketch.state_dict().items()),
-                **({} if reader is None else {"dglm": weights_digest(reader.state_dict().items())}),
+                **_memory_facts(model, video_model),
                 "vae": weights_digest(model.codec.vae.state_dict().items()),
                 "negative": options.negative_prompt if settings.cfg != 1 else None,
                 "dtype": str(model.base.dtype),
@@ -114,12 +133,30 @@ def main(options: Options, command: Command) -> None:
         run_job(job, sample, WarnOfBlank(model.codec, command.say), options.out, options.run, video, command)
 
 
+def _video_model(options: Options, model: DiffusersCog) -> VideoModel | None:
+    """The network that --video-model names; InputError for one whose memory the DGLM does not read."""
+    if options.video_model is None or model.memory_net is None:
+        return None
+    found = load_video_model(options.video_model, dtype=model.base.dtype, field="video_model")
+    check_kv(found.settings.language.kv_width, model.memory_net.sizes, "video_model")
+    return found
+
+
+def _memory_facts(model: DiffusersCog, video_model: VideoModel | None) -> dict[str, str]:
+    """What stands in a run for the networks of a memory; nothing without one."""
+    facts = {}
+    if model.memory_net is not None and video_model is not None:
+        for name, network in (("dglm", model.memory_net), ("video_model", video_model)):
+            facts[name] = weights_digest(network.state_dict().items())
+    return facts
+
+
 def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:
     """The networks that --model, --sketch and --memory-file name, with the prompts encoded."""
     device = choose_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     if options.model == TOY:
-        for name in ("sketch", "memory_file"):
+        for name in ("sketch", "memory_file", "video_model"):
             path = getattr(options, name)
             if path is not None:
                 raise InputError(name, "must be left out for the embedded toy", "", one_line(path))

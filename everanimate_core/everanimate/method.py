@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..digests import digest
+from ..latents import channel_drift
 from ..media.frames import fit_frames
 from ..method import Sampled, State
 from ..noise import chunk_seed
@@ -157,6 +158,15 @@ class EverAnimate:
         """The memory of the next chunk."""
         before = self.memory_of(state)
         return _state(next_memory(chunk, before, sampled.latents, frames, codec, self.settings))
+
+    @property
+    def score_name(self) -> str:
+        """Of `latents.channel_drift`."""
+        return "drift"
+
+    def score(self, state: State, chunk: ChunkFrames, sampled: Sampled, frames: Tensor) -> float | None:
+        """How far a chunk drifts from the first one; None for that."""
+        return channel_drift(sampled.latents, state["statistics"]) if chunk.index else None
 
     def keep(self, before: State, after: State) -> State:
         """What the memory learned from a chunk."""

@@ -1,7 +1,7 @@
 """LongAnimation as a long run sees it: windows that share frames and colours (protocol: `method.Method`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,11 +15,13 @@ from ..media.frames import FittedFrames, fit_frames
 from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
-from ..ports import Codec, FrameSource
+from ..ports import Codec, FrameSource, VideoMemory
+from .colour_score import colour_distance, joined, palette
 from .files import LATENT_CHANNELS
 from .fusion import shared_latents
 from .lines import PAPER
 from .settings import Settings
+from .video_memory import GrowingMemory
 from .windows import Window, WindowRequest, window_request
 
 # Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
@@ -31,7 +33,8 @@ class LongAnimation:
     """A line-art animation to be coloured (arXiv 2507.01945) with all of its inputs; it can be pickled where these are
     files.
 
-    lineart: of the animation's size. reference, reference_lineart: [1, H, W, 3] in 0..1.
+    lineart: of the animation's size. reference, reference_lineart: [1, H, W, 3] in 0..1. memory: of the frames made so
+    far; None for windows without.
     """
 
     plan: ChunkPlan
@@ -39,6 +42,11 @@ class LongAnimation:
     reference: Tensor
     reference_lineart: Tensor
     settings: Settings
+    memory: GrowingMemory | None = None
+
+    def with_memory(self, memory: VideoMemory | None) -> "LongAnimation":
+        """The same, each window told of the frames so far; None for windows without."""
+        return replace(self, memory=None if memory is None else GrowingMemory(memory))
 
     @property
     def name(self) -> str:
@@ -82,12 +90,13 @@ class LongAnimation:
             **{name: getattr(self.settings, name) for name in names},
             "width": self.width,
             "height": self.height,
+            **({} if self.memory is None else self.memory.memory.facts),
             "references": digest(self.reference, self.reference_lineart),
         }
 
     def widgets(self) -> Mapping[str, Any]:
-        """All settings."""
-        return vars(self.settings)
+        """All settings that count."""
+        return {**vars(self.settings), **({} if self.memory is None else self.memory.memory.facts)}
 
     def begun_with(self, seed: int) -> "LongAnimation":
         """The same: nothing but the noise is random."""
@@ -110,6 +119,8 @@ class LongAnimation:
             "latents": (1, LATENT_CHANNELS, latent_frames(self.plan.chunk_frames), *small),
             "tails": (self.settings.fused_steps, LATENT_CHANNELS, shared, *small),
             "statistics": (2, LATENT_CHANNELS),
+            "colours": (None, 3),
+            "seen": (None, None, None, 3),
             "next_reference": (1, self.height, self.width, 3),
         }
 
@@ -118,7 +129,9 @@ class LongAnimation:
         cells = LATENT_CHANNELS * (self.height // SPATIAL_FACTOR) * (self.width // SPATIAL_FACTOR)
         tails = self.settings.fused_steps * shared_latents(self.plan.overlap)
         picture = 3 * self.width * self.height if self.settings.reference_mode == "autoregressive" else 0
-        return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture)
+        # Of what a memory sees of a frame, each value takes a byte.
+        seen = 0 if self.memory is None else self.plan.stride * 3 * self.memory.memory.side**2 // 4
+        return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture + seen)
 
     def chunk(self, index: int) -> Window:
         """The line art of a window."""
@@ -142,6 +155,7 @@ class LongAnimation:
             state.get("tails"),
             style=self.settings.lines,
             threshold=self.settings.threshold,
+            memory=self.memory.remember(state["seen"]) if self.memory is not None and "seen" in state else None,
             end=end,
         )
 
@@ -150,22 +164,45 @@ class LongAnimation:
         return codec.decode(latents)
 
     def hand_over(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
-        """The ends of the late steps; with an autoregressive reference, the frame at which the next window begins."""
+        """The ends of the late steps, the colours of the animation so far, and what a memory sees of its frames; with
+        an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
+        own = frames[self.plan.kept(chunk.index)]
+        colours = palette(own)
+        after["colours"] = joined([state["colours"], colours]) if "colours" in state else colours
+        if self.memory is not None:
+            seen = self.memory.memory.crops(own)
+            after["seen"] = torch.cat([state["seen"], seen]) if "seen" in state else seen
         if self.settings.reference_mode == "autoregressive":
             begin = frames[self.plan.stride, None]
             after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
         return after
 
+    @property
+    def score_name(self) -> str:
+        """Of `colour_score`."""
+        return "colour distance"
+
+    def score(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor) -> float:
+        """How far the colours of a window are from those of the reference, and of the animation so far."""
+        known = [palette(self.reference), *([state["colours"]] if "colours" in state else [])]
+        return colour_distance(frames[self.plan.kept(chunk.index)], known)
+
     def keep(self, before: State, after: State) -> State:
-        """What is not among the extras, and changed."""
-        return {
+        """What is not among the extras, and changed; of the frames that are seen, the window's own."""
+        kept = {
             name: value for name, value in after.items() if name not in self.extras and value is not before.get(name)
         }
+        if "seen" in kept and "seen" in before:
+            kept["seen"] = kept["seen"][len(before["seen"]) :].contiguous()
+        return kept
 
     def recall(self, before: State, kept: State) -> State:
         """What a finished window handed on."""
-        return {**before, **{name: value for name, value in kept.items() if name != "latents"}}
+        after = {**before, **{name: value for name, value in kept.items() if name != "latents"}}
+        if "seen" in kept and "seen" in before:
+            after["seen"] = torch.cat([before["seen"], kept["seen"]])
+        return after
 
 
 def long_animation(

@@ -107,3 +107,40 @@ class Settings:
 
 
 RELEASED = Settings()
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """What is remembered of the frames made so far, where there is a video model that remembers. Raises InputError for
+    a value that is out of its range, and where nothing would be remembered."""
+
+    memory_frames: int = knob(
+        650,
+        "Most frames of the global memory, which is of the whole animation so far (650 as released). 0: no global "
+        "memory.",
+        low=0,
+        high=100_000,
+        unit="frames",
+        rare=True,
+    )
+    local_frames: int = knob(
+        20,
+        "Frames of the local memory, which is of the last frames of the global one (20 as released, 81 in the paper). "
+        "0: no local memory.",
+        low=0,
+        high=10_000,
+        unit="frames",
+        rare=True,
+    )
+    memory_append: bool = knob(
+        False,
+        "What becomes of an animation that is longer than memory_frames. Off, as released: frames at equal distances "
+        "are chosen anew for each window, and all of them are read again. On: each frame is read once, and the oldest "
+        "ones are forgotten.",
+        rare=True,
+    )
+
+    def __post_init__(self):
+        check_knobs(self)
+        if not self.memory_frames and not self.local_frames:
+            raise InputError("memory_frames and local_frames", "must not both be 0", "650 and 20", "0 and 0")

@@ -1,5 +1,6 @@
 """What LongAnimation remembers of all frames so far: global memory of the whole video, local memory of its end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -8,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..digests import digest
 from ..errors import InputError
-from ..ports import Held
+from ..ports import Held, VideoMemory
 from .beacon import BeaconNetwork, BeaconSettings
 from .prompt import PREFIX
+from .settings import MemorySettings
 from .vision import Vision, VisionSettings, crops
-
-# Of the released script. The paper's local memory is that of 81 frames.
-MOST_FRAMES, LOCAL_FRAMES, PAPER_LOCAL_FRAMES = 650, 20, 81
 
 
 @dataclass(frozen=True)
@@ -105,29 +105,30 @@ class VideoModel(nn.Module):
         return self.language.end(self.read(self.begin(), crops))
 
 
-def chosen(count: int, most: int = MOST_FRAMES) -> list[int]:
+def chosen(count: int, most: int) -> list[int]:
     """Which of `count` frames are remembered: all, or `most` of them at equal distances, the first and the last too."""
     return np.linspace(0, count - 1, min(count, most), dtype=int).tolist()
 
 
 @dataclass(frozen=True)
 class MemoryOfVideo:
-    """Global memory of at most `most_frames` frames, and local memory of the last `local_frames` of these.
+    """Global memory of at most `memory_frames` frames, and behind it local memory of the last `local_frames` of these.
 
-    append: what becomes of a video that is longer. As released, frames at equal distances are chosen anew for each
-    window, and all of them are read. With append, each frame is read once, and the oldest ones are forgotten. Videos of
-    up to `most_frames` frames are remembered the same in both ways.
+    With memory_append, and for animations of up to `memory_frames` frames in any case, each frame is read once.
     """
 
     model: VideoModel
-    most_frames: int = MOST_FRAMES
-    local_frames: int = LOCAL_FRAMES
-    append: bool = False
+    settings: MemorySettings
 
-    def __post_init__(self):
-        for name, example in (("most_frames", MOST_FRAMES), ("local_frames", LOCAL_FRAMES)):
-            if getattr(self, name) < 1:
-                raise InputError(name, "must be at least 1", example, getattr(self, name))
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See ports.VideoMemory."""
+        return vars(self.settings)
+
+    @property
+    def side(self) -> int:
+        """See ports.VideoMemory."""
+        return self.model.settings.vision.image
 
     def crops(self, frames: Tensor) -> Tensor:
         """See ports.VideoMemory."""
@@ -136,23 +137,49 @@ class MemoryOfVideo:
     @torch.no_grad()
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
         """See ports.VideoMemory."""
+        most, local = self.settings.memory_frames, self.settings.local_frames
         if not len(crops):
             raise InputError("crops", "must be those of at least one frame", "", "none")
-        if self.append or len(crops) <= self.most_frames:
-            whole, held = self._read_on(crops, held)
-        else:
-            crops = crops[chosen(len(crops), self.most_frames)]
-            whole, held = self.model.memory(crops), None
-        local = self.model.memory(crops[-self.local_frames :])
-        return torch.cat([whole, local], 2).cpu(), held
+        parts = []
+        if most and (self.settings.memory_append or len(crops) <= most):
+            whole, held = self._read_on(crops, held, most)
+            parts.append(whole)
+        elif most:
+            crops, held = crops[chosen(len(crops), most)], None
+            parts.append(self.model.memory(crops))
+        if local:
+            parts.append(self.model.memory(crops[-local:]))
+        return torch.cat(parts, 2).cpu(), held
 
-    def _read_on(self, crops: Tensor, held: Held | None) -> tuple[Tensor, Held]:
+    def _read_on(self, crops: Tensor, held: Held | None, most: int) -> tuple[Tensor, Held]:
         """The global memory, and what is held then: of as many frames as fill whole windows, so that it does not matter
         at which frames the windows of the animation end."""
         past, read = (self.model.begin(), 0) if held is None else (held.past, held.frames)
         if read > len(crops):
             raise InputError("held", f"must be of these {len(crops)} frames", "", f"what was read of {read} frames")
         full = len(crops) - len(crops) % self.model.settings.frames_at_once
-        past = self.model.read(past.to(self.model.device), crops[read:full], self.most_frames)
-        whole = self.model.language.end(self.model.read(past, crops[full:], self.most_frames))
+        past = self.model.read(past.to(self.model.device), crops[read:full], most)
+        whole = self.model.language.end(self.model.read(past, crops[full:], most))
         return whole, Held(past.cpu(), full)
+
+
+class GrowingMemory:
+    """The memory of one video that grows: what was read of its frames is not read again.
+
+    What it holds saves time alone: a run that goes on without it makes the same.
+    """
+
+    def __init__(self, memory: VideoMemory):
+        self.memory = memory
+        # What is held, and the digest of the frames that it is of.
+        self.held: Held | None = None
+        self.of = ""
+
+    def remember(self, crops: Tensor) -> Tensor:
+        """See ports.VideoMemory: of all frames so far, whatever it was asked for before."""
+        held = self.held
+        if held is not None and (held.frames > len(crops) or digest(crops[: held.frames]) != self.of):
+            held = None
+        memory, self.held = self.memory.remember(crops, held)
+        self.of = "" if self.held is None else digest(crops[: self.held.frames])
+        return memory

@@ -42,9 +42,9 @@ class WindowRequest:
     Slot 0 of T is the reference's, slots 1.. are the window's. Latents are as the VAE makes them. sketch:
     [1, 16, T, h, w], of the lines, white on black: the reference's, then the window's; the network reads them times the
     VAE's scale. reference: [1, 16, T, h, w], the reference's, then zeros; the network reads them as they are (so it was
-    trained). tails: of the window before, see fusion.Fusion; None in the first, and without fusion. memory: of the
-    video so far, for networks that read one. end: [1, 16, n, h, w], latents that the window has to end with; None: it
-    ends as it will.
+    trained). tails: of the window before, see fusion.Fusion; None in the first, and without fusion. memory:
+    [2, 3, N, kv], of the frames made so far, for networks with a DGLM; None for none. end: [1, 16, n, h, w], latents
+    that the window has to end with; None: it ends as it will.
     """
 
     index: int
@@ -70,11 +70,12 @@ def window_request(
     *,
     style: str,
     threshold: float,
+    memory: Tensor | None = None,
     end: Tensor | None = None,
 ) -> WindowRequest:
     """Encode what a window sees: lineart [F, H, W, 3], the reference [1, H, W, 3] and its line art, all of one size.
 
-    tails, end: see WindowRequest.
+    tails, memory, end: see WindowRequest.
     """
     for name, picture in (("reference", reference), ("reference_lineart", reference_lineart)):
         if picture.shape != (1, *lineart.shape[1:]):
@@ -88,7 +89,7 @@ def window_request(
     sketch = torch.cat([codec.encode(frames) for frames in lines], dim=2)
     slots = torch.zeros_like(sketch)
     slots[:, :, :1] = codec.encode(reference)
-    return WindowRequest(index, sketch, slots, tails, end=end)
+    return WindowRequest(index, sketch, slots, tails, memory, end)
 
 
 def window_fusion(request: WindowRequest, settings: Settings) -> Fusion | None:

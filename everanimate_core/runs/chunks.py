@@ -8,7 +8,7 @@ from typing import Any
 
 from ..digests import digest
 from ..method import State
-from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_seed, is_text, is_texts, seal, unseal
+from .sealed import Altered, check_kinds, is_count, is_number, is_score, is_seed, is_text, is_texts, seal, unseal
 
 KIND = "everanimate-chunk-1"
 KEY = re.compile("[0-9a-f]{32}")
@@ -58,9 +58,9 @@ class Segment:
 class ChunkRecord:
     """What is known of a finished chunk.
 
-    latents: digest of its file. seconds: it took. drift: see `latents.channel_drift`, None where it has no value.
-    segments: its videos by name, see `segment_name`. earlier: its number in the layout of 0.1.0 where its files lie in
-    that, else None.
+    latents: digest of its file. seconds: it took. drift: see `latents.channel_drift`, score: see `Method.score`, both
+    None where they have no value. segments: its videos by name, see `segment_name`. earlier: its number in the layout
+    of 0.1.0 where its files lie in that, else None.
     """
 
     key: str
@@ -68,6 +68,7 @@ class ChunkRecord:
     latents: str
     seconds: float
     drift: float | None
+    score: float | None
     segments: Mapping[str, Segment] = field(default_factory=dict)
     earlier: int | None = None
 
@@ -114,7 +115,8 @@ _KINDS = {
     "recipe": lambda value: True,
     "latents": is_text,
     "seconds": is_number,
-    "drift": is_drift,
+    "drift": is_score,
+    "score": is_score,
     "segments": lambda value: isinstance(value, dict),
     "earlier": lambda value: value is None or is_count(value),
 }

@@ -20,7 +20,7 @@ from ..digests import digest
 from ..method import Sampled
 from .chunks import ChunkRecord, Recipe, Segment, segment_name
 from .job import Job
-from .sealed import Altered, check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text, opened
+from .sealed import Altered, check_kinds, is_count, is_number, is_rate, is_score, is_seed, is_text, opened
 from .store import ANEW, RunError, RunStore, sampled_in
 from .takes import Take, TakeChunk
 
@@ -47,6 +47,11 @@ class EarlierChunk:
     noise_seed: int
     seconds: float
     drift: float | None
+
+    @property
+    def score(self) -> float | None:
+        """What tells it from other candidates: its drift, which is measured against the first chunk."""
+        return self.drift if self.start else None
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ class Earlier:
             # What it was made from is not known. It must not be found by who makes it from these inputs.
             recipe = replace(recipe, seen={"earlier": old.key})
         segments = {segment_name(old.stop - old.start, Fraction(self.fps)): Segment(old.segment, old.frames)}
-        return ChunkRecord(recipe.key(handed), recipe, old.latents, old.seconds, old.drift, segments, index)
+        key, measured = recipe.key(handed), (old.seconds, old.drift, old.score)
+        return ChunkRecord(key, recipe, old.latents, *measured, segments, index)
 
     def sampled(self, recipe: Recipe, extras: tuple[str, ...]) -> Sampled | None:
         """What was sampled of the chunk after the last finished one, None when there is nothing."""
@@ -142,7 +148,8 @@ def earlier_take(manifest: Manifest) -> Take:
     settings = {name: value for name, value in manifest.settings.items() if name != "fps"}
     output = {"fps": manifest.settings["fps"], "total_frames": None}
     chunks = [
-        TakeChunk(old.key, old.start, old.stop, old.noise_seed, old.seconds, old.drift) for old in manifest.chunks
+        TakeChunk(old.key, old.start, old.stop, old.noise_seed, old.seconds, old.drift, old.score)
+        for old in manifest.chunks
     ]
     return Take(1, settings, output, {}, manifest.seed, chunks=tuple(chunks))
 
@@ -203,5 +210,5 @@ _KINDS = {
     "frames": is_text,
     "noise_seed": is_seed,
     "seconds": is_number,
-    "drift": is_drift,
+    "drift": is_score,
 }

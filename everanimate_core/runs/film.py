@@ -11,7 +11,7 @@ from .choosing import Choice
 from .chunks import segment_name
 from .job import Job
 from .making import KeptChunk
-from .pictures import contact_sheet, drift_curve, thumbnail, write_picture
+from .pictures import contact_sheet, curve_picture, thumbnail, write_picture
 from .store import RunError, RunStore
 from .takes import TakeChunk
 
@@ -46,8 +46,10 @@ class Film:
         self.thumbnails.append(thumbnail(first))
         sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
         write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)
-        curve = drift_curve([chunk.drift for chunk in chunks])
-        write_picture(curve, path.with_suffix(".png"), self.store.check_owner)
+        curves = [curve_picture([chunk.drift for chunk in chunks], "drift from the first chunk")]
+        if self.job.method.score_name != "drift":
+            curves.append(curve_picture([chunk.score for chunk in chunks], self.job.method.score_name))
+        write_picture(np.concatenate(curves), path.with_suffix(".png"), self.store.check_owner)
 
     def join(self, state: str) -> bool:
         """Join the finished chunks, if there are any, into the take's video, with sound; whether there are."""

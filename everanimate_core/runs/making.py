@@ -121,13 +121,14 @@ class Chunks:
         after = method.hand_over(before, chunk, sampled, frames, self.codec) if between is None else between.after
         self.store.save_chunk(key, sampled, method.keep(before, after))
         drift = channel_drift(sampled.latents, after["statistics"])
+        score = method.score(before, chunk, sampled, frames)
         record = ChunkRecord(
             key,
             recipe,
             file_digest(self.store.latents_path(key)),
             round(time.perf_counter() - started, 3),
-            # Infinite for numbers so large that their squares are no numbers any more.
-            round(drift, 6) if isfinite(drift) else None,
+            _rounded(drift),
+            _rounded(score),
         )
         frames = frames[self.job.plan.kept(index)]
         record = replace(record, segments=self.write_segment(record, frames))
@@ -181,6 +182,11 @@ class Chunks:
         with VideoWriter(path, job.output.fps, *size, check=self.store.check_owner) as video:
             video.write(frames)
         return {name: Segment(file_digest(path), digest(frames))}
+
+
+def _rounded(measured: float | None) -> float | None:
+    """For a record; None where it is infinite, as for numbers so large that their squares are no numbers any more."""
+    return None if measured is None or not isfinite(measured) else round(measured, 6)
 
 
 def different_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[str]:

@@ -56,28 +56,28 @@ def contact_sheet(thumbnails: Sequence[np.ndarray], labels: Sequence[str]) -> np
     return sheet
 
 
-def drift_curve(drifts: Sequence[float | None]) -> np.ndarray:
-    """The drift of each chunk over its number, which counts from 0: [HEIGHT, WIDTH, 3], uint8.
+def curve_picture(values: Sequence[float | None], title: str) -> np.ndarray:
+    """What was measured of each chunk over its number, which counts from 0: [HEIGHT, WIDTH, 3], uint8.
 
-    None, for a chunk whose drift is unknown, is a gap. Raises ImportError where OpenCV is not there.
+    None, for a chunk of which it is unknown, is a gap. title: of ASCII. Raises ImportError where OpenCV is not there.
     """
-    cv2 = needed("cv2", "the drift curve")
+    cv2 = needed("cv2", "the curve of a run")
     picture = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
-    last = max(len(drifts) - 1, 1)
-    top, step = _axis(max((drift for drift in drifts if drift is not None), default=0.0))
+    last = max(len(values) - 1, 1)
+    top, step = _axis(max((value for value in values if value is not None), default=0.0))
     for number in range(round(top / step) + 1):
         _, y = _point(0, number * step, last, top)
         cv2.line(picture, (LEFT, y), (RIGHT, y), GRID)
         text = f"{number * step:g}"
         _write(picture, text, LEFT - 8 - _text_size(text)[0], y + 4, INK)
-    for number in range(0, len(drifts), _every(last)):
+    for number in range(0, len(values), _every(last)):
         x, _ = _point(number, 0.0, last, top)
         cv2.line(picture, (x, BOTTOM), (x, BOTTOM + 4), INK)
         text = str(number)
         _write(picture, text, x - _text_size(text)[0] // 2, BOTTOM + 20, INK)
-    _write(picture, "drift from the first chunk", LEFT, TOP - 16, INK)
+    _write(picture, title, LEFT, TOP - 16, INK)
     _write(picture, "chunk, counted from 0", LEFT, HEIGHT - 12, INK)
-    points = [None if drift is None else _point(number, drift, last, top) for number, drift in enumerate(drifts)]
+    points = [None if value is None else _point(number, value, last, top) for number, value in enumerate(values)]
     for one, other in pairwise(points):
         if one and other:
             cv2.line(picture, one, other, CURVE, 2, cv2.LINE_AA)

@@ -27,22 +27,26 @@ class Making:
 class Progress:
     """One finished chunk, for whoever watches.
 
-    kept: it was there from an earlier start. last_frame: gives its last frame [H, W, 3]. so_far: joins the video of all
-    that is finished, and gives its place.
+    kept: it was there from an earlier start. score_name: see `Method.score_name`. last_frame: gives its last frame
+    [H, W, 3]. so_far: joins the video of all that is finished, and gives its place.
     """
 
     index: int
     chunks: int
     record: TakeChunk
     kept: bool
+    score_name: str
     last_frame: Callable[[], Tensor]
     so_far: Callable[[], Path]
 
     def __str__(self) -> str:
         frames = f"frames {self.record.start}-{self.record.stop - 1}"
         state = "kept" if self.kept else f"{self.record.seconds:.1f} s"
-        drift = "unknown" if self.record.drift is None else f"{self.record.drift:.3f}"
-        return f"chunk {self.index + 1}/{self.chunks}: {frames}, {state}, drift {drift}"
+        measured = {"drift": self.record.drift}
+        if self.score_name not in measured:
+            measured[self.score_name] = self.record.score
+        told = [f"{name} {'unknown' if value is None else f'{value:.3f}'}" for name, value in measured.items()]
+        return f"chunk {self.index + 1}/{self.chunks}: {frames}, {state}, {', '.join(told)}"
 
 
 class RemainingTime:

@@ -133,7 +133,7 @@ class _Run:
         return self.asked.candidates if only < 0 or index == only else 1
 
     def best_candidate(self, chunk: Chunk, own: Recipe, handed: str, before: State) -> KeptChunk:
-        """The chunk that drifts least among its candidates, of which those are made that are not there."""
+        """The chunk with the lowest score among its candidates, of which those are made that are not there."""
         index, between = chunk.index, self.between(chunk.index, before)
         own = replace(own, end="" if between is None else between.digest)
         count = self.wanted(index)
@@ -148,9 +148,8 @@ class _Run:
             kept = self.chunks.find(self.store.read_record(key), before)
             if kept is None:
                 kept = self.made(chunk, before, recipe, key, between, number)
-            candidates.append(Candidate(key, recipe.noise_seed, kept.record.drift))
-            # Drift is measured against the first chunk, which has none itself.
-            if best is None or (index and _score(kept) < _score(best)):
+            candidates.append(Candidate(key, recipe.noise_seed, kept.record.drift, kept.record.score))
+            if best is None or _score(kept) < _score(best):
                 best = kept
         assert best is not None
         return self.listed(best, candidates if count > 1 else ())
@@ -228,7 +227,9 @@ class _Run:
             self.film.join(UNFINISHED)
             return self.choice.path
 
-        return Progress(kept.index, self.job.plan.chunk_count, chunk, kept.found, last_frame, so_far)
+        return Progress(
+            kept.index, self.job.plan.chunk_count, chunk, kept.found, self.job.method.score_name, last_frame, so_far
+        )
 
     def finished(self) -> int:
         """How many chunks of the take are there, from the first on."""
@@ -243,8 +244,8 @@ def _kept(store: RunStore, finished: int) -> str:
 
 
 def _score(kept: KeptChunk) -> float:
-    """What tells candidates apart: less is better."""
-    return float("inf") if kept.record.drift is None else kept.record.drift
+    """What tells candidates apart, less is better. Of several without a score the first is taken."""
+    return float("inf") if kept.record.score is None else kept.record.score
 
 
 def run(
@@ -329,6 +330,7 @@ def run(
         "fps": str(job.output.fps),
         "take": take.number,
         "video": choice.path.name,
+        "score": job.method.score_name,
         "chunks": [{**vars(chunk), "candidates": [vars(other) for other in chunk.candidates]} for chunk in take.chunks],
         "takes": [listed.told() for listed in list_takes(store, readable=True)],
     }

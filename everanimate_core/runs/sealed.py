@@ -93,7 +93,7 @@ def is_rate(value: Any) -> bool:
     return False
 
 
-def is_drift(value: Any) -> bool:
+def is_score(value: Any) -> bool:
     """For check_kinds: None where there is no value."""
     return value is None or is_number(value)
 

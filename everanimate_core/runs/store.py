@@ -256,10 +256,11 @@ def file_is(path: Path, known: str) -> bool:
 
 
 def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
-    """Whether a tensor is float32 of a shape in which None stands for any size, though not for none."""
+    """Whether a tensor is float32, or uint8 as pictures are, of a shape in which None stands for any size, though not
+    for none."""
     return (
         shape is not None
-        and tensor.dtype == torch.float32
+        and tensor.dtype in (torch.float32, torch.uint8)
         and tensor.ndim == len(shape)
         and all(size == wanted if wanted else size for size, wanted in zip(tensor.shape, shape, strict=True))
     )

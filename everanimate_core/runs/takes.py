@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .chunks import KEY, ChunkRecord, is_key
-from .sealed import check_kinds, is_count, is_drift, is_number, is_rate, is_seed, is_text, seal, unseal
+from .sealed import check_kinds, is_count, is_number, is_rate, is_score, is_seed, is_text, seal, unseal
 
 KIND = "everanimate-take-1"
 # A take that names no method is of the one that there was first.
@@ -20,14 +20,15 @@ class Candidate:
     key: str
     noise_seed: int
     drift: float | None
+    score: float | None
 
 
 @dataclass(frozen=True)
 class TakeChunk:
     """A chunk in the list of a take. start, stop: the frames of the animation that it supplies.
 
-    noise_seed, seconds, drift: as in its record. candidates: all that were made for its place, itself among them; none
-    where it was the only one.
+    noise_seed, seconds, drift, score: as in its record. candidates: all that were made for its place, itself among
+    them; none where it was the only one.
     """
 
     key: str
@@ -36,13 +37,14 @@ class TakeChunk:
     noise_seed: int
     seconds: float
     drift: float | None
+    score: float | None
     candidates: tuple[Candidate, ...] = ()
 
     @classmethod
     def of(cls, record: ChunkRecord, span: range, candidates: Sequence[Candidate] = ()) -> "TakeChunk":
         """The chunk with that record, at these frames of the animation."""
-        noise_seed = record.recipe.noise_seed
-        return cls(record.key, span.start, span.stop, noise_seed, record.seconds, record.drift, tuple(candidates))
+        measured = record.seconds, record.drift, record.score
+        return cls(record.key, span.start, span.stop, record.recipe.noise_seed, *measured, tuple(candidates))
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ _CALLED = {
     "network": "the model",
     "lora": "the LoRA on the model",
     "dglm": "the DGLM",
+    "video_model": "the video model",
     "references": "the reference",
     "negative": "the negative prompt",
     "sound": "the sound",
@@ -172,14 +175,15 @@ def _chunk(body: Any) -> TakeChunk:
     return TakeChunk(**{**body, "candidates": tuple(Candidate(**candidate) for candidate in body["candidates"])})
 
 
-_CANDIDATE = {"key": is_key, "noise_seed": is_seed, "drift": is_drift}
+_CANDIDATE = {"key": is_key, "noise_seed": is_seed, "drift": is_score, "score": is_score}
 _CHUNK = {
     "key": is_key,
     "start": is_count,
     "stop": is_count,
     "noise_seed": is_seed,
     "seconds": is_number,
-    "drift": is_drift,
+    "drift": is_score,
+    "score": is_score,
     "candidates": lambda value: isinstance(value, list),
 }
 _KINDS = {

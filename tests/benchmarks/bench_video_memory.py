@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from video_model_parts import video_model
 
 from everanimate_core.longanimation.prompt import PREFIX
+from everanimate_core.longanimation.settings import MemorySettings
 from everanimate_core.longanimation.video_memory import MemoryOfVideo
 
 MIB = 2**20
@@ -52,7 +53,7 @@ def main():
     print("|---|---|---|---|---|---|---|")
     for count in options.frames:
         for way, keeps in (("anew", False), ("append", True)):
-            memory = MemoryOfVideo(model, options.most, append=True)
+            memory = MemoryOfVideo(model, MemorySettings(memory_frames=options.most, memory_append=True))
             tokens, spent, held = run(memory, crops[:count], options.window, keeps)
             own = held.past.numel() * held.past.element_size() / MIB if keeps else 0
             places = len(PREFIX) + min(held.frames, options.most) * BEACONS

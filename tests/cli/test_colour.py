@@ -9,6 +9,7 @@ from colour_parts import dglm_network, save_cog
 from PIL import Image
 from run_parts import video_of
 from safetensors.torch import load, load_file, save_file
+from video_model_parts import video_model
 
 from everanimate_core.backends.cog_checkpoint import load_networks, load_vae
 from everanimate_core.backends.cog_codec import CogCodec
@@ -16,7 +17,9 @@ from everanimate_core.backends.cog_encoders import encode_cog_prompts
 from everanimate_core.backends.diffusers_cog import DiffusersCog
 from everanimate_core.longanimation.dglm import DglmSizes
 from everanimate_core.longanimation.method import long_animation
-from everanimate_core.longanimation.settings import Settings
+from everanimate_core.longanimation.settings import MemorySettings, Settings
+from everanimate_core.longanimation.video_files import write_video_model
+from everanimate_core.longanimation.video_memory import MemoryOfVideo
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
 from everanimate_core.method import each_made
@@ -140,7 +143,8 @@ def test_the_toy_has_its_own_sketch(lineart, tmp_path, command):
     code, _, complaints = command(["colour", *map(str, inputs), "--sketch", "s.safetensors"])
     assert code == 2
     assert complaints == "--sketch: must be left out for the embedded toy; got s.safetensors.\n"
-    code, _, complaints = command(["colour", *map(str, inputs), "--memory-file", "m.safetensors"])
+    memory = ["--memory-file", "m.safetensors", "--video-model", "v.safetensors"]
+    code, _, complaints = command(["colour", *map(str, inputs), *memory])
     assert code == 2
     assert complaints == "--memory-file: must be left out for the embedded toy; got m.safetensors.\n"
     code, _, complaints = command(["colour", *map(str, inputs), "--model", str(lineart)])
@@ -187,29 +191,73 @@ def test_weights_that_are_missing_are_named(folder, tmp_path, command):
     assert complaints.strip().endswith("which has no zero_conv.weight.")
 
 
-def saved_memory(folder, width):
-    path = folder / "glm_module.safetensors"
-    network = dglm_network(sizes=DglmSizes(width=width, kv=8, narrow=6, wide=10, inner=96))
-    save_file(network.state_dict(), path)
-    return ["--memory-file", str(path)]
+def saved_memory(folder, width=128, kv=32):
+    """Options for a DGLM, and for the video model that it reads; the width of its keys is 32."""
+    dglm, video = folder / "glm_module.safetensors", folder / "video_xl.safetensors"
+    network = dglm_network(sizes=DglmSizes(width=width, kv=kv, narrow=6, wide=10, inner=96))
+    save_file(network.state_dict(), dglm)
+    model = video_model()
+    write_video_model(video, model.state_dict(), model.settings)
+    return ["--memory-file", str(dglm), "--video-model", str(video)]
 
 
-def test_the_first_window_is_the_same_with_a_dglm_and_the_run_another(folder, tmp_path, command):
+def test_the_first_window_is_the_same_with_memory_and_the_run_another(folder, tmp_path, command):
     out, one = tmp_path / "out.mp4", ["--frames", "17"]
     assert colour(command, folder, out, *one)[0] == 0
     (before,) = windows(out)
-    code, said, _ = colour(command, folder, out, *one, *saved_memory(tmp_path, 128))
-    assert code == 0 and "take 2 is opened: the DGLM is another one" in said.splitlines()
+    code, said, _ = colour(command, folder, out, *one, *saved_memory(tmp_path))
+    assert code == 0
+    (line,) = (line for line in said.splitlines() if line.startswith("take 2 is opened"))
+    assert "the DGLM is another one" in line and "the video model is another one" in line
     (after,) = windows(out)
     assert torch.equal(before["latents"], after["latents"])
 
 
-def test_a_dglm_that_does_not_fit_is_refused(folder, tmp_path, command):
+def test_a_run_with_memory_is_what_the_core_makes(folder, tmp_path, command):
     out = tmp_path / "out.mp4"
-    code, _, complaints = colour(command, folder, out, *saved_memory(tmp_path, 64))
+    remembered = [*saved_memory(tmp_path), "--memory-frames", "12", "--local-frames", "5"]
+    assert colour(command, folder, out, *remembered)[0] == 0
+    files = folder / "control_module.safetensors", tmp_path / "glm_module.safetensors"
+    base, sketch, dglm = load_networks(folder, *files, device="cpu", dtype=torch.float32)
+    texts = encode_cog_prompts(folder, [""], device="cpu")
+    model = DiffusersCog(base, sketch, CogCodec(load_vae(folder, device="cpu")), 0.7, texts, texts, dglm)
+    with VideoFrames(DATA / "reference.jpg") as image, VideoFrames(DATA / "pose.mp4") as lineart:
+        method = long_animation(lineart, image.read([0]), SETTINGS, WIDTH, HEIGHT, total_frames=TOTAL)
+        method = method.with_memory(MemoryOfVideo(video_model(), MemorySettings(12, 5)))
+        sample = lambda request, seed: model.sample_window(request, seed, settings=SETTINGS)  # noqa: E731
+        expected = [made.sampled.latents for made in each_made(method, sample, model.codec)]
+    assert len(expected) == 3
+    assert all(torch.equal(mine["latents"], theirs) for mine, theirs in zip(windows(out), expected, strict=True))
+    plain = by_the_core(folder, [""], "")
+    assert [torch.equal(made.sampled.latents, theirs) for (_, made), theirs in zip(plain, expected, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 64}, "--memory-file: must be of SketchDiT's width, 128; got 64."),
+        ({"kv": 8}, "--video-model: must be of the width that the DGLM reads, 8; got 32."),
+    ],
+)
+def test_a_memory_that_does_not_fit_is_refused(folder, tmp_path, command, sizes, message):
+    out = tmp_path / "out.mp4"
+    code, _, complaints = colour(command, folder, out, *saved_memory(tmp_path, **sizes))
     assert code == 2
-    assert complaints.strip().splitlines()[-1] == "--memory-file: must be of SketchDiT's width, 128; got 64."
+    assert complaints.strip().splitlines()[-1] == message
     assert not out.exists() and not (tmp_path / "out.run").exists()
+
+
+@pytest.mark.parametrize(("left", "given"), [(0, "--memory-file"), (2, "--video-model")])
+def test_half_a_memory_is_refused(folder, tmp_path, command, left, given):
+    options = saved_memory(tmp_path)
+    missing = options[2 - left]
+    code, _, complaints = colour(command, folder, tmp_path / "out.mp4", *options[left : left + 2])
+    assert code == 2
+    assert complaints.strip().splitlines()[-1] == f"{missing}: must be given with {given}; got none."
 
 
 @pytest.mark.parametrize(

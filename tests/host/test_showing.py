@@ -126,7 +126,9 @@ def test_without_previews_the_last_finished_frame_is_shown(comfy, previews, kept
     if not kept:
         progress.on_making(Making(0, 3, 0, 1, left=0))
     frame = torch.tensor([0.0, 0.5, 1.0]).expand(4, 6, 3)
-    progress.on_chunk(Progress(0, 3, TakeChunk("key", 0, 9, 0, 1.0, 0.0), kept, lambda: frame, lambda: None))
+    progress.on_chunk(
+        Progress(0, 3, TakeChunk("key", 0, 9, 0, 1.0, 0.0, None), kept, "drift", lambda: frame, lambda: None)
+    )
     progress.on_making(Making(1, 3, 0, 1, left=1))
     progress.on_step(ANCHORS)(0, 2, torch.zeros(1, 16, 7, 8, 8))
     (picture,) = [preview for _, _, preview in previews if preview is not None]

@@ -5,11 +5,12 @@ import signal
 
 import pytest
 import torch
-from colour_runs import TOTAL, WINDOWS, colour_job, colour_method, exact_window
+from colour_runs import TOTAL, WINDOWS, colour_job, colour_method, exact_window, video_memory
 from exact_parts import ExactCodec, Frames, exact_pictures
 from refusals import refusal
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
 
+from everanimate_core.longanimation.colour_score import colour_distance, palette
 from everanimate_core.longanimation.lines import STYLES, white_on_black
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.longanimation.windows import window_fusion
@@ -120,16 +121,24 @@ def test_a_request_holds_the_end_that_the_next_window_was_made_from(overlap, fus
 
 
 def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
-    for settings in ({}, {"reference_mode": "autoregressive"}, {"fuse": False}):
-        method = colour_method(**settings)
+    for options in ({}, {"reference_mode": "autoregressive"}, {"fuse": False}, {"memory": video_memory()}):
+        method = colour_method(**options)
         sampled = exact_window(method.request({}, method.chunk(0), CODEC), 0, method.settings)
         frames = method.decode({}, sampled.latents, CODEC)
         after = method.hand_over({}, method.chunk(0), sampled, frames, CODEC)
         kept = {"latents": sampled.latents, **sampled.extras, **method.keep({}, after)}
         shapes = method.shapes()
-        assert all(tuple(value.shape) == shapes[name] for name, value in kept.items())
-        assert method.kept_numbers(7) == 7 * (sum(value.numel() for value in kept.values()) - 32)
-        recalled = method.recall({}, kept)
+        for name, value in kept.items():
+            assert all(size == known or known is None for size, known in zip(value.shape, shapes[name], strict=True))
+        # Of the first window more frames are seen than of the others. How many colours there are, nobody knows before;
+        # the statistics are kept once.
+        kept["seen"] = after.get("seen", torch.zeros(0, dtype=torch.uint8))[:8]
+        sizes = {name: value.numel() * value.element_size() for name, value in kept.items()}
+        assert method.kept_numbers(7) * 4 == 7 * sum(
+            sizes[name] for name in sizes if name not in ("statistics", "colours")
+        )
+        kept["seen"] = after.get("seen")
+        recalled = method.recall({}, {name: value for name, value in kept.items() if value is not None})
         assert recalled.keys() == after.keys()
         assert all(torch.equal(recalled[name], after[name]) for name in after)
 
@@ -301,3 +310,36 @@ def test_killed_while_a_window_is_sampled(place, whole):
     place.start(colour_job())
     assert (place.kept, place.made) == ([0, 1], [2, 3])
     assert_same_result(place.result(), whole)
+
+
+# --- the score of a window -------------------------------------------------------------------------------------------
+
+
+def test_the_window_whose_colours_are_nearest_is_taken(place):
+    place.start(colour_job(seed_mode="increment"), candidates=3)
+    method = colour_method(seed_mode="increment")
+    assert place.outcome.report["score"] == "colour distance"
+    state = method.start()
+    for index, chunk in enumerate(place.take().chunks):
+        scores = [other.score for other in chunk.candidates]
+        assert None not in scores
+        # The first window is compared with the reference.
+        assert chunk.key == chunk.candidates[scores.index(min(scores))].key
+        assert chunk.score == min(scores)
+        made = method.chunk(index), Sampled(place.latents()[index])
+        frames = method.decode(state, made[1].latents, CODEC)
+        assert chunk.score == round(method.score(state, *made, frames), 6)
+        state = method.hand_over(state, *made, frames, CODEC)
+    assert len({tuple(other.score for other in chunk.candidates) for chunk in place.take().chunks}) > 1
+
+
+def test_a_window_is_compared_with_the_reference_and_the_animation_so_far():
+    method = colour_method()
+    frames = method.decode({}, torch.zeros(1, 16, 5, 2, 4), CODEC)
+    sampled = Sampled(torch.zeros(1, 16, 5, 2, 4))
+    after = method.hand_over({}, method.chunk(0), sampled, frames, CODEC)
+    assert torch.equal(after["colours"], palette(frames))
+    first = method.score({}, method.chunk(0), sampled, frames)
+    assert first == colour_distance(frames, [palette(method.reference)]) > 0
+    # What it shares with the animation so far, it has already.
+    assert method.score(after, method.chunk(1), sampled, frames) == pytest.approx(first / 2)

@@ -13,8 +13,9 @@ from video_xl_authors import needs_video_xl, video_xl
 
 from everanimate_core.longanimation.beacon import BeaconSettings
 from everanimate_core.longanimation.prompt import PREFIX, SUFFIX
+from everanimate_core.longanimation.settings import MemorySettings
 from everanimate_core.longanimation.video_files import convert_video_model, read_video_model
-from everanimate_core.longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings, chosen
+from everanimate_core.longanimation.video_memory import GrowingMemory, MemoryOfVideo, VideoModel, VideoSettings, chosen
 from everanimate_core.longanimation.vision import VisionSettings, normalised
 
 GOLDEN = Path(__file__).parents[1] / "data" / "longanimation" / "video_memory.safetensors"
@@ -26,6 +27,10 @@ AT_ONCE, BEACONS, PROMPT = 3, 2, len(PREFIX) + len(SUFFIX)
 
 def relative(mine, theirs):
     return ((mine - theirs).norm() / theirs.norm()).item()
+
+
+def memory_of(model, most=650, local=20, append=False):
+    return MemoryOfVideo(model, MemorySettings(most, local, append))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def test_the_memory_has_the_golden_numbers(converted):
     """They were made by the authors' classes: see the test below."""
     golden, crops = load_file(GOLDEN), converted.crops(frames(FRAMES))
     assert relative(converted.features(crops), golden["features"]) < 1e-5
-    found, _ = MemoryOfVideo(converted, local_frames=LOCAL).remember(crops)
+    found, _ = memory_of(converted, local=LOCAL).remember(crops)
     assert found.shape == golden["memory"].shape == (2, 3, (FRAMES + LOCAL) * BEACONS + 2 * PROMPT, 32)
     assert relative(found, golden["memory"]) < 1e-5
 
@@ -78,7 +83,7 @@ def test_the_memory_is_the_authors(published, converted, tmp_path):
     language = converted.language
     assert torch.equal(language.end(language.read(language.begin(), theirs["features"])), theirs["memory"])
     memory = torch.cat([theirs["memory"], theirs["local"]], 2)
-    assert relative(MemoryOfVideo(converted, local_frames=LOCAL).remember(crops)[0], memory) < 1e-5
+    assert relative(memory_of(converted, local=LOCAL).remember(crops)[0], memory) < 1e-5
     if os.environ.get("WRITE_GOLDEN"):
         save_file({"features": theirs["features"], "memory": memory.contiguous()}, GOLDEN)
 
@@ -125,16 +130,16 @@ def test_the_released_sizes():
 
 def test_frames_are_chosen_at_equal_distances():
     assert chosen(5, 8) == [0, 1, 2, 3, 4]
-    assert chosen(650) == list(range(650))
+    assert chosen(650, 650) == list(range(650))
     assert chosen(8, 4) == [0, 2, 4, 7]
     assert chosen(1, 4) == [0]
-    picked = chosen(2000)
+    picked = chosen(2000, 650)
     assert (len(picked), picked[0], picked[-1]) == (650, 0, 1999)
     assert picked[324:327] == [997, 1001, 1004]
 
 
 def test_the_local_memory_stands_behind_the_global_one(model, seen):
-    found, _ = MemoryOfVideo(model, local_frames=4).remember(seen[:9])
+    found, _ = memory_of(model, local=4).remember(seen[:9])
     whole, end = model.memory(seen[:9]), model.memory(seen[5:9])
     assert torch.equal(found, torch.cat([whole, end], 2))
     assert whole.shape[2] == 9 * BEACONS + PROMPT
@@ -142,9 +147,18 @@ def test_the_local_memory_stands_behind_the_global_one(model, seen):
 
 def test_of_a_longer_video_frames_are_chosen(model, seen):
     """The local memory is that of the last ones among them."""
-    found, held = MemoryOfVideo(model, most_frames=4, local_frames=2).remember(seen[:8])
+    found, held = memory_of(model, 4, 2).remember(seen[:8])
     assert held is None
     assert torch.equal(found, torch.cat([model.memory(seen[[0, 2, 4, 7]]), model.memory(seen[[4, 7]])], 2))
+
+
+def test_one_of_the_two_memories_alone(model, seen):
+    assert torch.equal(memory_of(model, 50, 0).remember(seen[:9])[0], model.memory(seen[:9]))
+    found, held = memory_of(model, 0, 4).remember(seen[:9])
+    assert held is None
+    assert torch.equal(found, model.memory(seen[5:9]))
+    message = "memory_frames and local_frames must not both be 0 (650 and 20); got 0 and 0."
+    assert refusal(MemorySettings, 0, 0) == message
 
 
 # --- what is held -----------------------------------------------------------------------------------------------------
@@ -153,7 +167,7 @@ def test_of_a_longer_video_frames_are_chosen(model, seen):
 @pytest.mark.parametrize("append", [False, True])
 @pytest.mark.parametrize("ends", [(1, 2, 5, 9, 14), (3, 6, 14), (4, 4, 13)])
 def test_what_is_held_changes_nothing(model, seen, append, ends):
-    memory = MemoryOfVideo(model, most_frames=50, local_frames=2, append=append)
+    memory = memory_of(model, 50, 2, append)
     held = None
     for end in ends:
         found, held = memory.remember(seen[:end], held)
@@ -163,7 +177,7 @@ def test_what_is_held_changes_nothing(model, seen, append, ends):
 
 
 def test_with_what_is_held_only_new_frames_are_read(model, seen):
-    memory, read = MemoryOfVideo(model, local_frames=1), []
+    memory, read = memory_of(model, local=1), []
     hook = model.vision.tower.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
     _, held = memory.remember(seen[:8])
     assert read == [3, 3, 2, 1]
@@ -175,12 +189,12 @@ def test_with_what_is_held_only_new_frames_are_read(model, seen):
 
 def test_both_ways_remember_a_short_video_alike(model, seen):
     for end in (1, 6, 8):
-        one, other = (MemoryOfVideo(model, 8, 3, append=append).remember(seen[:end])[0] for append in (False, True))
+        one, other = (memory_of(model, 8, 3, append).remember(seen[:end])[0] for append in (False, True))
         assert torch.equal(one, other)
 
 
 def test_with_append_the_oldest_frames_are_forgotten(model, seen):
-    memory = MemoryOfVideo(model, most_frames=5, local_frames=2, append=True)
+    memory = memory_of(model, 5, 2, True)
     found, held = memory.remember(seen)
     # Window by window: what stays of the frames before, and what is new.
     past, language = model.begin(), model.language
@@ -195,13 +209,26 @@ def test_with_append_the_oldest_frames_are_forgotten(model, seen):
 
 
 def test_with_append_it_does_not_matter_where_windows_end(model, seen):
-    memory, found = MemoryOfVideo(model, most_frames=5, local_frames=2, append=True), []
+    memory, found = memory_of(model, 5, 2, True), []
     for ends in ((14,), (1, 2, 5, 9, 14), (6, 12, 14)):
         held = None
         for end in ends:
             last, held = memory.remember(seen[:end], held)
         found.append(last)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_a_growing_memory_reads_new_frames_alone_and_is_not_misled(model, seen):
+    """Another video, or fewer frames than before: what is held of others is of no use then."""
+    growing, plain, read = GrowingMemory(memory_of(model, local=1)), memory_of(model, local=1), []
+    hook = model.vision.tower.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
+    other = seen.flip(0)
+    for crops, new in ((seen[:8], 8), (seen[:10], 4), (seen[:5], 5), (other[:8], 8), (other[:14], 8), (seen[:8], 8)):
+        read.clear()
+        found = growing.remember(crops)
+        assert sum(read) == new + 1
+        assert torch.equal(found, plain.remember(crops)[0])
+    hook.remove()
 
 
 # --- where it is computed, and what is refused ------------------------------------------------------------------------
@@ -233,25 +260,23 @@ def test_it_computes_in_another_type_than_its_weights(seen):
     model = VideoModel(settings(), Operations).requires_grad_(False)
     model.load_state_dict(single.state_dict())
     model.work_dtype = torch.float64
-    found = MemoryOfVideo(model).remember(seen[:4])[0]
+    found = memory_of(model).remember(seen[:4])[0]
     assert found.dtype == torch.float64
-    assert relative(found.float(), MemoryOfVideo(single).remember(seen[:4])[0]) < 1e-5
+    assert relative(found.float(), memory_of(single).remember(seen[:4])[0]) < 1e-5
 
 
 def test_no_gradients_are_kept(seen):
     model = video_model().requires_grad_(True)
-    found, held = MemoryOfVideo(model).remember(seen[:4])
+    found, held = memory_of(model).remember(seen[:4])
     assert not found.requires_grad and not held.past.requires_grad
 
 
 def test_what_cannot_be_remembered_is_refused(model, seen):
-    memory = MemoryOfVideo(model)
+    memory = memory_of(model)
     assert refusal(memory.remember, seen[:0]) == "crops must be those of at least one frame; got none."
     _, held = memory.remember(seen[:7])
     message = "held must be of these 5 frames; got what was read of 6 frames."
     assert refusal(memory.remember, seen[:5], held) == message
-    assert refusal(MemoryOfVideo, model, 0) == "most_frames must be at least 1 (650); got 0."
-    assert refusal(MemoryOfVideo, model, 650, 0) == "local_frames must be at least 1 (20); got 0."
 
 
 def test_parts_that_do_not_fit_are_refused():

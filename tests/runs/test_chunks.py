@@ -12,7 +12,7 @@ from everanimate_core.runs.sealed import Altered, seal
 
 RECIPE = Recipe("s" * 32, 3, {"pose": "p" * 32, "prompt": "t" * 32}, 2**64 - 1)
 RECORD = ChunkRecord(
-    "0123456789abcdef" * 2, RECIPE, "l" * 32, 1.25, 0.1, {"77x25": Segment("f" * 32, "d" * 32)}, earlier=None
+    "0123456789abcdef" * 2, RECIPE, "l" * 32, 1.25, 0.1, 2.5, {"77x25": Segment("f" * 32, "d" * 32)}, earlier=None
 )
 
 
@@ -68,7 +68,7 @@ def test_a_chunk_may_be_the_same_but_for_what_it_sees():
     "record",
     [
         RECORD,
-        replace(RECORD, drift=None, segments={}, earlier=12),
+        replace(RECORD, drift=None, score=None, segments={}, earlier=12),
         replace(RECORD, segments={name: Segment("a", "b") for name in ("77x25", "5x24000-1001", "1x2997-100")}),
         replace(RECORD, recipe=replace(RECIPE, seen={}, anew=2, end="e")),
     ],
@@ -106,7 +106,15 @@ def put(*names, value):
     ("name", "value"),
     [
         *[("key", value) for value in (None, "", "x" * 32, "0" * 31, "0" * 33, "A" * 32, "../" + "0" * 29)],
-        *[("latents", None), ("seconds", "1"), ("seconds", 1e300), ("seconds", True), ("drift", True), ("drift", "x")],
+        *[
+            ("latents", None),
+            ("seconds", "1"),
+            ("seconds", 1e300),
+            ("seconds", True),
+            ("drift", True),
+            ("drift", "x"),
+            ("score", "x"),
+        ],
         *[("segments", None), ("segments", []), ("earlier", -1), ("earlier", 1.0), ("earlier", "0"), ("earlier", True)],
     ],
 )

@@ -164,7 +164,10 @@ def earlier(store, task):
 def test_it_is_take_1(store):
     settings = {name: value for name, value in written()["run"]["settings"].items() if name != "fps"}
     chunks = [
-        TakeChunk(old["key"], old["start"], old["stop"], old["noise_seed"], old["seconds"], old["drift"])
+        TakeChunk(
+            *(old[name] for name in ("key", "start", "stop", "noise_seed", "seconds", "drift")),
+            old["drift"] if old["start"] else None,
+        )
         for old in written()["run"]["chunks"]
     ]
     output = {"fps": "24000/1001", "total_frames": None}
@@ -211,6 +214,7 @@ def test_a_chunk_that_the_job_would_make_has_a_key_of_today(store):
             old[index].seconds,
             old[index].drift,
         )
+        assert record.score == (old[index].drift if index else None)
         name = ["9x24000-1001", "5x24000-1001"][index > 0]
         assert record.segments == {name: Segment(old[index].segment, old[index].frames)}
         assert record.earlier == index

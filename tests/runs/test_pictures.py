@@ -15,7 +15,7 @@ from everanimate_core.runs.pictures import (
     PAPER,
     WIDTH,
     contact_sheet,
-    drift_curve,
+    curve_picture,
     thumbnail,
     write_picture,
 )
@@ -117,41 +117,41 @@ def at(curve, x, y):
 
 
 def test_the_curve_of_five():
-    curve = drift_curve([0.0, 1.5, None, 2.0, 0.5])
-    assert (curve.shape, curve.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+    picture = curve_picture([0.0, 1.5, None, 2.0, 0.5], "drift")
+    assert (picture.shape, picture.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
     # From 70 to 940 there are 217.5 pixels from chunk to chunk; from 270 up to 40 there are 115 to each 1.0.
     for x, y in ((70, 270), (288, 98), (722, 40), (940, 212)):
-        assert at(curve, x, y) == CURVE
+        assert at(picture, x, y) == CURVE
     # Straight from one to the next, with a gap where nothing is known.
-    assert at(curve, 179, 184) == CURVE and at(curve, 831, 126) == CURVE
-    assert is_plain(curve[41:97, 300:700], PAPER)
+    assert at(picture, 179, 184) == CURVE and at(picture, 831, 126) == CURVE
+    assert is_plain(picture[41:97, 300:700], PAPER)
     # A line for each 0.5, and a mark for each chunk, also for the unknown one.
-    assert [y for y in range(HEIGHT) if at(curve, 500, y) == GRID] == [40, 98, 155, 212, 270]
-    assert [x for x in range(60, WIDTH) if at(curve, x, 273) == INK] == [70, 288, 505, 722, 940]
+    assert [y for y in range(HEIGHT) if at(picture, 500, y) == GRID] == [40, 98, 155, 212, 270]
+    assert [x for x in range(60, WIDTH) if at(picture, x, 273) == INK] == [70, 288, 505, 722, 940]
 
 
 @pytest.mark.parametrize(
     ("highest", "top"), [(0.004, 0.005), (0.05, 0.05), (0.051, 0.1), (0.9, 1.0), (1.0, 1.0), (1.01, 2.0), (30, 50)]
 )
 def test_the_highest_value_has_room_and_its_height_by_the_axis(highest, top):
-    curve = drift_curve([0.0, highest])
+    picture = curve_picture([0.0, highest], "drift")
     y = round(270 - 230 * highest / top)
-    assert at(curve, 940, y) == CURVE
+    assert at(picture, 940, y) == CURVE
     # Two pixels above it the dot ends.
-    assert (curve == np.array(CURVE)).all(axis=-1).any(axis=1).argmax() == y - 2
+    assert (picture == np.array(CURVE)).all(axis=-1).any(axis=1).argmax() == y - 2
 
 
 @pytest.mark.parametrize("drifts", [[], [None], [0.0], [None, None]])
 def test_a_run_that_has_just_begun(drifts):
-    curve = drift_curve(drifts)
-    assert curve.shape == (HEIGHT, WIDTH, 3)
-    assert (at(curve, 70, 270) == CURVE) == (drifts == [0.0])
-    assert not (curve[:, 80:] == np.array(CURVE)).all(axis=-1).any()
+    picture = curve_picture(drifts, "drift")
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert (at(picture, 70, 270) == CURVE) == (drifts == [0.0])
+    assert not (picture[:, 80:] == np.array(CURVE)).all(axis=-1).any()
 
 
 def test_numbers_below_hundreds_of_chunks_stand_apart():
-    curve = drift_curve([0.1] * 701)
-    marks = [x for x in range(60, WIDTH) if at(curve, x, 273) == INK]
+    picture = curve_picture([0.1] * 701, "drift")
+    marks = [x for x in range(60, WIDTH) if at(picture, x, 273) == INK]
     # Every fiftieth.
     assert marks == [round(70 + 870 * number / 700) for number in range(0, 701, 50)]
 
@@ -174,9 +174,9 @@ def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
         raise RuntimeError("another program took over")
 
     path = tmp_path / "drift.png"
-    write_picture(drift_curve([0.0]), path)
+    write_picture(curve_picture([0.0], "drift"), path)
     before = path.read_bytes()
     with pytest.raises(RuntimeError, match="took over"):
-        write_picture(drift_curve([0.0, 1.0]), path, lost)
+        write_picture(curve_picture([0.0, 1.0], "drift"), path, lost)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["drift.png"]

@@ -1,21 +1,27 @@
 """What is told of a run while it goes."""
 
+from dataclasses import replace
+
 import pytest
 
 from everanimate_core.runs.progress import Making, Progress, RemainingTime, in_words
 from everanimate_core.runs.takes import TakeChunk
 
 # Of no use to what is tested here: the last frame, and the video so far.
-WATCH = (lambda: None, lambda: None)
+WATCH = ("drift", lambda: None, lambda: None)
 
 
 def record(seconds=2.0):
-    return TakeChunk("key", 9, 14, 42, seconds, 0.1234)
+    return TakeChunk("key", 9, 14, 42, seconds, 0.1234, 2.5)
 
 
 def test_progress_is_a_line_per_chunk():
     assert str(Progress(1, 6, record(), False, *WATCH)) == "chunk 2/6: frames 9-13, 2.0 s, drift 0.123"
     assert str(Progress(1, 6, record(), True, *WATCH)) == "chunk 2/6: frames 9-13, kept, drift 0.123"
+    line = "chunk 2/6: frames 9-13, kept, drift 0.123, colour distance"
+    assert str(Progress(1, 6, record(), True, "colour distance", *WATCH[1:])) == f"{line} 2.500"
+    unknown = replace(record(), score=None)
+    assert str(Progress(1, 6, unknown, True, "colour distance", *WATCH[1:])) == f"{line} unknown"
 
 
 def test_remaining_time_is_by_the_median_of_the_chunks_made():

@@ -207,6 +207,7 @@ def test_the_candidate_that_drifts_least_is_taken(place, job):
         assert [other.noise_seed for other in chunk.candidates] == [42 * index + n * 2**32 for n in range(3)]
         drifts = [other.drift for other in chunk.candidates]
         # Against chunk 0 drift is measured: there the first is taken.
+        assert [other.score for other in chunk.candidates] == (drifts if index else [None] * 3)
         best = drifts.index(min(drifts)) if index else 0
         assert chunk.key == chunk.candidates[best].key
         assert chunk.drift == drifts[best]

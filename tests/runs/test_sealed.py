@@ -13,8 +13,8 @@ from everanimate_core.runs.sealed import (
     Altered,
     check_kinds,
     is_count,
-    is_drift,
     is_number,
+    is_score,
     is_seed,
     is_text,
     is_texts,
@@ -149,7 +149,7 @@ NO_NUMBERS = [None, True, False, "1", [], {}, [1]]
         (is_count, [0, 1, 2**31 - 1], [-1, 2**31, 1.0, *NO_NUMBERS]),
         (is_seed, [0, 2**64 - 1], [-1, 2**64, 1.0, *NO_NUMBERS]),
         (is_number, [0, -1, 1.5, 1e299], [1e300, -1e300, 10**301, float("inf"), float("nan"), *NO_NUMBERS]),
-        (is_drift, [None, 0.5], [True, "x", float("nan")]),
+        (is_score, [None, 0.5], [True, "x", float("nan")]),
         (is_texts, [{}, {"pose": "x"}], [None, [], {"pose": 1}, "x"]),
     ],
 )

@@ -29,7 +29,7 @@ def store(tmp_path):
 
 
 def record(key=KEY, **changes):
-    return replace(ChunkRecord(key, Recipe("s", 0, {"pose": "p"}, 2**64 - 1), "a", 1.25, 0.1), **changes)
+    return replace(ChunkRecord(key, Recipe("s", 0, {"pose": "p"}, 2**64 - 1), "a", 1.25, 0.1, 0.1), **changes)
 
 
 # --- takes -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from everanimate_core.runs.sealed import Altered, seal
 from everanimate_core.runs.takes import FINISHED, Candidate, Take, TakeChunk, differences
 
 KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-CHUNK = TakeChunk(KEY, 9, 14, 2**64 - 1, 1.25, 0.1)
+CHUNK = TakeChunk(KEY, 9, 14, 2**64 - 1, 1.25, 0.1, 2.5)
 TAKE = Take(
     3,
     {"network": "é", "sigmas": [1.0, 1 / 3, 0.0], "none": None},
@@ -29,7 +29,10 @@ TAKE = Take(
         replace(TAKE, first=2, of=2, anew=3, state=FINISHED, video="v" * 32),
         replace(TAKE, only=0, of=1),
         replace(
-            TAKE, chunks=(replace(CHUNK, drift=None, candidates=(Candidate(KEY, 1, None), Candidate(OTHER, 2, 0.5))),)
+            TAKE,
+            chunks=(
+                replace(CHUNK, drift=None, candidates=(Candidate(KEY, 1, None, None), Candidate(OTHER, 2, 0.5, 2.5))),
+            ),
         ),
     ],
 )
@@ -58,6 +61,7 @@ def test_the_content_of_a_file():
                 "noise_seed": 2**64 - 1,
                 "seconds": 1.25,
                 "drift": 0.1,
+                "score": 2.5,
                 "candidates": [],
             }
         ]
@@ -68,9 +72,9 @@ def test_the_content_of_a_file():
 
 
 def test_a_chunk_of_a_take_is_told_by_its_record():
-    candidates = [Candidate(KEY, 7, 0.5)]
-    record = ChunkRecord(KEY, Recipe("s", 1, {}, 7), "l", 2.5, 0.5)
-    assert TakeChunk.of(record, range(9, 14), candidates) == TakeChunk(KEY, 9, 14, 7, 2.5, 0.5, tuple(candidates))
+    candidates = [Candidate(KEY, 7, 0.5, 0.25)]
+    record = ChunkRecord(KEY, Recipe("s", 1, {}, 7), "l", 2.5, 0.5, 0.25)
+    assert TakeChunk.of(record, range(9, 14), candidates) == TakeChunk(KEY, 9, 14, 7, 2.5, 0.5, 0.25, tuple(candidates))
 
 
 def test_a_chunk_is_put_behind_the_last_or_in_the_place_of_another():
@@ -90,7 +94,7 @@ def test_a_take_without_a_method_is_of_the_first():
 
 def told(change):
     """What is said of a take with such a body, whose digest fits."""
-    body = json.loads(replace(TAKE, chunks=(replace(CHUNK, candidates=(Candidate(KEY, 1, 0.5),)),)).to_json())
+    body = json.loads(replace(TAKE, chunks=(replace(CHUNK, candidates=(Candidate(KEY, 1, 0.5, 0.5),)),)).to_json())
     change(body["content"])
     with pytest.raises(Altered) as caught:
         Take.from_json(seal("everanimate-take-1", body["content"]))

@@ -1,0 +1,161 @@
+"""A colouring with memory as a run sees it: what each window is told of the frames so far, and runs that are killed."""
+
+import random
+
+import pytest
+import torch
+from colour_runs import TOTAL, WINDOWS, colour_job, colour_method, exact_window, video_memory
+from exact_parts import ExactCodec, exact_pictures
+from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only
+from safetensors.torch import load_file
+
+from everanimate_core.method import Sampled
+
+CODEC = ExactCodec()
+# Two whole windows of the video model and a part of one.
+SETTINGS = {"memory_frames": 20, "local_frames": 4}
+
+
+def remembering(**settings):
+    return colour_job(memory=video_memory(**(SETTINGS | settings)))
+
+
+class MemoryPlace(Place):
+    """A run folder of a colouring, and the memory that each window was told of."""
+
+    def __init__(self, root):
+        super().__init__(root, "dance", CODEC)
+
+    def start(self, job, **options):
+        self.told = {}
+
+        def sample(request, seed):
+            self.told[request.index] = request.memory
+            return exact_window(request, seed)
+
+        return super().start(job, sample, **options)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return MemoryPlace(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The result of a run that was never interrupted."""
+    place = MemoryPlace(tmp_path_factory.mktemp("whole") / "out")
+    place.start(remembering())
+    return place.result()
+
+
+def frames_of(place):
+    """All frames of a finished run, as they were decoded."""
+    method = colour_method()
+    parts = [method.decode({}, latents, CODEC)[method.plan.kept(k)] for k, latents in enumerate(place.latents())]
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_window_is_told_of_all_frames_before_it(place, append):
+    place.start(remembering(memory_append=append))
+    assert place.made == list(range(WINDOWS))
+    frames = frames_of(place)
+    assert len(frames) == TOTAL
+    assert place.told[0] is None
+    memory = video_memory(**SETTINGS, memory_append=append)
+    for index in range(1, WINDOWS):
+        before = frames[: place.take().chunks[index].start]
+        assert torch.equal(place.told[index], memory.remember(memory.crops(before))[0])
+
+
+def test_the_memory_decides_what_a_window_becomes(place, whole):
+    place.start(colour_job())
+    latents = place.latents()
+    other = MemoryPlace(place.root / "other")
+    other.start(remembering())
+    assert_same_result(other.result(), whole)
+    same = [torch.equal(one, two) for one, two in zip(latents, other.latents(), strict=True)]
+    assert same == [True, False, False, False]
+
+
+def test_only_what_is_new_is_kept_of_what_is_seen(place):
+    place.start(remembering())
+    seen = [load_file(place.chunk_path(index))["seen"] for index in range(WINDOWS)]
+    assert [len(part) for part in seen] == [17, 8, 8, 8]
+    assert torch.equal(torch.cat(seen), video_memory().crops(frames_of(place)))
+
+
+def test_what_is_seen_is_handed_on_as_it_is_recalled():
+    method, state = colour_method(memory=video_memory()), {}
+    recalled = {}
+    for index in range(3):
+        chunk, sampled = method.chunk(index), Sampled(torch.full((1, 16, 5, 2, 4), 0.1 * index))
+        sampled = Sampled(sampled.latents, {"tails": torch.zeros(3, 16, 2, 2, 4)})
+        after = method.hand_over(state, chunk, sampled, exact_pictures(17, seed=index), CODEC)
+        recalled = method.recall(recalled, {**method.keep(state, after), "latents": sampled.latents, **sampled.extras})
+        assert recalled.keys() == after.keys()
+        assert all(torch.equal(recalled[name], after[name]) for name in after)
+        state = after
+    assert state["seen"].shape == (33, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"memory_frames": 30}, "memory_frames was 20 and is 30"),
+        ({"local_frames": 0}, "local_frames was 4 and is 0"),
+        ({"memory_append": True}, "memory_append was False and is True"),
+    ],
+)
+def test_another_memory_opens_the_next_take(place, settings, said):
+    place.start(remembering())
+    place.start(remembering(**settings))
+    assert place.said == [f"take 2 is opened: {said}"]
+    assert place.made == list(range(WINDOWS))
+
+
+def test_without_memory_its_settings_decide_nothing():
+    facts = colour_method().constants()
+    assert not facts.keys() & {"memory_frames", "local_frames", "memory_append"}
+    assert colour_method(memory=video_memory()).constants().keys() - facts.keys() == {
+        "memory_frames",
+        "local_frames",
+        "memory_append",
+    }
+
+
+def test_a_window_made_alone_is_told_of_the_frames_before_it(place):
+    place.start(remembering())
+    told = place.told
+    before = place.files(0, 1) | place.files(3, 3)
+    job = colour_job(memory=video_memory(**SETTINGS), seed=5)
+    place.start(job, only_chunk=2)
+    assert place.made == [2]
+    assert torch.equal(place.told[2], told[2])
+    assert place.files(0, 1) | place.files(3, 3) == before
+
+
+@posix_only
+@pytest.mark.parametrize("append", [False, True])
+def test_killed_at_ten_moments_a_run_with_memory_ends_as_if_nothing_had_happened(tmp_path, append):
+    # After ten frames the oldest are forgotten, or chosen anew.
+    job = remembering(memory_frames=10, memory_append=append)
+    expected = MemoryPlace(tmp_path / "expected")
+    expected.start(job)
+    killed = 0
+    for moment in sorted(random.Random(7).sample(range(1, 34), 10)):
+        place = MemoryPlace(tmp_path / str(moment))
+        killed += killed_before_rename(moment, place.root, lambda place=place: place.start(job))
+        place.start(remembering(memory_frames=10, memory_append=append))
+        assert_same_result(place.result(), expected.result())
+    assert killed >= 8
+
+
+@posix_only
+def test_a_start_that_finds_all_windows_remembers_nothing(place):
+    assert in_child(lambda: place.start(remembering())) == 0
+    memory, looked = video_memory(**SETTINGS), []
+    memory.model.vision.register_forward_hook(lambda *_: looked.append(1))
+    place.start(colour_job(memory=memory))
+    assert (place.made, looked) == ([], [])
