@@ -1,7 +1,7 @@
 """`everanimate ablate`: the paper's ablation on the toy world."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from ..everanimate.settings import Settings
 from ..longanimation.settings import Settings as ColourSettings
 from ..studies.ablation import Plan, ablate
 from ..studies.colour import ablate_colour, chosen_colour_rows
+from ..studies.colour_memory import SECONDS as MEMORY_SECONDS
+from ..studies.colour_memory import ablate_memory, chosen_memory_rows
 from ..studies.rows import chosen_rows, lora_row
 from ..toy.world.scene import Scene
 from .command import Command
@@ -44,7 +46,8 @@ class Options:
     )
     out: option(Path, "Where results, table and plot go.", "DIR", "ablation") = Path("ablation")
     rows: option(several(str), "These rows alone, by name.", "NAME [NAME ...]", "the main ones") = ()
-    seconds: option(float, "Length of each animation.", "SECONDS", 60.0) = 60.0
+    memory: option(bool, "Of the colouring: what its memory of the video is worth.", None) = False
+    seconds: option(float | None, "Length of each animation.", "SECONDS", "60, 20 with --memory") = None
     worlds: option(int, "How many worlds to animate.", "N", 8) = 8
     first_world: option(int, "Seed of the first of them, the others follow.", "N", 100) = 100
     noises: option(int, "How many noise seeds, from 0.", "N", 2) = 2
@@ -59,7 +62,13 @@ class Options:
 def main(options: Options, command: Command) -> None:
     """Roll out and measure every row."""
     command.kept = "finished roll-outs are kept"
-    check_number("seconds", options.seconds, "60")
+    if options.memory and options.method != "colour":
+        raise InputError("method", "must be colour where --memory is given", "", options.method)
+    seconds = options.seconds
+    if seconds is None:
+        seconds = MEMORY_SECONDS if options.memory else 60.0
+    check_number("seconds", seconds, "60")
+    options = replace(options, seconds=seconds)
     for name in ("worlds", "first_world", "noises"):
         value = getattr(options, name)
         if not 0 <= value <= 100_000:
@@ -78,8 +87,13 @@ def _colour(options: Options, command: Command) -> None:
     if options.lora or options.planted:
         given = "--lora" if options.lora else "--planted"
         raise InputError("method", "must be animate where --lora or --planted is given", "", f"colour and {given}")
-    rows = chosen_colour_rows(options.rows)
     plan = _plan(options, ColourSettings)
+    if options.memory:
+        plan = replace(plan, scene=replace(plan.scene, two_sided=True))
+        rows = chosen_memory_rows(options.rows)
+        ablate_memory(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
+        return
+    rows = chosen_colour_rows(options.rows)
     ablate_colour(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
 
 

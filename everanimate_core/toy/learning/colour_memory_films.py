@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ...longanimation.lines import white_on_black
-from ...longanimation.video_memory import LOCAL_FRAMES, chosen
+from ...longanimation.video_memory import chosen
 from ...longanimation.vision import crops
 from ...ports import Codec
-from ..network.colour_memory import GLOBAL_FRAMES, SIDE
+from ..network.colour_memory import SETTINGS as MEMORY
+from ..network.colour_memory import SIDE
 from ..network.colour_state import SETTINGS
 from ..world.raster import SIZE
 from ..world.scene import Scene
@@ -36,8 +37,8 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
     """Film `number`; latents as the VAE makes them, slot 0 is the reference's.
 
     colour, lines: [16, 10, 8, 8] of the clip. behind: [10, 8, 8], how much of each of its cells shows clothes from
-    behind. past: [GLOBAL_FRAMES, SIDE, SIDE, 3] uint8, frames at equal distances up to those that the clip shares with
-    them; recent: [LOCAL_FRAMES, SIDE, SIDE, 3], the last of these without gaps.
+    behind. past: [24, SIDE, SIDE, 3] uint8, frames at equal distances up to those that the clip shares with what was
+    before; recent: [20, SIDE, SIDE, 3], the last of these without gaps.
     """
     random = Random(f"memory film {number}")
     world = World(FIRST_SEED + number, scene=SCENE)
@@ -49,7 +50,7 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
         "lines": tuple(white_on_black(shown) for shown in (world.reference_lineart()[None], world.lineart(frames))),
     }
     film = {name: torch.cat([codec.encode(part)[0] for part in parts], dim=1) for name, parts in pictures.items()}
-    seen = {"past": chosen(count, GLOBAL_FRAMES), "recent": range(count - LOCAL_FRAMES, count)}
+    seen = {"past": chosen(count, MEMORY.memory_frames), "recent": range(count - MEMORY.local_frames, count)}
     film |= {name: crops(world.frames(which), SIDE) for name, which in seen.items()}
     return film | {"behind": _in_cells(world.behind(frames))}
 

@@ -116,7 +116,7 @@ def grey_behind(frames: Tensor) -> Tensor:
 
 
 def write_shard(folder: Path, shard: int, codec: AnyCodec, make: Callable[[int, AnyCodec], dict[str, Tensor]]) -> None:
-    """Write the SHARD films of that shard into `folder`, in half precision (bytes stay bytes), unless they are there."""
+    """Write the SHARD films of that shard into `folder`, half as precise (bytes stay bytes), unless they are there."""
     path = folder / f"films-{shard:04}.safetensors"
     if path.exists():
         return

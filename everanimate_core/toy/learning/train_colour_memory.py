@@ -30,16 +30,16 @@ from .learner import Learner, check_limits
 from .train_colour import errors_of
 from .train_vae import prepared
 
-STEPS, RATE, WARMUP, DECAY = 1500, 1.5e-3, 50, 0.99
+STEPS, RATE, WARMUP, DECAY = 1400, 2e-3, 50, 0.99
 # Films of a step, and how often each is shown, with noise of its own: what is remembered costs the most.
 BATCH, DRAWS = 8, 2
 # How much more the cells count that show clothes from behind: they are few, and all that memory can tell.
 WEIGHT = 8.0
 # What the memory of a film is made of, drawn anew for each: one set of weights serves all rows of the ablation. A
 # window without memory asks neither network, so that nothing can be learnt from one.
-MIXES = (("global",), ("local",), PARTS)
+MIXES = (("global",), ("global",), ("local",), PARTS)
 # Shards of films to learn from, the one that is held out, and how many of its batches are tested with.
-SHARDS, HELD_OUT_SHARD, HELD_OUT = 5, 12, 16
+SHARDS, HELD_OUT_SHARD, HELD_OUT = 5, 12, 6
 LOG_EVERY, SAVE_EVERY = 25, 100
 # What is tested on films that nothing is learnt from: the loss everywhere, and where clothes show their back.
 TESTED = {"none": (), "local": ("local",), "global": ("global",), "both": PARTS}
@@ -51,8 +51,9 @@ Batch = dict[str, Tensor]
 def draw_batch(films: Batch, generator: torch.Generator) -> Batch:
     """Some films by name, and in `mix` [B] what of MIXES their memories are made of.
 
-    All but `past` and `recent` has a row for each time a film is shown, [B * DRAWS], so have timestep and noise. pairs [5]: the places in time of their pairs of slots: the clip stands somewhere in a window. Of two timesteps each
-    has the later one, as in train_colour.
+    All but `past` and `recent` has a row for each time a film is shown, [B * DRAWS], so have timestep and noise. pairs
+    [5]: the places in time of their pairs of slots: the clip stands somewhere in a window. Of two timesteps each has
+    the later one, as in train_colour.
     """
 
     def drawn(below: int, *shape: int) -> Tensor:

@@ -11,6 +11,7 @@ from ...backends.cog_codec import CogCodec
 from ...backends.cog_networks import CogVideoXTransformer3DModel, SketchDiT
 from ...backends.diffusers_cog import DiffusersCog
 from ...longanimation.names import native_name
+from .colour_memory import ColourMemory
 from .colour_state import BASE_SIZES, BASE_WEIGHTS, NO_TEXT, SKETCH_SIZES, SKETCH_WEIGHTS, read_network
 from .colour_vae import SCALE, load_vae
 from .state import write_packed
@@ -49,8 +50,11 @@ def load_colour(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     tiled: bool = False,
+    memory: ColourMemory | None = None,
 ) -> DiffusersCog:
     """The trained toy as an engine, its VAE on the CPU. sketch: another SketchDiT. dtype: of base and SketchDiT.
-    tiled: decode in tiles."""
+    tiled: decode in tiles. memory: whose DGLM reads what a method remembers with `MemoryOfToy(memory.video)`; None for
+    runs without memory."""
+    reader = None if memory is None else memory.dglm
     networks = load_base(device=device, dtype=dtype), load_sketch(sketch, device=device, dtype=dtype)
-    return DiffusersCog(*networks, CogCodec(load_vae(), tiled=tiled), SCALE, NO_TEXT, NO_TEXT)
+    return DiffusersCog(*networks, CogCodec(load_vae(), tiled=tiled), SCALE, NO_TEXT, NO_TEXT, reader)

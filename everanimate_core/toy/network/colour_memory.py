@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ...errors import InputError, one_line
 from ...longanimation.beacon import BeaconSettings
 from ...longanimation.dglm import LAYERS, DglmSizes, GlobalLocalMemory
-from ...longanimation.video_memory import LOCAL_FRAMES, VideoModel, VideoSettings, chosen
+from ...longanimation.settings import MemorySettings
+from ...longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings, chosen
 from ...longanimation.vision import VisionSettings
 from ...ports import Held
 from ...tensor_files import check_shapes
@@ -25,12 +26,21 @@ from .state import FOLDER, read_packed, write_packed
 WEIGHTS = FOLDER / "colour_memory.safetensors"
 # Of a frame's side, in pixels; 16 tokens and two beacons stand for a frame.
 SIDE = 32
-# The global memory is of so many frames at equal distances.
-GLOBAL_FRAMES = 24
+# The global memory is of 24 frames at equal distances, which is a window of the video model.
+SETTINGS = MemorySettings(memory_frames=24)
 VIDEO = VideoSettings(
     VisionSettings(width=64, inner=128, heads=1, blocks=1, image=SIDE, patch=4, out=96),
-    # A window is 24 frames.
-    BeaconSettings(96, 128, 3, 3, layers=4, window=384, rope_theta=1e4, norm_eps=1e-6, read_layers=(-3, -2, -1)),
+    BeaconSettings(
+        96,
+        128,
+        3,
+        3,
+        layers=4,
+        window=SETTINGS.memory_frames * 16,
+        rope_theta=1e4,
+        norm_eps=1e-6,
+        read_layers=(-3, -2, -1),
+    ),
 )
 DGLM = DglmSizes(width=SKETCH_SIZES.width, kv=VIDEO.language.kv_width, narrow=64, wide=96, inner=96)
 # How many of the units between the two layers of each feed forward are used.
@@ -104,22 +114,16 @@ def load_memory(
 
 
 @dataclass(frozen=True)
-class MemoryOfToy:
-    """The toy's memory of a video (ports.VideoMemory): its global part, its local part, or both.
+class MemoryOfToy(MemoryOfVideo):
+    """The toy's memory of a video (ports.VideoMemory), in which the local part is of the last frames themselves, as the
+    paper has it, also where the global part leaves frames out."""
 
-    The global part is of GLOBAL_FRAMES frames at equal distances. The local part is of the video's last 20 frames, one
-    behind the other: as the paper has it, also where the global part leaves frames out. parts: of PARTS.
-    """
-
-    model: VideoModel
-    parts: tuple[str, ...] = PARTS
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory."""
-        return self.model.crops(frames)
+    settings: MemorySettings = SETTINGS
 
     @torch.no_grad()
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory; nothing is held, the few frames are read anew."""
-        frames = {"global": crops[chosen(len(crops), GLOBAL_FRAMES)], "local": crops[-LOCAL_FRAMES:]}
-        return torch.cat([self.model.memory(frames[part]) for part in self.parts], 2).cpu(), None
+        """See ports.VideoMemory; nothing is held, as few frames are read."""
+        most, local = self.settings.memory_frames, self.settings.local_frames
+        parts = [crops[chosen(len(crops), most)]] if most else []
+        parts += [crops[-local:]] if local else []
+        return torch.cat([self.model.memory(part) for part in parts], 2).cpu(), None

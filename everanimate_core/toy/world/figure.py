@@ -106,7 +106,8 @@ def trace_figure(
 def cover_behind(canvas: Tensor, points: Tensor, yaw: Tensor, body: Proportions, look: Look) -> Tensor:
     """[n, 64, 64]: how much of each pixel shows the clothes from behind, 0 to 1; canvas [n, 3, 64, 64] is zeros."""
     dark = {part.name: torch.zeros(3) for part in fields(Look) if part.type is Tensor}
-    _in_order(_Covering(canvas, points, torch.cos(yaw), torch.sin(yaw), body, replace(look, **dark, behind=_ONES), None))
+    look = replace(look, **dark, behind=_ONES)
+    _in_order(_Covering(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, None))
     return canvas[:, 0]
 
 
