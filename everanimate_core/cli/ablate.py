@@ -87,14 +87,13 @@ def _colour(options: Options, command: Command) -> None:
     if options.lora or options.planted:
         given = "--lora" if options.lora else "--planted"
         raise InputError("method", "must be animate where --lora or --planted is given", "", f"colour and {given}")
-    plan = _plan(options, ColourSettings)
+    plan, networks = _plan(options, ColourSettings), load_networks(options.lpips)
     if options.memory:
         plan = replace(plan, scene=replace(plan.scene, two_sided=True))
         rows = chosen_memory_rows(options.rows)
-        ablate_memory(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
-        return
-    rows = chosen_colour_rows(options.rows)
-    ablate_colour(options.out, plan, rows, options.weights, load_networks(options.lpips), command.say)
+        ablate_memory(options.out, plan, rows, options.weights, networks, command.say)
+    else:
+        ablate_colour(options.out, plan, chosen_colour_rows(options.rows), options.weights, networks, command.say)
 
 
 def _plan(options: Options, settings: type) -> Plan:

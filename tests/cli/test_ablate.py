@@ -94,3 +94,28 @@ def test_the_command_refuses_what_the_method_does_not_have(command):
         assert code == 2
         rule = "--method: must be animate where --lora or --planted is given"
         assert complaints.strip() == f"{rule}; got colour and {given}."
+
+
+def test_the_memory_of_the_colouring(command, handed, monkeypatch):
+    monkeypatch.setattr("everanimate_core.cli.ablate.ablate_memory", lambda *inputs: handed.append(inputs))
+    arguments = ["ablate", "--method", "colour", "--memory", "--worlds", "4", "--set", "strength=0.4"]
+    assert command([*arguments, "--rows", "none", "both"]) == (0, "", "")
+    ((_, plan, rows, weights, *_),) = handed
+    # 500 frames, in the worlds that it is about.
+    assert plan == Plan(20.0, (100, 101, 102, 103), (0, 1), Scene(two_sided=True), {"strength": 0.4})
+    assert plan.frames == 500
+    assert [row.name for row in rows] == ["none", "both"]
+    assert weights is None
+    handed.clear()
+    assert command([*arguments, "--seconds", "13", "--scene", "pan"]) == (0, "", "")
+    ((_, plan, rows, *_),) = handed
+    assert (plan.seconds, plan.scene) == (13.0, Scene(pan=True, two_sided=True))
+    assert [row.name for row in rows] == ["none", "local", "global", "both", "global, told", "both, told"]
+
+
+def test_memory_is_one_of_the_colouring(command, handed):
+    code, _, complaints = command(["ablate", "--memory"])
+    assert (code, complaints) == (2, "--method: must be colour where --memory is given; got animate.\n")
+    code, _, complaints = command(["ablate", "--method", "colour", "--memory", "--rows", "skip-layer"])
+    assert code == 2 and complaints.startswith("--rows: must be of none; local; ")
+    assert not handed

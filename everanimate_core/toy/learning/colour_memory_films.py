@@ -15,7 +15,7 @@ from ...longanimation.video_memory import chosen
 from ...longanimation.vision import crops
 from ...ports import Codec
 from ..network.colour_memory import SETTINGS as MEMORY
-from ..network.colour_memory import SIDE
+from ..network.colour_memory import SIDE, looked_at
 from ..network.colour_state import SETTINGS
 from ..world.raster import SIZE
 from ..world.scene import Scene
@@ -29,6 +29,8 @@ FIRST_SEED = 3_000_000
 FRAMES = 33
 # Which showing of its world a clip is about: the first, whose colour nobody can know, less often than later ones.
 SHOWINGS = (0, 1, 1, 2, 2)
+# A frame shows much of the clothes from behind where so many pixels show nothing else.
+LEAST = 60
 # A clip begins so many frames after the showing, at least and at most: much of the back is in it.
 OFFSETS = (-20, 30)
 
@@ -38,7 +40,8 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
 
     colour, lines: [16, 10, 8, 8] of the clip. behind: [10, 8, 8], how much of each of its cells shows clothes from
     behind. past: [24, SIDE, SIDE, 3] uint8, frames at equal distances up to those that the clip shares with what was
-    before; recent: [20, SIDE, SIDE, 3], the last of these without gaps.
+    before; recent: [20, SIDE, SIDE, 3], the last of these without gaps. past_turned [24], recent_turned [20], bool:
+    whether they show much of the clothes from behind. colours: [3, 3] of shirt, trousers, and clothes from behind.
     """
     random = Random(f"memory film {number}")
     world = World(FIRST_SEED + number, scene=SCENE)
@@ -51,8 +54,13 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
     }
     film = {name: torch.cat([codec.encode(part)[0] for part in parts], dim=1) for name, parts in pictures.items()}
     seen = {"past": chosen(count, MEMORY.memory_frames), "recent": range(count - MEMORY.local_frames, count)}
-    film |= {name: crops(world.frames(which), SIDE) for name, which in seen.items()}
-    return film | {"behind": _in_cells(world.behind(frames))}
+    for name, which in seen.items():
+        film[name] = crops(looked_at(world.frames(which)), SIDE)
+        film[f"{name}_turned"] = (world.behind(which) > 0.9).sum(dim=(1, 2)) >= LEAST
+    look = world.look
+    assert look.behind is not None
+    colours = torch.stack([look.shirt, look.trousers, look.behind])
+    return film | {"behind": _in_cells(world.behind(frames)), "colours": colours}
 
 
 def _in_cells(shown: Tensor) -> Tensor:

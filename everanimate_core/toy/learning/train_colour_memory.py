@@ -1,13 +1,16 @@
 """Training of the colouring toy's memory: `python -m everanimate_core.toy.learning.train_colour_memory --out DIR`.
 
-Video model and DGLM learn as one, through SketchDiT and base, which stay as they are. What they can be good for is the
-colour of clothes behind, which nothing but the frames so far can tell. DIR receives the films, a state to go on from
-(the same command resumes), a log, and at the end the weights with a JSON that says how they were made.
+First the video model, which learns to tell what it sees, as Video-XL had learnt before LongAnimation took it: in every
+beacon, the colour of the clothes in its frame, and whether they are seen from behind. Then the DGLM, over video model,
+SketchDiT and base as they stand. What it can be good for is the colour of clothes behind, which nothing but the frames
+so far can tell. DIR receives the films, a state of each part to go on from (the same command resumes), a log of each,
+and at the end the weights with a JSON that says how they were made.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
@@ -17,11 +20,14 @@ from torch import Tensor, nn
 from ...backends.cog_codec import CogCodec
 from ...backends.cog_networks import PATCH_TIME
 from ...files import write_whole
+from ...longanimation.dglm import GlobalLocalMemory
 from ...longanimation.dpm import TRAIN_STEPS
+from ...longanimation.prompt import PREFIX, SUFFIX
+from ...longanimation.video_memory import VideoModel
 from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ..network.colour_dit import load_base, load_sketch
-from ..network.colour_memory import PARTS, WEIGHTS, ColourMemory, new_memory, write_memory
+from ..network.colour_memory import VIDEO, WEIGHTS, ColourMemory, new_memory, write_memory
 from ..network.colour_state import SETTINGS
 from ..network.colour_vae import load_vae
 from .colour_memory_films import make_memory_film
@@ -30,30 +36,79 @@ from .learner import Learner, check_limits
 from .train_colour import errors_of
 from .train_vae import prepared
 
-STEPS, RATE, WARMUP, DECAY = 1400, 2e-3, 50, 0.99
-# Films of a step, and how often each is shown, with noise of its own: what is remembered costs the most.
-BATCH, DRAWS = 8, 2
+WARMUP, DECAY = 50, 0.99
+# Of the video model: steps, highest rate, and films of a step.
+TELL_STEPS, TELL_RATE, TELL_BATCH = 800, 2e-3, 8
+# How often a film is its past, and not its last frames alone.
+PAST = 0.7
+# The same of the DGLM.
+STEPS, RATE, BATCH = 2000, 2e-3, 16
 # How much more the cells count that show clothes from behind: they are few, and all that memory can tell.
 WEIGHT = 8.0
 # What the memory of a film is made of, drawn anew for each: one set of weights serves all rows of the ablation. A
-# window without memory asks neither network, so that nothing can be learnt from one.
-MIXES = (("global",), ("global",), ("local",), PARTS)
+# window without memory does not ask the DGLM, so that nothing can be learnt from one.
+PARTS = ("past", "recent")
+MIXES = (("past",), ("recent",), PARTS)
 # Shards of films to learn from, the one that is held out, and how many of its batches are tested with.
 SHARDS, HELD_OUT_SHARD, HELD_OUT = 5, 12, 6
-LOG_EVERY, SAVE_EVERY = 25, 100
-# What is tested on films that nothing is learnt from: the loss everywhere, and where clothes show their back.
-TESTED = {"none": (), "local": ("local",), "global": ("global",), "both": PARTS}
-COLUMNS = ",".join(["step", "loss", *(f"{kind}_{name}" for kind in ("unseen", "behind") for name in TESTED)])
+LOG_EVERY, SAVE_EVERY = 50, 200
+# What is tested on films that nothing is learnt from: the loss everywhere, and where clothes are seen from behind.
+TESTED = {"none": (), "local": ("recent",), "global": ("past",), "both": PARTS}
 
 Batch = dict[str, Tensor]
 
 
-def draw_batch(films: Batch, generator: torch.Generator) -> Batch:
-    """Some films by name, and in `mix` [B] what of MIXES their memories are made of.
+class Teller(nn.Module):
+    """A video model with what reads its beacons: of the values a colour, of the keys whether clothes are seen from
+    behind."""
 
-    All but `past` and `recent` has a row for each time a film is shown, [B * DRAWS], so have timestep and noise. pairs
-    [5]: the places in time of their pairs of slots: the clip stands somewhere in a window. Of two timesteps each has
-    the later one, as in train_colour.
+    def __init__(self, video: VideoModel):
+        super().__init__()
+        self.video = video
+        read = len(VIDEO.language.read) * VIDEO.language.kv_width
+        self.value, self.key = nn.Linear(read, 3), nn.Linear(read, 1)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Of crops [n, S, S, 3] uint8: colours [n, 2, 3] by the upper and the lower beacon, and what is 1 from behind
+        and 0 from the front, [n, 2]."""
+        beacons = self.video.memory(crops)[:, :, len(PREFIX) : -len(SUFFIX)]
+        keys, values = beacons.transpose(1, 2).flatten(2)
+        return self.value(values).unflatten(0, (-1, 2)), self.key(keys).view(-1, 2)
+
+
+def draw_told(films: Batch, generator: torch.Generator, changed: bool = True) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Crops [n, S, S, 3] of some films, the colours [n, 2, 3] that they should tell, and whether they show the clothes
+    from behind, [n]. changed: with channels exchanged and inverted at random, which makes new colours of a few films.
+    """
+    drawn = []
+    for number in torch.randint(len(films["past"]), (TELL_BATCH,), generator=generator).tolist():
+        part = PARTS[0] if torch.rand(1, generator=generator) < PAST else PARTS[1]
+        crops, turned = films[part][number], films[f"{part}_turned"][number]
+        colours = films["colours"][number].float()
+        if changed:
+            order, inverted = torch.randperm(3, generator=generator), torch.rand(3, generator=generator) < 0.5
+            crops, colours = crops[..., order], colours[:, order]
+            crops, colours = torch.where(inverted, 255 - crops, crops), torch.where(inverted, 1 - colours, colours)
+        drawn.append((crops, torch.where(turned[:, None, None], colours[2], colours[:2]), turned))
+    return drawn
+
+
+def told_errors(teller: Teller, batch: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """[3] mean squared errors: of the colours, of those from behind, and of which side is seen."""
+    found = []
+    for crops, colours, turned in batch:
+        colour, side = teller(crops)
+        errors = (colour - colours).square().mean(dim=-1)
+        behind = errors[turned].sum() / max(1, 2 * int(turned.sum()))
+        found.append(torch.stack([errors.mean(), behind, (side - turned[:, None].float()).square().mean()]))
+    return torch.stack(found).mean(dim=0)
+
+
+def draw_batch(films: Batch, generator: torch.Generator) -> Batch:
+    """Some films by name, timesteps [B], noise, and in `mix` [B] what of MIXES their memories are made of.
+
+    pairs [5]: the places in time of their pairs of slots: the clip stands somewhere in a window. Of two timesteps each
+    has the later one, as in train_colour.
     """
 
     def drawn(below: int, *shape: int) -> Tensor:
@@ -62,10 +117,9 @@ def draw_batch(films: Batch, generator: torch.Generator) -> Batch:
     run = films["colour"].shape[2] // PATCH_TIME - 1
     first = 1 + int(drawn((SETTINGS.window_frames + 7) // 8 - run))
     chosen = drawn(len(films["colour"]), BATCH)
-    batch = {name: value[chosen] for name, value in films.items()}
-    for name in ("colour", "lines", "behind"):
-        batch[name] = batch[name].float().repeat_interleave(DRAWS, 0)
-    timestep = drawn(TRAIN_STEPS, 2, BATCH * DRAWS).amax(dim=0)
+    names = ("colour", "lines", "behind", *(f"{part}_memory" for part in PARTS))
+    batch = {name: films[name][chosen].float() for name in names}
+    timestep = drawn(TRAIN_STEPS, 2, BATCH).amax(dim=0)
     return batch | {
         "pairs": torch.tensor([0, *range(first, first + run)]),
         "timestep": timestep,
@@ -74,14 +128,13 @@ def draw_batch(films: Batch, generator: torch.Generator) -> Batch:
     }
 
 
-def corrected(memory: ColourMemory, batch: Batch, mixes: list[tuple[str, ...]], control: Tensor) -> Tensor:
-    """The control [B * DRAWS, tokens, dim] of films whose memories are made of those parts [B]."""
-    crops = {"global": batch["past"], "local": batch["recent"]}
+def corrected(dglm: GlobalLocalMemory, batch: Batch, mixes: list[tuple[str, ...]], control: Tensor) -> Tensor:
+    """The control [B, tokens, dim] of films whose memories are made of those parts."""
     rows = []
-    for number, (parts, row) in enumerate(zip(mixes, control.split(DRAWS), strict=True)):
+    for number, (parts, row) in enumerate(zip(mixes, control.split(1), strict=True)):
         if parts:
-            projected = memory.dglm.project(memory.remembered({part: crops[part][number] for part in parts}))
-            row = row + memory.dglm(projected, row)
+            memory = torch.cat([batch[f"{part}_memory"][number] for part in parts], 2)
+            row = row + dglm(dglm.project(memory), row)
         rows.append(row)
     return torch.cat(rows)
 
@@ -92,78 +145,52 @@ def weighted(errors: Tensor, behind: Tensor) -> Tensor:
     return (errors * weights).sum() / weights.sum()
 
 
-class Training:
-    """A memory in a folder, from where it was left to the end; a step is a function of the seed and what was before."""
+class Part:
+    """One of the two trainings in a folder, from where it was left to the end; a step is a function of the seed and
+    what was before."""
 
-    def __init__(self, folder: Path, seed: int):
+    name: str
+    # What is tested now and then.
+    columns: tuple[str, ...]
+
+    def __init__(self, folder: Path, network: nn.Module, seed: int, steps: int, rate: float):
         self.folder, self.seed = folder, seed
-        self.codec = CogCodec(load_vae())
-        self.base, self.sketch = load_base(), load_sketch()
-        facts = {"seed": seed, "steps": STEPS}
-        self.learner = Learner(new_memory(seed), STEPS, RATE, WARMUP, DECAY, facts)
+        facts = {"part": self.name, "seed": seed, "steps": steps}
+        self.learner = Learner(network, steps, rate, WARMUP, DECAY, facts)
         if self.state.exists():
             self.learner.resume(self.state)
 
     @property
     def state(self) -> Path:
         """Where the training is kept."""
-        return self.folder / "colour_memory.state.safetensors"
+        return self.folder / f"{self.name}.state.safetensors"
 
-    def errors(self, memory: nn.Module, batch: Batch, mixes: list[tuple[str, ...]]) -> Tensor:
-        """Squared errors of v, [B, 16, T, h, w]."""
-        return errors_of(
-            self.base, self.sketch, SETTINGS.blocks, batch, lambda control: corrected(memory, batch, mixes, control)
-        )
+    def loss(self, films: Batch, generator: torch.Generator) -> Tensor:
+        """Of the next step."""
+        raise NotImplementedError
 
-    def films(self) -> tuple[Batch, Batch]:
-        """Those to learn from, and those held out; made if they are not there."""
-        folder = self.folder / "films"
-        folder.mkdir(exist_ok=True)
-        for shard in (*range(SHARDS), HELD_OUT_SHARD):
-            write_shard(folder, shard, self.codec, make_memory_film)
-        return read_shards(folder, range(SHARDS)), read_shards(folder, [HELD_OUT_SHARD])
+    def tests(self, films: Batch) -> list[float]:
+        """The values of `columns`, on films that nothing is learnt from; the same batches every time."""
+        raise NotImplementedError
 
     def advance(self, films: Batch) -> float:
         """Take one step; its loss."""
-        batch = draw_batch(films, torch.Generator().manual_seed(self.seed * 10_000_000 + self.learner.step))
-        errors = self.errors(self.learner.network, batch, [MIXES[number] for number in batch["mix"]])
-        return self.learner.update(weighted(errors, batch["behind"]))
+        generator = torch.Generator().manual_seed(self.seed * 10_000_000 + self.learner.step)
+        return self.learner.update(self.loss(films, generator))
 
-    def averaged(self) -> ColourMemory:
-        """The networks with the moving average of the weights."""
-        memory = ColourMemory()
-        memory.load_state_dict(self.learner.average)
-        return memory.eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def held_out(self, memory: ColourMemory, films: Batch) -> dict[str, float]:
-        """Losses on films that nothing is learnt from, by column of the log; the same batches every time."""
-        found: dict[str, list[float]] = {name: [] for name in COLUMNS.split(",")[2:]}
-        for number in range(HELD_OUT):
-            batch = draw_batch(films, torch.Generator().manual_seed(number))
-            behind = batch["behind"][:, None]
-            for name, parts in TESTED.items():
-                errors = self.errors(memory, batch, [parts] * BATCH)
-                found[f"unseen_{name}"].append(errors.mean().item())
-                shown = (errors * behind).sum() / (behind.sum() * errors.shape[1])
-                found[f"behind_{name}"].append(shown.item())
-        return {name: round(mean(values), 6) for name, values in found.items()}
-
-    def run(self, minutes: float | None) -> bool:
-        """Train until all steps are done, True, or `minutes` have passed, False."""
+    def run(self, learnt: Batch, held_out: Batch, end: float) -> bool:
+        """Train until all steps are done, True, or the clock shows `end`, False."""
         learner = self.learner
-        learnt, held_out = self.films()
-        log = Journal(self.folder / "colour_memory.csv", COLUMNS, learner.step + 1)
-        end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-        losses = []
-        while learner.step < STEPS:
+        log = Journal(self.folder / f"{self.name}.csv", ",".join(["step", "loss", *self.columns]), learner.step + 1)
+        losses: list[float] = []
+        while learner.step < learner.steps:
             losses.append(self.advance(learnt))
-            due = learner.step == STEPS or learner.step % SAVE_EVERY == 0
+            due = learner.step == learner.steps or learner.step % SAVE_EVERY == 0
             if due or learner.step % LOG_EVERY == 0:
-                tests = self.held_out(self.averaged(), held_out).values() if due else [""] * (2 * len(TESTED))
+                tests = self.tests(held_out) if due else [""] * len(self.columns)
                 row = learner.step, f"{mean(losses):.6f}", *tests
                 log.write(*row)
-                print(*row, flush=True)
+                print(self.name, *row, flush=True)
                 losses = []
             over = time.monotonic() >= end
             if due or over:
@@ -172,26 +199,122 @@ class Training:
                 return False
         return True
 
-    def export(self, command: str) -> None:
-        """Write the weights, and a JSON that says how they were made."""
-        memory = self.averaged()
-        write_memory(self.folder / WEIGHTS.name, memory)
-        facts = {
-            "command": command,
-            "seed": self.seed,
-            "steps": self.learner.step,
-            "steps_planned": STEPS,
-            "rate": RATE,
-            "batch": BATCH,
-            "films": len(self.films()[0]["colour"]),
-            "parameters": {
-                "video": sum(value.numel() for value in memory.video.parameters()),
-                "dglm": sum(value.numel() for value in memory.dglm.parameters()),
-            },
-            "unseen": self.held_out(memory, self.films()[1]),
-        }
-        with write_whole(self.folder / f"{WEIGHTS.stem}.json") as part:
-            part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+
+class Telling(Part):
+    """The video model learns to tell."""
+
+    name, columns = "colour_video", ("colour_unseen", "behind_unseen", "side_unseen")
+
+    def __init__(self, folder: Path, seed: int):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            teller = Teller(new_memory(seed).video)
+        super().__init__(folder, teller, seed, TELL_STEPS, TELL_RATE)
+
+    def loss(self, films: Batch, generator: torch.Generator) -> Tensor:
+        """See Part; colours from behind count twice."""
+        return told_errors(self.learner.network, draw_told(films, generator)).sum()
+
+    @torch.no_grad()
+    def tests(self, films: Batch) -> list[float]:
+        """See Part."""
+        batches = (draw_told(films, torch.Generator().manual_seed(number), False) for number in range(HELD_OUT))
+        errors = torch.stack([told_errors(self.learner.network, batch) for batch in batches]).mean(dim=0)
+        return [round(value, 6) for value in errors.tolist()]
+
+
+class Remembering(Part):
+    """The DGLM learns to read what a video model keeps; films have `past_memory` and `recent_memory`."""
+
+    name = "colour_memory"
+    columns = tuple(f"{kind}_{name}" for kind in ("unseen", "behind") for name in TESTED)
+
+    def __init__(self, folder: Path, seed: int):
+        self.base, self.sketch = load_base(), load_sketch()
+        super().__init__(folder, new_memory(seed).dglm, seed, STEPS, RATE)
+
+    def errors(self, dglm: GlobalLocalMemory, batch: Batch, mixes: list[tuple[str, ...]]) -> Tensor:
+        """Squared errors of v, [B, 16, T, h, w]."""
+        correct: Callable[[Tensor], Tensor] = lambda control: corrected(dglm, batch, mixes, control)  # noqa: E731
+        return errors_of(self.base, self.sketch, SETTINGS.blocks, batch, correct)
+
+    def loss(self, films: Batch, generator: torch.Generator) -> Tensor:
+        """See Part."""
+        batch = draw_batch(films, generator)
+        errors = self.errors(self.learner.network, batch, [MIXES[number] for number in batch["mix"]])
+        return weighted(errors, batch["behind"])
+
+    def averaged(self) -> GlobalLocalMemory:
+        """The DGLM with the moving average of its weights."""
+        dglm = new_memory(self.seed).dglm
+        dglm.load_state_dict(self.learner.average)
+        return dglm.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def tests(self, films: Batch) -> list[float]:
+        """See Part."""
+        found: dict[str, list[float]] = {name: [] for name in self.columns}
+        dglm = self.averaged()
+        for number in range(HELD_OUT):
+            batch = draw_batch(films, torch.Generator().manual_seed(number))
+            behind = batch["behind"][:, None]
+            for name, parts in TESTED.items():
+                errors = self.errors(dglm, batch, [parts] * BATCH)
+                found[f"unseen_{name}"].append(errors.mean().item())
+                shown = (errors * behind).sum() / (behind.sum() * errors.shape[1])
+                found[f"behind_{name}"].append(shown.item())
+        return [round(mean(values), 6) for values in found.values()]
+
+
+def films_in(folder: Path, shards: range) -> Batch:
+    """The films of those shards; made if they are not there."""
+    folder.mkdir(exist_ok=True)
+    codec = CogCodec(load_vae())
+    for shard in shards:
+        write_shard(folder, shard, codec, make_memory_film)
+    return read_shards(folder, shards)
+
+
+@torch.no_grad()
+def with_memories(films: Batch, video: VideoModel) -> Batch:
+    """The films, and what a video model keeps of them: [films, 2, 3, N, kv] for the past and for the last frames."""
+    memories = {f"{part}_memory": torch.stack([video.memory(crops) for crops in films[part]]) for part in PARTS}
+    return films | memories
+
+
+def train(folder: Path, seed: int, minutes: float | None, command: str) -> None:
+    """Train both, and write the weights; `minutes` later at the latest, stop."""
+    end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    films = folder / "films"
+    learnt, held_out = films_in(films, range(SHARDS)), films_in(films, range(HELD_OUT_SHARD, HELD_OUT_SHARD + 1))
+    telling = Telling(folder, seed)
+    if not telling.run(learnt, held_out, end):
+        return
+    video = telling.learner.network.video.eval().requires_grad_(False)
+    remembering = Remembering(folder, seed)
+    learnt, held_out = (with_memories(some, video) for some in (learnt, held_out))
+    if not remembering.run(learnt, held_out, end):
+        return
+    memory = ColourMemory()
+    memory.video.load_state_dict(video.state_dict())
+    memory.dglm.load_state_dict(remembering.averaged().state_dict())
+    write_memory(folder / WEIGHTS.name, memory)
+    facts = {
+        "command": command,
+        "seed": seed,
+        **{
+            part.name: {
+                "steps": part.learner.steps,
+                "rate": part.learner.rate,
+                "parameters": sum(value.numel() for value in network.parameters()),
+                "unseen": dict(zip(part.columns, part.tests(held_out), strict=True)),
+            }
+            for part, network in ((telling, memory.video), (remembering, memory.dglm))
+        },
+        "films": len(learnt["colour"]),
+    }
+    with write_whole(folder / f"{WEIGHTS.stem}.json") as part_file:
+        part_file.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -207,9 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         check_limits(chosen.seed, chosen.minutes)
         prepared(chosen.out)
-        training = Training(chosen.out, chosen.seed)
-        if training.run(chosen.minutes):
-            training.export(f"{parser.prog} --out DIR --seed {chosen.seed}")
+        train(chosen.out, chosen.seed, chosen.minutes, f"{parser.prog} --out DIR --seed {chosen.seed}")
     except ValueError as error:
         parser.error(str(error))
     except RunFailed as error:

@@ -1,10 +1,9 @@
-"""The colouring toy's memory of the video: a small Video-XL and the DGLM that reads what it keeps, trained as one.
+"""The colouring toy's memory of the video: a small Video-XL, and the DGLM that reads what it keeps.
 
 Layout and code are those of the large ones (`longanimation.video_memory`, `longanimation.dglm`). Of the DGLM's feed
 forward, which is four times as wide as its input, the toy uses a quarter; the file leaves the zeros of the rest out.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,12 +23,13 @@ from .colour_state import SKETCH_SIZES
 from .state import FOLDER, read_packed, write_packed
 
 WEIGHTS = FOLDER / "colour_memory.safetensors"
-# Of a frame's side, in pixels; 16 tokens and two beacons stand for a frame.
-SIDE = 32
+# What is looked at of a frame, from this row and column, in pixels: the figure, which goes nowhere else. 16 tokens and
+# two beacons stand for it.
+EDGE, SIDE = 12, 40
 # The global memory is of 24 frames at equal distances, which is a window of the video model.
 SETTINGS = MemorySettings(memory_frames=24)
 VIDEO = VideoSettings(
-    VisionSettings(width=64, inner=128, heads=1, blocks=1, image=SIDE, patch=4, out=96),
+    VisionSettings(width=64, inner=128, heads=1, blocks=1, image=SIDE, patch=5, out=96),
     BeaconSettings(
         96,
         128,
@@ -45,23 +45,17 @@ VIDEO = VideoSettings(
 DGLM = DglmSizes(width=SKETCH_SIZES.width, kv=VIDEO.language.kv_width, narrow=64, wide=96, inner=96)
 # How many of the units between the two layers of each feed forward are used.
 USED = DGLM.width
-# What a memory can be made of.
-PARTS = ("global", "local")
 _FIRST, _SECOND = ([f"dglm.layers.{layer}.1.{place}.weight" for layer in range(LAYERS)] for place in (1, 3))
 # Of embeddings at the start; torch's own would drown the colours.
 _SPREAD = 0.1
 
 
 class ColourMemory(nn.Module):
-    """The video model and the DGLM, which learn together."""
+    """The video model, and the DGLM that reads it."""
 
     def __init__(self):
         super().__init__()
         self.video, self.dglm = VideoModel(VIDEO), GlobalLocalMemory(DGLM)
-
-    def remembered(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """The memory [2, 3, N, kv] of crops [n, SIDE, SIDE, 3] uint8 by part, in the order of PARTS."""
-        return torch.cat([self.video.memory(parts[part]) for part in PARTS if part in parts], 2)
 
 
 def new_memory(seed: int) -> ColourMemory:
@@ -113,12 +107,21 @@ def load_memory(
     return memory.to(device, dtype).eval().requires_grad_(False)
 
 
+def looked_at(frames: Tensor) -> Tensor:
+    """The middle [n, SIDE, SIDE, 3] of frames [n, 64, 64, 3]."""
+    return frames[:, EDGE : EDGE + SIDE, EDGE : EDGE + SIDE]
+
+
 @dataclass(frozen=True)
 class MemoryOfToy(MemoryOfVideo):
     """The toy's memory of a video (ports.VideoMemory), in which the local part is of the last frames themselves, as the
     paper has it, also where the global part leaves frames out."""
 
     settings: MemorySettings = SETTINGS
+
+    def crops(self, frames: Tensor) -> Tensor:
+        """See ports.VideoMemory: of frames [n, 64, 64, 3]."""
+        return self.model.crops(looked_at(frames))
 
     @torch.no_grad()
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def trace_figure(
 
 def cover_behind(canvas: Tensor, points: Tensor, yaw: Tensor, body: Proportions, look: Look) -> Tensor:
     """[n, 64, 64]: how much of each pixel shows the clothes from behind, 0 to 1; canvas [n, 3, 64, 64] is zeros."""
-    dark = {part.name: torch.zeros(3) for part in fields(Look) if part.type is Tensor}
+    dark: dict[str, Any] = {part.name: torch.zeros(3) for part in fields(Look) if part.type is Tensor}
     look = replace(look, **dark, behind=_ONES)
     _in_order(_Covering(canvas, points, torch.cos(yaw), torch.sin(yaw), body, look, None))
     return canvas[:, 0]
