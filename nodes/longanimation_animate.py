@@ -50,7 +50,7 @@ from .node import in_its_name
 from .notes import no_sound
 from .showing import RunProgress
 from .validation import widgets_checked
-from .video_memory import MEMORY_KNOBS, HostMemory, HostVideoModel, VideoModelType
+from .video_memory import MEMORY_KNOBS, HostVideoModel, VideoModelType
 
 
 class LongAnimationAnimate(io.ComfyNode):
@@ -198,7 +198,7 @@ def window_memory(video_model: HostVideoModel | None, control: SketchControl, se
         rule = f"must come with a {DGLM} where there is a video_model"
         raise InputError("control", rule, "memory_file of Load LongAnimation", "SketchDiT alone")
     check_kv(video_model.settings.language.kv_width, control.memory.sizes, "video_model")
-    return HostMemory(video_model, settings)
+    return video_model.memory(settings)
 
 
 def memory_facts(video_model: HostVideoModel | None, control: SketchControl) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """The memory of the video: loading Video-XL, and remembering the frames that windows have added."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import comfy.model_management
 import comfy.model_patcher
@@ -17,7 +16,6 @@ from ..everanimate_core.knobs import knobs
 from ..everanimate_core.longanimation.settings import MemorySettings
 from ..everanimate_core.longanimation.video_files import read_video_model
 from ..everanimate_core.longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings
-from ..everanimate_core.ports import Held
 from . import widgets
 from .checks import check_images
 from .cogvideo import cog
@@ -48,6 +46,15 @@ class HostVideoModel:
             offload_device=comfy.model_management.unet_offload_device(),
         )
 
+    def memory(self, settings: MemorySettings) -> MemoryOfVideo:
+        """What remembers with it."""
+        return MemoryOfVideo(self.patcher.model, settings, self.loaded)
+
+    def loaded(self) -> AbstractContextManager:
+        """The host makes room and loads it: what samples may have to leave."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        return nullcontext()
+
 
 def load_video_model(path: str, dtype: torch.dtype | None) -> HostVideoModel:
     """Video-XL from a converted file. dtype: of its matrices, None for what they are."""
@@ -57,37 +64,6 @@ def load_video_model(path: str, dtype: torch.dtype | None) -> HostVideoModel:
         # Norms and biases are small, and lose more than they save.
         state = {name: value.to(dtype) if value.ndim > 1 else value for name, value in state.items()}
     return HostVideoModel(state, settings)
-
-
-@dataclass(frozen=True)
-class HostMemory:
-    """A loaded Video-XL as the core's VideoMemory."""
-
-    model: HostVideoModel
-    settings: MemorySettings
-
-    @property
-    def _memory(self) -> MemoryOfVideo:
-        return MemoryOfVideo(self.model.patcher.model, self.settings)
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """See ports.VideoMemory."""
-        return self._memory.facts
-
-    @property
-    def side(self) -> int:
-        """See ports.VideoMemory."""
-        return self._memory.side
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory."""
-        return self._memory.crops(frames)
-
-    def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory. The host makes room first: what samples may have to leave."""
-        comfy.model_management.load_models_gpu([self.model.patcher])
-        return self._memory.remember(crops, held)
 
 
 class LongAnimationLoadVideoMemory(io.ComfyNode):
@@ -157,7 +133,7 @@ class LongAnimationMemory(io.ComfyNode):
     def execute(
         cls, video_model, images, state, memory_frames, local_frames, memory_append, previous=None
     ) -> io.NodeOutput:
-        memory = HostMemory(video_model, MemorySettings(memory_frames, local_frames, memory_append))
+        memory = video_model.memory(MemorySettings(memory_frames, local_frames, memory_append))
         check_images(images=images)
         frames = len(state.plan.output_range(state.index))
         if len(images) != frames:
@@ -170,7 +146,7 @@ class LongAnimationMemory(io.ComfyNode):
             raise InputError("previous", f"{rule}, of which state is", "", got)
         if previous is not None and previous.by != memory:
             raise InputError("previous", "must be by the same video_model and settings", "", "one by others")
-        crops = memory.crops(images)
+        crops = memory.model.crops(images)
         seen = crops if previous is None else torch.cat([previous.seen, crops])
         remembered, held = memory.remember(seen, None if previous is None else previous.held)
         return io.NodeOutput(Remembered(state.index + 1, remembered, memory, seen, held))
