@@ -15,7 +15,7 @@ from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dglm import DGLM, check_kv
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
-from ..everanimate_core.longanimation.notes import before_sampling
+from ..everanimate_core.longanimation.notes import before_sampling, unread_memory
 from ..everanimate_core.longanimation.settings import MemorySettings, Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
@@ -170,6 +170,8 @@ class LongAnimationAnimate(io.ComfyNode):
             progress = RunProgress(model, cls.hidden, *made, called="window", previewer=previewer)
             pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
             notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
+            if video_model is None and control.memory is not None:
+                notes += unread_memory("control", str)
             for note in notes + no_sound("lineart", lineart, audio, job.output.fps):
                 progress.say(note)
 

@@ -163,14 +163,21 @@ class LongAnimationMemory(io.ComfyNode):
         if len(images) != frames:
             rule = f"must be the {frames} that window {state.index} adds"
             raise InputError("images", rule, "images of its Finish Window", len(images))
-        told = None if previous is None else previous.index
-        if told != (state.index or None):
-            rule = f"must be the memory of window {state.index}" if state.index else "must not be connected"
-            got = "none" if told is None else f"that of window {told}"
-            raise InputError("previous", f"{rule}, of which state is", "", got)
+        _check_previous(previous, state.index)
         if previous is not None and previous.by != memory:
             raise InputError("previous", "must be by the same video_model and settings", "", "one by others")
         crops = memory.crops(images)
         seen = crops if previous is None else torch.cat([previous.seen, crops])
         remembered, held = memory.remember(seen, None if previous is None else previous.held)
         return io.NodeOutput(Remembered(state.index + 1, remembered, memory, seen, held))
+
+
+def _check_previous(previous: Remembered | None, index: int) -> None:
+    """Raise InputError unless this is the memory that window `index` was told of."""
+    if index == 0 and previous is not None:
+        rule = "must not be connected where images are of window 0"
+        raise InputError("previous", rule, "", f"the memory of window {previous.index}")
+    if index and (previous is None or previous.index != index):
+        rule = f"must be the memory of window {index}"
+        got = "none" if previous is None else f"that of window {previous.index}"
+        raise InputError("previous", rule, "what its Apply SketchDiT was given", got)

@@ -65,13 +65,13 @@ class VideoModel(nn.Module):
         self.work_dtype: torch.dtype | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
+    def computes_on(self) -> torch.device:
+        """Where it computes. Hosts keep a `device` of their own at a network."""
         return self.work_device or self.language.embed_tokens.weight.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """In which numbers it computes."""
+    def computes_in(self) -> torch.dtype:
+        """In which numbers."""
         return self.work_dtype or self.language.embed_tokens.weight.dtype
 
     def crops(self, frames: Tensor) -> Tensor:
@@ -80,11 +80,11 @@ class VideoModel(nn.Module):
 
     def features(self, crops: Tensor) -> Tensor:
         """[n, S, S, 3] uint8 -> [n, tokens, width]."""
-        return self.vision(crops, self.device, self.dtype)
+        return self.vision(crops, self.computes_on, self.computes_in)
 
     def begin(self) -> Tensor:
         """What is held before any frame, see BeaconNetwork: [2, layers, prefix, kv_width]."""
-        return self.language.begin(self.device, self.dtype)
+        return self.language.begin(self.computes_on, self.computes_in)
 
     def read(self, past: Tensor, crops: Tensor, most: int | None = None) -> Tensor:
         """What is held, and behind it the beacons of these frames ([n, S, S, 3] uint8).
@@ -158,7 +158,7 @@ class MemoryOfVideo:
         if read > len(crops):
             raise InputError("held", f"must be of these {len(crops)} frames", "", f"what was read of {read} frames")
         full = len(crops) - len(crops) % self.model.settings.frames_at_once
-        past = self.model.read(past.to(self.model.device), crops[read:full], most)
+        past = self.model.read(past.to(self.model.computes_on), crops[read:full], most)
         whole = self.model.language.end(self.model.read(past, crops[full:], most))
         return whole, Held(past.cpu(), full)
 
