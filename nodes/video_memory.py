@@ -86,8 +86,17 @@ class HostMemory:
 
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
         """See ports.VideoMemory. The host makes room first: what samples may have to leave."""
-        comfy.model_management.load_models_gpu([self.model.patcher])
+        comfy.model_management.load_models_gpu([self.model.patcher], memory_required=self._room(len(crops)))
         return self._memory.remember(crops, held)
+
+    def _room(self, frames: int) -> int:
+        """Bytes that remembering so many frames takes beside the weights, roughly."""
+        network = self.model.patcher.model
+        most = min(frames, max(self.settings.memory_frames, self.settings.local_frames))
+        beacons, language = most * self.model.settings.beacons, self.model.settings.language
+        kept = 2 * len(network.language.layers) * beacons * language.kv_width * network.computes_in.itemsize
+        # As they are lengthened they are there twice; a layer turns and repeats its own.
+        return 4 * kept
 
 
 class LongAnimationLoadVideoMemory(io.ComfyNode):
