@@ -184,9 +184,9 @@ class LongAnimationMemory(io.ComfyNode):
 def _check_previous(previous: Remembered | None, index: int) -> None:
     """Raise InputError unless this is the memory that window `index` was told of."""
     if index == 0 and previous is not None:
-        rule = "must not be connected where images are of window 0"
-        raise InputError("previous", rule, "", f"the memory of window {previous.index}")
+        got = f"the memory of window {previous.index}"
+        raise InputError("previous", "must not be connected where images are of window 0", "", got)
     if index and (previous is None or previous.index != index):
-        rule = f"must be the memory of window {index}"
+        way = "what its Apply SketchDiT was given"
         got = "none" if previous is None else f"that of window {previous.index}"
-        raise InputError("previous", rule, "what its Apply SketchDiT was given", got)
+        raise InputError("previous", f"must be the memory of window {index}", way, got)

@@ -48,6 +48,8 @@ SHOWN_IN = {
     "LongAnimationLoad": "colour_window",
     "LongAnimationLoadBase": "colour_window",
     "LongAnimationLoadToy": "toy_colour",
+    "LongAnimationLoadVideoMemory": "colour_window",
+    "LongAnimationMemory": "colour_window",
     "LongAnimationPlan": "colour_window",
     "LongAnimationSampler": "colour_window",
 }
@@ -117,10 +119,11 @@ def take(page, box, scale, path, quality):
 
 
 def take_node(page, node_id):
-    """The second of its kind where there are several: it has neighbours on both sides."""
+    """The second of its kind where there are several: it has neighbours on both sides. It is drawn as one that is
+    switched on."""
     x, y, width, height = page.evaluate(
         "id => { const all = app.graph._nodes.filter(node => node.type === id); "
-        "const node = all[Math.min(1, all.length - 1)]; return [...node.pos, ...node.size] }",
+        "const node = all[Math.min(1, all.length - 1)]; node.mode = 0; return [...node.pos, ...node.size] }",
         node_id,
     )
     box = (x - BESIDE, y - ABOVE, width + 2 * BESIDE, height + ABOVE + BELOW)
