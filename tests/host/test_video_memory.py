@@ -240,6 +240,22 @@ def test_files_that_are_no_video_model(nodes, comfy, files):
     }
 
 
+def test_an_older_host_is_told_what_it_lacks(comfy, core_model):
+    try:
+        import comfy.ldm.cogvideo
+    except ImportError:
+        from everanimate_core.longanimation.video_files import write_video_model
+
+        path = comfy.base / "models" / "text_encoders" / "older.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        write_video_model(path, core_model.state_dict(), core_model.settings)
+        said = "ComfyUI must be 0.21 or newer, which has CogVideoX; got an older one."
+        found = refused(comfy.call, node_id="LongAnimationLoadVideoMemory", file=path.name)
+        assert found == f"Load Video-XL: {said}"
+        return
+    pytest.skip("this host has CogVideoX")
+
+
 # --- Remember Frames
 
 
