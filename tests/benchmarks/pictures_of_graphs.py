@@ -54,6 +54,8 @@ SHOWN_IN = {
     "LongAnimationSampler": "colour_window",
 }
 OPENED = sorted({FIRST, *SHOWN_IN.values()})
+# A model that people write themselves: no graph says where to get it.
+WRITTEN = "text_encoders/video_xl.safetensors"
 # Pixels of the picture of a graph, width and height of that of a node, and the margins around a node.
 GRAPH_PIXELS, NODE_WIDTH, NODE_HEIGHT, BESIDE, ABOVE, BELOW = 1_600_000, 560, 1000, 90, 75, 20
 # Nothing on the screen but the graph, and in the nodes nothing but what stays there.
@@ -78,12 +80,12 @@ def settings():
 @pytest.fixture(scope="session")
 def files(server):
     """Empty files under the names of the models; the pack gives the samples itself."""
-    for name in OPENED:
-        for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]:
-            for model in node["properties"].get("models", ()):
-                path = server.base / "models" / model["directory"] / model["name"]
-                path.parent.mkdir(exist_ok=True)
-                path.touch()
+    graphs = [json.loads((ROOT / "workflows" / f"{name}.json").read_text()) for name in OPENED]
+    models = [model for graph in graphs for node in graph["nodes"] for model in node["properties"].get("models", ())]
+    for name in (WRITTEN, *(f"{model['directory']}/{model['name']}" for model in models)):
+        path = server.base / "models" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
 
 
 def run_and_wait_for_videos(page):
