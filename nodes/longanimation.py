@@ -364,7 +364,10 @@ class LongAnimationFinish(io.ComfyNode):
                 *widgets.of("tiled"),
             ],
             outputs=[
-                StateType.Output(display_name="state", tooltip="For the Condition Window of the next window, and for Remember Frames."),
+                StateType.Output(
+                    display_name="state",
+                    tooltip="For the Condition Window of the next window, and for Remember Frames.",
+                ),
                 io.Image.Output(display_name="images", tooltip="The frames that this window adds to the animation."),
                 io.Latent.Output(display_name="latent", tooltip="The window's latents without the reference's."),
             ],

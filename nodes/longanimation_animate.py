@@ -105,7 +105,9 @@ class LongAnimationAnimate(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
-                io.String.Output(display_name="report", tooltip="JSON: frames, seconds and colour distance of every window."),
+                io.String.Output(
+                    display_name="report", tooltip="JSON: frames, seconds and colour distance of every window."
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )

@@ -1,4 +1,4 @@
-"""The memory of the video in the host: Video-XL as it is loaded, Remember Frames, and Colour Long Animation with both."""
+"""The memory of the video in the host: Video-XL, Remember Frames, and Colour Long Animation with both."""
 
 import json
 import sys
@@ -148,8 +148,12 @@ def test_the_loaded_network_is_the_cores(nodes, files, core_model):
 
 @pytest.mark.parametrize(
     ("weight_dtype", "stored", "near"),
-    [("default", torch.float32, 0), ("bf16", torch.bfloat16, 0.02), ("fp16", torch.float16, 0.01)]
-    + [("fp8_e4m3fn", torch.float8_e4m3fn, 0.2)],
+    [
+        ("default", torch.float32, 0),
+        ("bf16", torch.bfloat16, 0.02),
+        ("fp16", torch.float16, 0.01),
+        ("fp8_e4m3fn", torch.float8_e4m3fn, 0.2),
+    ],
 )
 def test_weights_of_other_number_types(nodes, comfy, files, core_model, weight_dtype, stored, near):
     """They are cast to what the CPU computes in. Norms and biases stay as they are."""
