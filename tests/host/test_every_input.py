@@ -15,6 +15,8 @@ from node_cases import Case, Changes, cases, declared_inputs, on
 from node_facts import RUN, SAMPLED, facts_of
 from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, OVERLAP, TONES, TOTAL, WIDTH, Parts
 
+from everanimate_core.runs.run import CANDIDATE_STEP
+
 # --- the states in which inputs act, and the cases
 
 
@@ -245,13 +247,15 @@ CASES = [
         made_with=[3, 42],
     ),
     # The first of both drifts less here.
-    animates("candidates", 2, f"candidates encoded decoded {ALL_SAMPLED}", seeds=[0, 2**32, 42, 42 + 2**32]),
+    animates(
+        "candidates", 2, f"candidates encoded decoded {ALL_SAMPLED}", seeds=[0, CANDIDATE_STEP, 42, 42 + CANDIDATE_STEP]
+    ),
     animates(
         "candidates",
         2,
         f"candidates encoded decoded {ALL_SAMPLED}",
         "only chunk 1",
-        seeds=[45, 45 + 2**32],
+        seeds=[45, 45 + CANDIDATE_STEP],
         made_with=[0, 45],
     ),
     animates("fps", 30.0, "fps video", fps=Fraction(30)),
