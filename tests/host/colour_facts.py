@@ -7,6 +7,8 @@ from base_folder import PACK
 from colour_inputs import SHAPE, drawn
 from node_facts import given, long_run, mark, plan_facts, run_facts
 
+from everanimate_core.digests import weights_digest
+
 # What is noted of each sampling of Colour Long Animation.
 SAMPLED = (
     *("network", "sketch", "dglm", "lines", "reference_lines", "behind", "added", "text", "negative", "colours"),
@@ -149,7 +151,7 @@ GIVEN = {
     "LongAnimationMemory": lambda comfy, remembered: {
         "index": remembered.index,
         "memory": mark(remembered.memory),
-        "network": digest_of(comfy, remembered.by.model.patcher),
+        "network": weights_digest(remembered.by.model.state_dict().items()),
         "seen": mark(remembered.seen),
         "held": remembered.held and mark(remembered.held.past),
     },
