@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from .plan import ChunkPlan
 from .ports import Codec
 
-# What is handed from chunk to chunk, by name: tensors on the CPU, float32 or, of pictures, uint8, laid out as they are
-# read from a file.
+# What is handed from chunk to chunk, by name: tensors on the CPU, laid out as they are read from a file.
 State = Mapping[str, Tensor]
+# Their types: latents are float32, pictures may be uint8, and what a network has read is of that network's type.
+HANDED_ON = (torch.float32, torch.uint8, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
-"""What any host must supply: a VAE, driving videos, a memory of them, velocities, and the sampling of one chunk.
+"""What any host must supply: a VAE, driving videos, the network's velocity, and the sampling of one chunk.
 
 A host is whoever runs the method: ComfyUI with its own loader and sampler, or `backends` with diffusers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -52,40 +51,6 @@ class FrameSource(Protocol):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames `indices`, in that order: [n, H, W, 3] float32 in 0..1."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a memory of a video has read so far, on the CPU. It saves time and changes nothing: without it, all frames
-    are read again.
-
-    past: [2, layers, n, kv_width], what is kept of the first `frames` frames.
-    """
-
-    past: Tensor
-    frames: int
-
-
-class VideoMemory(Protocol):
-    """A network that remembers what a video looks like. Nothing in it is random."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What decides a memory beside the network and the frames, as JSON values by the names of the settings."""
-
-    @property
-    def side(self) -> int:
-        """Width and height of what it looks at of a frame, in pixels."""
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """[n, H, W, 3] in 0..1 -> what it looks at of each frame, [n, S, S, 3] uint8 on the CPU."""
-
-    def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """The memory of all frames so far, [2, 3, N, kv_width] on the CPU, and what is held of them for the next call.
-
-        crops: of all frames so far, [n, S, S, 3] uint8. held: what the last call for fewer frames of this video gave.
-        The memory: keys and values of three layers, N those of the whole video and behind them those of its end.
-        """
 
 
 class SampleChunk(Protocol[Request]):

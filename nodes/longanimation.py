@@ -18,11 +18,11 @@ from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.method import long_animation
 from ..everanimate_core.longanimation.notes import of_lengths, of_pictures
 from ..everanimate_core.longanimation.settings import Settings
+from ..everanimate_core.longanimation.video_memory import Held, MemoryOfVideo
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, Window, WindowRequest, window_fusion
 from ..everanimate_core.method import State
 from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import NEXT, ChunkPlan, latent_frames
-from ..everanimate_core.ports import Held, VideoMemory
 from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
@@ -229,11 +229,11 @@ class LongAnimationCondition(io.ComfyNode):
 @dataclass(frozen=True)
 class Remembered:
     """What a window is told of the video so far. memory: [2, 3, N, kv], see WindowRequest. by: what remembers. seen,
-    held: of all frames so far, see ports.VideoMemory."""
+    held: of all frames so far, see video_memory.Held."""
 
     index: int
     memory: Tensor
-    by: VideoMemory
+    by: MemoryOfVideo
     seen: Tensor
     held: Held | None
 
@@ -257,8 +257,8 @@ class LongAnimationApply(io.ComfyNode):
                 MemoryType.Input(
                     "la_memory",
                     optional=True,
-                    tooltip="The memory of the video so far, for this window. It needs a memory_file in Load "
-                    "LongAnimation. Not connected for window 0.",
+                    tooltip="The memory of the video so far, for this window, from Remember Frames. It needs a "
+                    "memory_file in Load LongAnimation. Not connected for window 0.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for the sampler of this window.")],
@@ -364,7 +364,10 @@ class LongAnimationFinish(io.ComfyNode):
                 *widgets.of("tiled"),
             ],
             outputs=[
-                StateType.Output(display_name="state", tooltip="For the Condition Window of the next window."),
+                StateType.Output(
+                    display_name="state",
+                    tooltip="For the Condition Window of the next window, and for Remember Frames.",
+                ),
                 io.Image.Output(display_name="images", tooltip="The frames that this window adds to the animation."),
                 io.Latent.Output(display_name="latent", tooltip="The window's latents without the reference's."),
             ],

@@ -15,7 +15,7 @@ from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dglm import DGLM, check_kv
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
-from ..everanimate_core.longanimation.notes import before_sampling
+from ..everanimate_core.longanimation.notes import before_sampling, unread_memory
 from ..everanimate_core.longanimation.settings import MemorySettings, Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
@@ -50,7 +50,7 @@ from .node import in_its_name
 from .notes import no_sound
 from .showing import RunProgress
 from .validation import widgets_checked
-from .video_memory import MEMORY_KNOBS, HostMemory, HostVideoModel, VideoModelType
+from .video_memory import MEMORY_KNOBS, HostVideoModel, VideoModelType
 
 
 class LongAnimationAnimate(io.ComfyNode):
@@ -105,7 +105,9 @@ class LongAnimationAnimate(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
-                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
+                io.String.Output(
+                    display_name="report", tooltip="JSON: frames, seconds and colour distance of every window."
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -170,6 +172,8 @@ class LongAnimationAnimate(io.ComfyNode):
             progress = RunProgress(model, cls.hidden, *made, called="window", previewer=previewer)
             pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
             notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
+            if video_model is None and control.memory is not None:
+                notes += unread_memory("control", str)
             for note in notes + no_sound("lineart", lineart, audio, job.output.fps):
                 progress.say(note)
 
@@ -198,7 +202,7 @@ def window_memory(video_model: HostVideoModel | None, control: SketchControl, se
         rule = f"must come with a {DGLM} where there is a video_model"
         raise InputError("control", rule, "memory_file of Load LongAnimation", "SketchDiT alone")
     check_kv(video_model.settings.language.kv_width, control.memory.sizes, "video_model")
-    return HostMemory(video_model, settings)
+    return video_model.memory(settings)
 
 
 def memory_facts(video_model: HostVideoModel | None, control: SketchControl) -> dict[str, str]:

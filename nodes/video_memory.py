@@ -1,8 +1,8 @@
 """The memory of the video: loading Video-XL, and remembering the frames that windows have added."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import comfy.model_management
 import comfy.model_patcher
@@ -17,7 +17,6 @@ from ..everanimate_core.knobs import knobs
 from ..everanimate_core.longanimation.settings import MemorySettings
 from ..everanimate_core.longanimation.video_files import read_video_model
 from ..everanimate_core.longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings
-from ..everanimate_core.ports import Held
 from . import widgets
 from .checks import check_images
 from .cogvideo import cog
@@ -48,6 +47,23 @@ class HostVideoModel:
             offload_device=comfy.model_management.unet_offload_device(),
         )
 
+    def memory(self, settings: MemorySettings) -> MemoryOfVideo:
+        """What remembers with it."""
+        return MemoryOfVideo(self.patcher.model, settings, partial(self._loaded, settings))
+
+    def _loaded(self, settings: MemorySettings) -> AbstractContextManager:
+        """The host makes room and loads it: what samples may have to leave."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._room(settings))
+        return nullcontext()
+
+    def _room(self, settings: MemorySettings) -> int:
+        """Bytes that remembering takes beside the weights, roughly and at most."""
+        network, language = self.patcher.model, self.settings.language
+        beacons = max(settings.memory_frames, settings.local_frames) * self.settings.beacons
+        kept = 2 * len(network.language.layers) * beacons * language.kv_width * network.computes_in.itemsize
+        # As they are lengthened they are there twice; a layer turns and repeats its own.
+        return 4 * kept
+
 
 def load_video_model(path: str, dtype: torch.dtype | None) -> HostVideoModel:
     """Video-XL from a converted file. dtype: of its matrices, None for what they are."""
@@ -57,37 +73,6 @@ def load_video_model(path: str, dtype: torch.dtype | None) -> HostVideoModel:
         # Norms and biases are small, and lose more than they save.
         state = {name: value.to(dtype) if value.ndim > 1 else value for name, value in state.items()}
     return HostVideoModel(state, settings)
-
-
-@dataclass(frozen=True)
-class HostMemory:
-    """A loaded Video-XL as the core's VideoMemory."""
-
-    model: HostVideoModel
-    settings: MemorySettings
-
-    @property
-    def _memory(self) -> MemoryOfVideo:
-        return MemoryOfVideo(self.model.patcher.model, self.settings)
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """See ports.VideoMemory."""
-        return self._memory.facts
-
-    @property
-    def side(self) -> int:
-        """See ports.VideoMemory."""
-        return self._memory.side
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory."""
-        return self._memory.crops(frames)
-
-    def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory. The host makes room first: what samples may have to leave."""
-        comfy.model_management.load_models_gpu([self.model.patcher])
-        return self._memory.remember(crops, held)
 
 
 class LongAnimationLoadVideoMemory(io.ComfyNode):
@@ -157,20 +142,27 @@ class LongAnimationMemory(io.ComfyNode):
     def execute(
         cls, video_model, images, state, memory_frames, local_frames, memory_append, previous=None
     ) -> io.NodeOutput:
-        memory = HostMemory(video_model, MemorySettings(memory_frames, local_frames, memory_append))
+        memory = video_model.memory(MemorySettings(memory_frames, local_frames, memory_append))
         check_images(images=images)
         frames = len(state.plan.output_range(state.index))
         if len(images) != frames:
             rule = f"must be the {frames} that window {state.index} adds"
             raise InputError("images", rule, "images of its Finish Window", len(images))
-        told = None if previous is None else previous.index
-        if told != (state.index or None):
-            rule = f"must be the memory of window {state.index}" if state.index else "must not be connected"
-            got = "none" if told is None else f"that of window {told}"
-            raise InputError("previous", f"{rule}, of which state is", "", got)
+        _check_previous(previous, state.index)
         if previous is not None and previous.by != memory:
             raise InputError("previous", "must be by the same video_model and settings", "", "one by others")
-        crops = memory.crops(images)
+        crops = memory.model.crops(images)
         seen = crops if previous is None else torch.cat([previous.seen, crops])
         remembered, held = memory.remember(seen, None if previous is None else previous.held)
         return io.NodeOutput(Remembered(state.index + 1, remembered, memory, seen, held))
+
+
+def _check_previous(previous: Remembered | None, index: int) -> None:
+    """Raise InputError unless this is the memory that window `index` was told of."""
+    if index == 0 and previous is not None:
+        got = f"the memory of window {previous.index}"
+        raise InputError("previous", "must not be connected where images are of window 0", "", got)
+    if index and (previous is None or previous.index != index):
+        way = "what its Apply SketchDiT was given"
+        got = "none" if previous is None else f"that of window {previous.index}"
+        raise InputError("previous", f"must be the memory of window {index}", way, got)

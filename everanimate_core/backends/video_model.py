@@ -1,46 +1,29 @@
 """Video-XL without ComfyUI: it is on the device only while it remembers, so that the other networks have their room."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from ..longanimation.settings import MemorySettings
 from ..longanimation.video_files import read_video_model
 from ..longanimation.video_memory import MemoryOfVideo, VideoModel
-from ..ports import Held
 
 
-@dataclass(frozen=True)
-class MemoryOnDevice:
-    """A memory whose network waits on the CPU (protocol: ports.VideoMemory)."""
+def memory_on(device: torch.device, model: VideoModel, settings: MemorySettings) -> MemoryOfVideo:
+    """A memory whose network waits on the CPU, and works on `device`."""
+    return MemoryOfVideo(model, settings, partial(_on, device, model))
 
-    memory: MemoryOfVideo
-    device: torch.device
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """See ports.VideoMemory."""
-        return self.memory.facts
-
-    @property
-    def side(self) -> int:
-        """See ports.VideoMemory."""
-        return self.memory.side
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory."""
-        return self.memory.crops(frames)
-
-    def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory."""
-        self.memory.model.to(self.device)
-        try:
-            return self.memory.remember(crops, held)
-        finally:
-            self.memory.model.to("cpu")
+@contextmanager
+def _on(device: torch.device, model: VideoModel) -> Iterator[None]:
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to("cpu")
 
 
 def load_video_model(path: Path, *, dtype: torch.dtype, field: str = "file") -> VideoModel:

@@ -13,7 +13,7 @@ from ..backends.cog_codec import CogCodec
 from ..backends.cog_encoders import encode_cog_prompts
 from ..backends.devices import choose_device
 from ..backends.diffusers_cog import DiffusersCog
-from ..backends.video_model import MemoryOnDevice, load_video_model
+from ..backends.video_model import load_video_model, memory_on
 from ..digests import digest, weights_digest
 from ..errors import InputError, one_line
 from ..longanimation.control import chosen_blocks
@@ -21,7 +21,7 @@ from ..longanimation.dglm import check_kv
 from ..longanimation.method import long_animation
 from ..longanimation.notes import before_sampling
 from ..longanimation.settings import MemorySettings, Settings
-from ..longanimation.video_memory import MemoryOfVideo, VideoModel
+from ..longanimation.video_memory import VideoModel
 from ..media.blank import WarnOfBlank
 from ..media.rates import file_rate
 from ..media.sound import FileSound
@@ -107,8 +107,7 @@ def main(options: Options, command: Command) -> None:
         model = _load(options, settings, video, prompts)
         video_model = _video_model(options, model)
         if video_model is not None:
-            memory = MemoryOfVideo(video_model, remembered)
-            method = method.with_memory(MemoryOnDevice(memory, model.base.device))
+            method = method.with_memory(memory_on(model.base.device, video_model, remembered))
         given = {"reference": reference, "reference_lineart": lines}
         sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
         pixels = Size(video.width, video.height)

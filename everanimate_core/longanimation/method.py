@@ -15,13 +15,14 @@ from ..media.frames import FittedFrames, fit_frames
 from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
-from ..ports import Codec, FrameSource, VideoMemory
-from .colour_score import colour_distance, joined, palette
+from ..ports import Codec, FrameSource
+from .colour_score import CHANNELS, LIMIT, colour_distance, colour_shares
 from .files import LATENT_CHANNELS
 from .fusion import shared_latents
 from .lines import PAPER
+from .remembering import Remembering, remembering
 from .settings import Settings
-from .video_memory import GrowingMemory
+from .video_memory import MemoryOfVideo
 from .windows import Window, WindowRequest, window_request
 
 # Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
@@ -42,11 +43,11 @@ class LongAnimation:
     reference: Tensor
     reference_lineart: Tensor
     settings: Settings
-    memory: GrowingMemory | None = None
+    memory: Remembering | None = None
 
-    def with_memory(self, memory: VideoMemory | None) -> "LongAnimation":
+    def with_memory(self, memory: MemoryOfVideo | None) -> "LongAnimation":
         """The same, each window told of the frames so far; None for windows without."""
-        return replace(self, memory=None if memory is None else GrowingMemory(memory))
+        return replace(self, memory=None if memory is None else remembering(memory))
 
     @property
     def name(self) -> str:
@@ -90,13 +91,13 @@ class LongAnimation:
             **{name: getattr(self.settings, name) for name in names},
             "width": self.width,
             "height": self.height,
-            **({} if self.memory is None else self.memory.memory.facts),
+            **({} if self.memory is None else self.memory.facts),
             "references": digest(self.reference, self.reference_lineart),
         }
 
     def widgets(self) -> Mapping[str, Any]:
         """All settings that count."""
-        return {**vars(self.settings), **({} if self.memory is None else self.memory.memory.facts)}
+        return {**vars(self.settings), **({} if self.memory is None else self.memory.facts)}
 
     def begun_with(self, seed: int) -> "LongAnimation":
         """The same: nothing but the noise is random."""
@@ -119,8 +120,10 @@ class LongAnimation:
             "latents": (1, LATENT_CHANNELS, latent_frames(self.plan.chunk_frames), *small),
             "tails": (self.settings.fused_steps, LATENT_CHANNELS, shared, *small),
             "statistics": (2, LATENT_CHANNELS),
-            "colours": (None, 3),
+            "colours": (CHANNELS, 2 * LIMIT),
             "seen": (None, None, None, 3),
+            "past": (2, None, None, None),
+            "count": (1,),
             "next_reference": (1, self.height, self.width, 3),
         }
 
@@ -129,9 +132,9 @@ class LongAnimation:
         cells = LATENT_CHANNELS * (self.height // SPATIAL_FACTOR) * (self.width // SPATIAL_FACTOR)
         tails = self.settings.fused_steps * shared_latents(self.plan.overlap)
         picture = 3 * self.width * self.height if self.settings.reference_mode == "autoregressive" else 0
-        # Of what a memory sees of a frame, each value takes a byte.
-        seen = 0 if self.memory is None else self.plan.stride * 3 * self.memory.memory.side**2 // 4
-        return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture + seen)
+        memory = 0 if self.memory is None else self.memory.kept_numbers(self.plan.stride)
+        own = cells * (latent_frames(self.plan.chunk_frames) + tails) + CHANNELS * 2 * LIMIT
+        return chunks * (own + picture + memory)
 
     def chunk(self, index: int) -> Window:
         """The line art of a window."""
@@ -155,7 +158,7 @@ class LongAnimation:
             state.get("tails"),
             style=self.settings.lines,
             threshold=self.settings.threshold,
-            memory=self.memory.remember(state["seen"]) if self.memory is not None and "seen" in state else None,
+            memory=None if self.memory is None else self.memory.memory(state),
             end=end,
         )
 
@@ -168,11 +171,11 @@ class LongAnimation:
         an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
         own = frames[self.plan.kept(chunk.index)]
-        colours = palette(own)
-        after["colours"] = joined([state["colours"], colours]) if "colours" in state else colours
+        # Every window counts alike.
+        colours = colour_shares(own)
+        after["colours"] = state["colours"] + colours if "colours" in state else colours
         if self.memory is not None:
-            seen = self.memory.memory.crops(own)
-            after["seen"] = torch.cat([state["seen"], seen]) if "seen" in state else seen
+            after |= self.memory.after(state, own)
         if self.settings.reference_mode == "autoregressive":
             begin = frames[self.plan.stride, None]
             after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
@@ -185,24 +188,20 @@ class LongAnimation:
 
     def score(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor) -> float:
         """How far the colours of a window are from those of the reference, and of the animation so far."""
-        known = [palette(self.reference), *([state["colours"]] if "colours" in state else [])]
-        return colour_distance(frames[self.plan.kept(chunk.index)], known)
+        known = [colour_shares(self.reference), *([state["colours"]] if "colours" in state else [])]
+        return colour_distance(colour_shares(frames[self.plan.kept(chunk.index)]), known)
 
     def keep(self, before: State, after: State) -> State:
-        """What is not among the extras, and changed; of the frames that are seen, the window's own."""
+        """What is not among the extras, and changed; of the memory, what is new."""
         kept = {
             name: value for name, value in after.items() if name not in self.extras and value is not before.get(name)
         }
-        if "seen" in kept and "seen" in before:
-            kept["seen"] = kept["seen"][len(before["seen"]) :].contiguous()
-        return kept
+        return kept if self.memory is None else {**kept, **self.memory.keep(before, after)}
 
     def recall(self, before: State, kept: State) -> State:
         """What a finished window handed on."""
         after = {**before, **{name: value for name, value in kept.items() if name != "latents"}}
-        if "seen" in kept and "seen" in before:
-            after["seen"] = torch.cat([before["seen"], kept["seen"]])
-        return after
+        return after if self.memory is None else {**after, **self.memory.recall(before, kept)}
 
 
 def long_animation(

@@ -1,7 +1,8 @@
 """What LongAnimation remembers of all frames so far: global memory of the whole video, local memory of its end."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from math import lcm
 from typing import Any
 
@@ -9,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..digests import digest
 from ..errors import InputError
-from ..ports import Held, VideoMemory
 from .beacon import BeaconNetwork, BeaconSettings
 from .prompt import PREFIX
 from .settings import MemorySettings
@@ -65,13 +64,13 @@ class VideoModel(nn.Module):
         self.work_dtype: torch.dtype | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
+    def computes_on(self) -> torch.device:
+        """Where it computes. Hosts keep a `device` of their own at a network."""
         return self.work_device or self.language.embed_tokens.weight.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """In which numbers it computes."""
+    def computes_in(self) -> torch.dtype:
+        """In which numbers."""
         return self.work_dtype or self.language.embed_tokens.weight.dtype
 
     def crops(self, frames: Tensor) -> Tensor:
@@ -80,11 +79,11 @@ class VideoModel(nn.Module):
 
     def features(self, crops: Tensor) -> Tensor:
         """[n, S, S, 3] uint8 -> [n, tokens, width]."""
-        return self.vision(crops, self.device, self.dtype)
+        return self.vision(crops, self.computes_on, self.computes_in)
 
     def begin(self) -> Tensor:
         """What is held before any frame, see BeaconNetwork: [2, layers, prefix, kv_width]."""
-        return self.language.begin(self.device, self.dtype)
+        return self.language.begin(self.computes_on, self.computes_in)
 
     def read(self, past: Tensor, crops: Tensor, most: int | None = None) -> Tensor:
         """What is held, and behind it the beacons of these frames ([n, S, S, 3] uint8).
@@ -96,9 +95,13 @@ class VideoModel(nn.Module):
         for start in range(0, len(crops), step):
             past = self.language.read(past, self.features(crops[start : start + step]))
             if most is not None:
-                beacons = past[:, :, len(PREFIX) :][:, :, -most * self.settings.beacons :]
-                past = torch.cat([past[:, :, : len(PREFIX)], beacons], 2)
+                past = self.forgotten(past, most)
         return past
+
+    def forgotten(self, past: Tensor, most: int) -> Tensor:
+        """What is held, of the last `most` frames alone."""
+        beacons = past[:, :, len(PREFIX) :][:, :, -most * self.settings.beacons :]
+        return torch.cat([past[:, :, : len(PREFIX)], beacons], 2)
 
     def memory(self, crops: Tensor) -> Tensor:
         """The memory of frames [n, S, S, 3] uint8: [2, layers that are read, prefix + beacons + suffix, kv_width]."""
@@ -111,75 +114,74 @@ def chosen(count: int, most: int) -> list[int]:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What was read so far, on the CPU. It saves time and changes nothing: without it, all frames are read again.
+
+    past: [2, layers, n, kv_width], what is kept of the first `frames` frames.
+    """
+
+    past: Tensor
+    frames: int
+
+
+@dataclass(frozen=True)
 class MemoryOfVideo:
     """Global memory of at most `memory_frames` frames, and behind it local memory of the last `local_frames` of these.
 
-    With memory_append, and for animations of up to `memory_frames` frames in any case, each frame is read once.
+    With memory_append, and for animations of up to `memory_frames` frames in any case, each frame is read once. Nothing
+    is random. Frames are seen as `VideoModel.crops` shows them. working: a context that hosts set up around all that
+    the network computes, where it has to come to a device first.
     """
 
     model: VideoModel
     settings: MemorySettings
+    working: Callable[[], AbstractContextManager] = field(default=nullcontext, compare=False)
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """See ports.VideoMemory."""
-        return vars(self.settings)
+    def at_once(self) -> int:
+        """So many frames fill whole windows. It does not matter whether such numbers of frames are read together."""
+        return self.model.settings.frames_at_once
 
-    @property
-    def side(self) -> int:
-        """See ports.VideoMemory."""
-        return self.model.settings.vision.image
-
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory."""
-        return self.model.crops(frames)
-
-    @torch.no_grad()
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory."""
-        most, local = self.settings.memory_frames, self.settings.local_frames
+        """The memory of all frames so far, [2, layers that are read, N, kv_width] on the CPU, and what is held of them.
+
+        crops: of all frames so far, [n, S, S, 3] uint8. held: what the last call for fewer frames of this video gave.
+        """
+        most = self.settings.memory_frames
         if not len(crops):
             raise InputError("crops", "must be those of at least one frame", "", "none")
-        parts = []
         if most and (self.settings.memory_append or len(crops) <= most):
-            whole, held = self._read_on(crops, held, most)
-            parts.append(whole)
-        elif most:
-            crops, held = crops[chosen(len(crops), most)], None
-            parts.append(self.model.memory(crops))
-        if local:
-            parts.append(self.model.memory(crops[-local:]))
-        return torch.cat(parts, 2).cpu(), held
+            full = len(crops) - len(crops) % self.at_once
+            if held is not None and held.frames > full:
+                got = f"what was read of {held.frames} frames"
+                raise InputError("held", f"must be of these {len(crops)} frames", "", got)
+            past, read = (None, 0) if held is None else (held.past, held.frames)
+            held = Held(self.read(past, crops[read:full]), full)
+            return self.end(held.past, crops[full:], crops), held
+        if most:
+            crops = crops[chosen(len(crops), most)]
+        return self.end(None, crops, crops), None
 
-    def _read_on(self, crops: Tensor, held: Held | None, most: int) -> tuple[Tensor, Held]:
-        """The global memory, and what is held then: of as many frames as fill whole windows, so that it does not matter
-        at which frames the windows of the animation end."""
-        past, read = (self.model.begin(), 0) if held is None else (held.past, held.frames)
-        if read > len(crops):
-            raise InputError("held", f"must be of these {len(crops)} frames", "", f"what was read of {read} frames")
-        full = len(crops) - len(crops) % self.model.settings.frames_at_once
-        past = self.model.read(past.to(self.model.device), crops[read:full], most)
-        whole = self.model.language.end(self.model.read(past, crops[full:], most))
-        return whole, Held(past.cpu(), full)
+    @torch.no_grad()
+    def read(self, past: Tensor | None, crops: Tensor) -> Tensor:
+        """What is held [2, layers, n, kv_width] of the frames so far and, behind it, of these; on the CPU.
 
+        past: of the frames before, None for none. crops: [n, S, S, 3] uint8, n a multiple of at_once.
+        """
+        with self.working():
+            past = self.model.begin() if past is None else past.to(self.model.computes_on)
+            return self.model.read(past, crops, self.settings.memory_frames).cpu()
 
-class GrowingMemory:
-    """The memory of one video that grows: what was read of its frames is not read again.
-
-    What it holds saves time alone: a run that goes on without it makes the same.
-    """
-
-    def __init__(self, memory: VideoMemory):
-        self.memory = memory
-        # What is held, and the digest of the frames that it is of.
-        self.held: Held | None = None
-        self.of = ""
-
-    def remember(self, crops: Tensor) -> Tensor:
-        """See ports.VideoMemory: of all frames so far, whatever it was asked for before."""
-        held = self.held
-        if held is not None and (held.frames > len(crops) or digest(crops[: held.frames]) != self.of):
-            held = None
-        memory, self.held = self.memory.remember(crops, held)
-        self.of = "" if self.held is None else digest(crops[: self.held.frames])
-        return memory
+    @torch.no_grad()
+    def end(self, past: Tensor | None, rest: Tensor, last: Tensor) -> Tensor:
+        """The memory. past: of what was read so far, see `read`. rest: crops of the frames behind that. last: crops of
+        the last frames, at least local_frames of them or all."""
+        most, local = self.settings.memory_frames, self.settings.local_frames
+        with self.working():
+            parts = []
+            if most:
+                past = self.model.begin() if past is None else past.to(self.model.computes_on)
+                parts.append(self.model.language.end(self.model.read(past, rest, most)))
+            if local:
+                parts.append(self.model.memory(last[-local:]))
+            return torch.cat(parts, 2).cpu()

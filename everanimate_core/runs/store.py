@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..digests import digest, file_digest
 from ..errors import InputError
 from ..files import clear_parts, probe, write_whole
-from ..method import Method, Sampled, State
+from ..method import HANDED_ON, Method, Sampled, State
 from ..tensor_files import write_tensors
 from .chunks import ChunkRecord
 from .ownership import LinkedLock, Taken, owned
@@ -256,11 +255,11 @@ def file_is(path: Path, known: str) -> bool:
 
 
 def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
-    """Whether a tensor is float32, or uint8 as pictures are, of a shape in which None stands for any size, though not
-    for none."""
+    """Whether a tensor is of a type that a method hands on, and of a shape in which None stands for any size, though
+    not for none."""
     return (
         shape is not None
-        and tensor.dtype in (torch.float32, torch.uint8)
+        and tensor.dtype in HANDED_ON
         and tensor.ndim == len(shape)
         and all(size == wanted if wanted else size for size, wanted in zip(tensor.shape, shape, strict=True))
     )

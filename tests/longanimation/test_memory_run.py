@@ -9,6 +9,7 @@ from exact_parts import ExactCodec, exact_pictures
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only
 from safetensors.torch import load_file
 
+from everanimate_core.longanimation.remembering import remembering as remembering_of
 from everanimate_core.method import Sampled
 
 CODEC = ExactCodec()
@@ -56,17 +57,22 @@ def frames_of(place):
     return torch.cat(parts)
 
 
-@pytest.mark.parametrize("append", [False, True])
-def test_a_window_is_told_of_all_frames_before_it(place, append):
-    place.start(remembering(memory_append=append))
+WAYS = [{}, {"memory_append": True}, {"memory_append": True, "memory_frames": 10}, {"memory_frames": 0}]
+WAYS += [{"local_frames": 0, "memory_frames": 10}, {"local_frames": 0, "memory_frames": 10, "memory_append": True}]
+WAYS += [{"memory_append": True, "memory_frames": 0}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_window_is_told_of_all_frames_before_it(place, way):
+    place.start(remembering(**way))
     assert place.made == list(range(WINDOWS))
     frames = frames_of(place)
     assert len(frames) == TOTAL
     assert place.told[0] is None
-    memory = video_memory(**SETTINGS, memory_append=append)
+    memory = video_memory(**(SETTINGS | way))
     for index in range(1, WINDOWS):
         before = frames[: place.take().chunks[index].start]
-        assert torch.equal(place.told[index], memory.remember(memory.crops(before))[0])
+        assert torch.equal(place.told[index], memory.remember(memory.model.crops(before))[0])
 
 
 def test_the_memory_decides_what_a_window_becomes(place, whole):
@@ -83,13 +89,14 @@ def test_only_what_is_new_is_kept_of_what_is_seen(place):
     place.start(remembering())
     seen = [load_file(place.chunk_path(index))["seen"] for index in range(WINDOWS)]
     assert [len(part) for part in seen] == [17, 8, 8, 8]
-    assert torch.equal(torch.cat(seen), video_memory().crops(frames_of(place)))
+    assert torch.equal(torch.cat(seen), video_memory().model.crops(frames_of(place)))
 
 
-def test_what_is_seen_is_handed_on_as_it_is_recalled():
-    method, state = colour_method(memory=video_memory()), {}
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_seen_is_handed_on_as_it_is_recalled(way):
+    method, state = colour_method(memory=video_memory(**(SETTINGS | way))), {}
     recalled = {}
-    for index in range(3):
+    for index in range(4):
         chunk, sampled = method.chunk(index), Sampled(torch.full((1, 16, 5, 2, 4), 0.1 * index))
         sampled = Sampled(sampled.latents, {"tails": torch.zeros(3, 16, 2, 2, 4)})
         after = method.hand_over(state, chunk, sampled, exact_pictures(17, seed=index), CODEC)
@@ -97,7 +104,52 @@ def test_what_is_seen_is_handed_on_as_it_is_recalled():
         assert recalled.keys() == after.keys()
         assert all(torch.equal(recalled[name], after[name]) for name in after)
         state = after
-    assert state["seen"].shape == (33, 32, 32, 3)
+    whole = ({"memory_append": True, "memory_frames": 0}, *(way for way in WAYS if "memory_append" not in way))
+    if way in whole:
+        assert state["seen"].shape == (41, 32, 32, 3)
+
+
+def test_with_append_what_is_handed_on_does_not_grow():
+    memory = video_memory(memory_frames=10, local_frames=4, memory_append=True)
+    way, state, sizes, kept = remembering_of(memory), {}, [], []
+    # Windows of the animation that end anywhere in those of the video model, which have 3 frames.
+    for index, frames in enumerate((17, 8, 8, 8, 8, 8, 8)):
+        after = way.after(state, exact_pictures(frames, seed=index))
+        kept.append({name: value.shape for name, value in way.keep(state, after).items()})
+        state = after
+        sizes.append(sum(value.numel() * value.element_size() for value in state.values()))
+    assert set(sizes) == {sizes[0]}
+    # Two beacons of 10 frames, behind a prefix of 14 tokens, in 5 layers.
+    assert state["past"].shape == (2, 5, 14 + 20, 32)
+    assert (state["count"].item(), len(state["seen"])) == (65, 4)
+    # 17, 25, 33, ... frames: 15, 24, 33, 39, 48, 57, 63 of them are read.
+    assert [shapes["past"][2] for shapes in kept] == [34, 18, 18, 12, 18, 18, 12]
+
+
+def test_how_much_of_a_memory_is_kept():
+    for settings in ({}, {"memory_append": True}):
+        way, state = remembering_of(video_memory(local_frames=4, **settings)), {}
+        for index in range(2):
+            after = way.after(state, exact_pictures(9, seed=index))
+            kept = way.keep(state, after)
+            state = after
+        total = sum(value.numel() * value.element_size() for name, value in kept.items() if name != "count")
+        assert way.kept_numbers(9) * 4 == total
+
+
+def test_what_is_held_in_memory_is_not_misled():
+    """Another video, or fewer frames than before: what is held of others is of no use then."""
+    memory = video_memory(local_frames=1)
+    way, read = remembering_of(memory), []
+    seen = memory.model.crops(exact_pictures(14))
+    hook = memory.model.vision.tower.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
+    other = seen.flip(0)
+    for crops, new in ((seen[:8], 8), (seen[:10], 4), (seen[:5], 5), (other[:8], 8), (other[:14], 8), (seen[:8], 8)):
+        read.clear()
+        found = way.memory({"seen": crops})
+        assert sum(read) == new + 1
+        assert torch.equal(found, memory.remember(crops)[0])
+    hook.remove()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from everanimate_core.longanimation.beacon import BeaconSettings
 from everanimate_core.longanimation.prompt import PREFIX, SUFFIX
 from everanimate_core.longanimation.settings import MemorySettings
 from everanimate_core.longanimation.video_files import convert_video_model, read_video_model
-from everanimate_core.longanimation.video_memory import GrowingMemory, MemoryOfVideo, VideoModel, VideoSettings, chosen
+from everanimate_core.longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings, chosen
 from everanimate_core.longanimation.vision import VisionSettings, normalised
 
 GOLDEN = Path(__file__).parents[1] / "data" / "longanimation" / "video_memory.safetensors"
@@ -216,19 +216,6 @@ def test_with_append_it_does_not_matter_where_windows_end(model, seen):
             last, held = memory.remember(seen[:end], held)
         found.append(last)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
-
-
-def test_a_growing_memory_reads_new_frames_alone_and_is_not_misled(model, seen):
-    """Another video, or fewer frames than before: what is held of others is of no use then."""
-    growing, plain, read = GrowingMemory(memory_of(model, local=1)), memory_of(model, local=1), []
-    hook = model.vision.tower.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
-    other = seen.flip(0)
-    for crops, new in ((seen[:8], 8), (seen[:10], 4), (seen[:5], 5), (other[:8], 8), (other[:14], 8), (seen[:8], 8)):
-        read.clear()
-        found = growing.remember(crops)
-        assert sum(read) == new + 1
-        assert torch.equal(found, plain.remember(crops)[0])
-    hook.remove()
 
 
 # --- where it is computed, and what is refused ------------------------------------------------------------------------
