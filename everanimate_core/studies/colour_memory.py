@@ -24,8 +24,8 @@ from ..evaluation.report import as_json, mean, shown
 from ..files import write_whole
 from ..longanimation.method import long_animation
 from ..longanimation.settings import MemorySettings, Settings
+from ..longanimation.video_memory import Held
 from ..method import each_made
-from ..ports import Held
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_memory import SETTINGS as MEMORY
 from ..toy.network.colour_memory import WEIGHTS, MemoryOfToy, load_memory
@@ -81,7 +81,7 @@ class _Told(MemoryOfToy):
     truth: Tensor | None = None
 
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory."""
+        """See MemoryOfVideo."""
         assert self.truth is not None
         known = self.truth[: len(crops)]
         return super().remember(torch.cat([known, crops[len(known) :]]), held)
@@ -157,8 +157,8 @@ def measure_memory(
     settings = replace(settings, seed=noise)
     spans = showings(f"{world.seed}", frames)
     if told and memory is not None:
-        truth = memory.crops(world.frames(range(spans[0].stop)))
-        memory = _Told(memory.model, memory.settings, truth)
+        truth = memory.model.crops(world.frames(range(spans[0].stop)))
+        memory = _Told(memory.model, memory.settings, truth=truth)
     lineart = WorldFrames(world.lineart, frames)
     method = long_animation(lineart, world.reference()[None], settings, SIZE, SIZE).with_memory(memory)
     curves: dict[str, list[float]] = {name: [] for name in METRICS if name != "lpips" or lpips is not None}

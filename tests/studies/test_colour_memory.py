@@ -111,7 +111,7 @@ def test_what_is_measured_is_what_the_loop_makes(short, model, memory, told):
     measured = measure_memory(engine, toy, told, SMALL, world, 3, frames=FRAMES, lpips=None)
     first, second = sides.showings("5", FRAMES)
     truth = world.frames(range(FRAMES))
-    remember, known = toy.remember, toy.crops(truth[: first.stop])
+    remember, known = toy.remember, memory.video.crops(truth[: first.stop])
 
     class Told(MemoryOfToy):
         def remember(self, crops, held=None):

@@ -29,6 +29,9 @@ FIRST_SEED = 3_000_000
 FRAMES = 33
 # Which showing of its world a clip is about: the first, whose colour nobody can know, less often than later ones.
 SHOWINGS = (0, 1, 1, 2, 2)
+# Clips of these numbers begin anywhere, so that most of them show clothes from the front alone: there, the memory has
+# nothing to say.
+ANYWHERE, STARTS = range(640, 896), (40, 460)
 # A frame shows much of the clothes from behind where so many pixels show nothing else.
 LEAST = 60
 # A clip begins so many frames after the showing, at least and at most: much of the back is in it.
@@ -47,6 +50,8 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
     world = World(FIRST_SEED + number, scene=SCENE)
     spans = showings(f"{world.seed}", (1 + max(SHOWINGS)) * EVERY)
     start = spans[random.choice(SHOWINGS)].start + random.randint(*OFFSETS)
+    if number in ANYWHERE:
+        start = random.randint(*STARTS)
     count, frames = start + SETTINGS.overlap, range(start, start + FRAMES)
     pictures = {
         "colour": (world.reference()[None], world.frames(frames)),

@@ -31,7 +31,7 @@ from ..network.colour_memory import VIDEO, WEIGHTS, ColourMemory, new_memory, wr
 from ..network.colour_state import SETTINGS
 from ..network.colour_vae import load_vae
 from .colour_memory_films import make_memory_film
-from .films import read_shards, write_shard
+from .films import SHARD, read_shards, write_shard
 from .learner import Learner, check_limits
 from .train_colour import errors_of
 from .train_vae import prepared
@@ -42,15 +42,17 @@ TELL_STEPS, TELL_RATE, TELL_BATCH = 800, 2e-3, 8
 # How often a film is its past, and not its last frames alone.
 PAST = 0.7
 # The same of the DGLM.
-STEPS, RATE, BATCH = 2000, 2e-3, 16
+STEPS, RATE, BATCH = 1200, 2e-3, 16
 # How much more the cells count that show clothes from behind: they are few, and all that memory can tell.
-WEIGHT = 8.0
+WEIGHT = 4.0
 # What the memory of a film is made of, drawn anew for each: one set of weights serves all rows of the ablation. A
 # window without memory does not ask the DGLM, so that nothing can be learnt from one.
 PARTS = ("past", "recent")
 MIXES = (("past",), ("recent",), PARTS)
-# Shards of films to learn from, the one that is held out, and how many of its batches are tested with.
-SHARDS, HELD_OUT_SHARD, HELD_OUT = 5, 12, 6
+# Shards of clips that show clothes from behind; those of clips that begin anywhere, from which the DGLM alone learns,
+# twice as often; the shard that is held out, and how many of its batches are tested with.
+SHARDS, ANYWHERE = (0, 1, 2, 3, 4), (5, 6, 5, 6)
+HELD_OUT_SHARD, HELD_OUT = 12, 6
 LOG_EVERY, SAVE_EVERY = 50, 200
 # What is tested on films that nothing is learnt from: the loss everywhere, and where clothes are seen from behind.
 TESTED = {"none": (), "local": ("recent",), "global": ("past",), "both": PARTS}
@@ -266,7 +268,7 @@ class Remembering(Part):
         return [round(mean(values), 6) for values in found.values()]
 
 
-def films_in(folder: Path, shards: range) -> Batch:
+def films_in(folder: Path, shards: tuple[int, ...]) -> Batch:
     """The films of those shards; made if they are not there."""
     folder.mkdir(exist_ok=True)
     codec = CogCodec(load_vae())
@@ -286,13 +288,15 @@ def train(folder: Path, seed: int, minutes: float | None, command: str) -> None:
     """Train both, and write the weights; `minutes` later at the latest, stop."""
     end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     films = folder / "films"
-    learnt, held_out = films_in(films, range(SHARDS)), films_in(films, range(HELD_OUT_SHARD, HELD_OUT_SHARD + 1))
+    told, held_out = films_in(films, SHARDS), films_in(films, (HELD_OUT_SHARD,))
     telling = Telling(folder, seed)
-    if not telling.run(learnt, held_out, end):
+    if not telling.run(told, held_out, end):
         return
     video = telling.learner.network.video.eval().requires_grad_(False)
     remembering = Remembering(folder, seed)
-    learnt, held_out = (with_memories(some, video) for some in (learnt, held_out))
+    learnt, held_out = (
+        with_memories(films_in(films, shards), video) for shards in ((*SHARDS, *ANYWHERE), (HELD_OUT_SHARD,))
+    )
     if not remembering.run(learnt, held_out, end):
         return
     memory = ColourMemory()
@@ -311,7 +315,7 @@ def train(folder: Path, seed: int, minutes: float | None, command: str) -> None:
             }
             for part, network in ((telling, memory.video), (remembering, memory.dglm))
         },
-        "films": len(learnt["colour"]),
+        "films": SHARD * len({*SHARDS, *ANYWHERE}),
     }
     with write_whole(folder / f"{WEIGHTS.stem}.json") as part_file:
         part_file.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")

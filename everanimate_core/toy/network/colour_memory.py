@@ -15,15 +15,14 @@ from ...errors import InputError, one_line
 from ...longanimation.beacon import BeaconSettings
 from ...longanimation.dglm import LAYERS, DglmSizes, GlobalLocalMemory
 from ...longanimation.settings import MemorySettings
-from ...longanimation.video_memory import MemoryOfVideo, VideoModel, VideoSettings, chosen
+from ...longanimation.video_memory import Held, MemoryOfVideo, VideoModel, VideoSettings, chosen
 from ...longanimation.vision import VisionSettings
-from ...ports import Held
 from ...tensor_files import check_shapes
 from .colour_state import SKETCH_SIZES
 from .state import FOLDER, read_packed, write_packed
 
 WEIGHTS = FOLDER / "colour_memory.safetensors"
-# What is looked at of a frame, from this row and column, in pixels: the figure, which goes nowhere else. 16 tokens and
+# What is looked at of a frame, from this row and column, in pixels: most of the figure, wherever it goes. 16 tokens and
 # two beacons stand for it.
 EDGE, SIDE = 12, 40
 # The global memory is of 24 frames at equal distances, which is a window of the video model.
@@ -50,12 +49,25 @@ _FIRST, _SECOND = ([f"dglm.layers.{layer}.1.{place}.weight" for layer in range(L
 _SPREAD = 0.1
 
 
+class ToyVideoModel(VideoModel):
+    """A video model that looks at the middle of frames [n, 64, 64, 3], as it is."""
+
+    def crops(self, frames: Tensor) -> Tensor:
+        """[n, SIDE, SIDE, 3] uint8 on the CPU."""
+        return super().crops(looked_at(frames))
+
+
+def looked_at(frames: Tensor) -> Tensor:
+    """The middle [n, SIDE, SIDE, 3] of frames [n, 64, 64, 3]."""
+    return frames[:, EDGE : EDGE + SIDE, EDGE : EDGE + SIDE]
+
+
 class ColourMemory(nn.Module):
     """The video model, and the DGLM that reads it."""
 
     def __init__(self):
         super().__init__()
-        self.video, self.dglm = VideoModel(VIDEO), GlobalLocalMemory(DGLM)
+        self.video, self.dglm = ToyVideoModel(VIDEO), GlobalLocalMemory(DGLM)
 
 
 def new_memory(seed: int) -> ColourMemory:
@@ -107,25 +119,16 @@ def load_memory(
     return memory.to(device, dtype).eval().requires_grad_(False)
 
 
-def looked_at(frames: Tensor) -> Tensor:
-    """The middle [n, SIDE, SIDE, 3] of frames [n, 64, 64, 3]."""
-    return frames[:, EDGE : EDGE + SIDE, EDGE : EDGE + SIDE]
-
-
 @dataclass(frozen=True)
 class MemoryOfToy(MemoryOfVideo):
-    """The toy's memory of a video (ports.VideoMemory), in which the local part is of the last frames themselves, as the
-    paper has it, also where the global part leaves frames out."""
+    """The toy's memory of a video, in which the local part is of the last frames themselves, as the paper has it, also
+    where the global part leaves frames out."""
 
     settings: MemorySettings = SETTINGS
 
-    def crops(self, frames: Tensor) -> Tensor:
-        """See ports.VideoMemory: of frames [n, 64, 64, 3]."""
-        return self.model.crops(looked_at(frames))
-
     @torch.no_grad()
     def remember(self, crops: Tensor, held: Held | None = None) -> tuple[Tensor, Held | None]:
-        """See ports.VideoMemory; nothing is held, as few frames are read."""
+        """See MemoryOfVideo; nothing is held, as few frames are read."""
         most, local = self.settings.memory_frames, self.settings.local_frames
         parts = [crops[chosen(len(crops), most)]] if most else []
         parts += [crops[-local:]] if local else []

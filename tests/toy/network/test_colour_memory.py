@@ -40,7 +40,7 @@ def frames(count):
 
 def test_an_untrained_one_leaves_every_control_as_it_is():
     memory = new_memory(0)
-    kept = memory.video.memory(MemoryOfToy(memory.video).crops(frames(3)))
+    kept = memory.video.memory(memory.video.crops(frames(3)))
     control = torch.randn(1, 5, DGLM.width)
     assert not memory.dglm(memory.dglm.project(kept), control).any()
     # Seeds differ, and one is one.
@@ -85,13 +85,13 @@ def test_other_weights_are_refused_by_name(memory, tmp_path, change, wrong):
 
 def test_two_beacons_stay_of_a_frame(memory):
     assert VIDEO.vision.tokens == 16 and VIDEO.beacons == 2 and VIDEO.frames_at_once == SETTINGS.memory_frames
-    kept = memory.video.memory(MemoryOfToy(memory.video).crops(frames(5)))
+    kept = memory.video.memory(memory.video.crops(frames(5)))
     assert kept.shape == (2, 3, len(PREFIX) + 10 + len(SUFFIX), DGLM.kv)
 
 
 def test_it_looks_at_the_middle_of_a_frame_as_it_is(memory):
     shown = frames(2)
-    crops = MemoryOfToy(memory.video).crops(shown)
+    crops = memory.video.crops(shown)
     assert crops.shape == (2, SIDE, SIDE, 3) and crops.dtype == torch.uint8
     assert torch.equal(crops, (shown[:, 12:52, 12:52] * 255).round().to(torch.uint8))
     assert torch.equal(looked_at(shown), shown[:, 12:52, 12:52])
@@ -100,7 +100,7 @@ def test_it_looks_at_the_middle_of_a_frame_as_it_is(memory):
 def test_the_local_part_is_of_the_last_frames_whatever_the_global_one_leaves_out(memory):
     settings = MemorySettings(memory_frames=3, local_frames=2)
     toy = MemoryOfToy(memory.video, settings)
-    crops = toy.crops(frames(9))
+    crops = memory.video.crops(frames(9))
     both, held = toy.remember(crops)
     assert held is None
     expected = [memory.video.memory(crops[[0, 4, 8]]), memory.video.memory(crops[7:])]

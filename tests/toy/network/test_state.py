@@ -78,7 +78,7 @@ def test_all_weights_together_are_small():
     # The first toy is in half precision: runs of 0.1.0 know it by its weights.
     colouring = {path for path in FOLDER.iterdir() if path.name.startswith("colour")}
     assert sum(path.stat().st_size for path in colouring) < 10e6
-    assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) < 35e6
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) < 36.5e6
 
 
 @pytest.mark.parametrize("path", TOYS.values(), ids=TOYS)
