@@ -28,6 +28,7 @@ from .validation import widgets_checked
 VideoModelType = io.Custom("LA_VIDEO_MODEL")
 FOLDER = "text_encoders"
 MEMORY_KNOBS = knobs(MemorySettings)
+RELEASED_FRAMES = MemorySettings().memory_frames
 
 
 class HostVideoModel:
@@ -57,9 +58,13 @@ class HostVideoModel:
         return nullcontext()
 
     def _room(self, settings: MemorySettings) -> int:
-        """Bytes that remembering takes beside the weights, roughly and at most."""
+        """Bytes that remembering takes beside the weights, roughly.
+
+        A setting above the released one is a limit that few animations reach: room for it would turn out all else.
+        """
         network, language = self.patcher.model, self.settings.language
-        beacons = max(settings.memory_frames, settings.local_frames) * self.settings.beacons
+        frames = min(max(settings.memory_frames, settings.local_frames), RELEASED_FRAMES)
+        beacons = frames * self.settings.beacons
         kept = 2 * len(network.language.layers) * beacons * language.kv_width * network.computes_in.itemsize
         # As they are lengthened they are there twice; a layer turns and repeats its own.
         return 4 * kept

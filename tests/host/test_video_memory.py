@@ -187,6 +187,20 @@ def test_weights_are_read_where_the_host_loads_on_demand(nodes, files, core_mode
     assert torch.equal(model.patcher.model.memory(crops), core_model.memory(crops))
 
 
+def test_a_large_limit_asks_for_no_more_room_than_the_released_one(nodes, files, monkeypatch):
+    import comfy.model_management as management
+
+    from everanimate_core.longanimation.settings import MemorySettings
+
+    model, asked = loaded(nodes, files), []
+    monkeypatch.setattr(management, "load_models_gpu", lambda _, memory_required: asked.append(memory_required))
+    for frames in (10, 650, 100_000):
+        model.memory(MemorySettings(memory_frames=frames)).working()
+    # Keys and values of five layers in float32, two beacons of a frame; the local memory is of 20 frames.
+    room = 4 * (2 * 5 * 2 * 32 * 4)
+    assert asked == [20 * room, 650 * room, 650 * room]
+
+
 def test_its_digest_is_of_its_weights(nodes, files, core_model):
     digest = nodes.fingerprint.network_digest
     model = loaded(nodes, files)
@@ -432,7 +446,10 @@ def test_it_is_the_cores(whole, parts, networks, core_model):
         assert relative(latents, own) < 1e-5
 
 
-def test_a_run_that_was_stopped_ends_as_if_nothing_had_happened(comfy, nodes, parts, whole, monkeypatch):
+@pytest.mark.parametrize("append", [False, True])
+def test_a_run_that_was_stopped_ends_as_if_nothing_had_happened(comfy, nodes, parts, monkeypatch, append):
+    names, settings = (f"whole_{append}", f"stopped_{append}"), {"memory_append": append}
+    animate(nodes, parts, run_name=names[0], **settings)
     long, made = nodes.longanimation_animate, []
     sampled = long.sampled
 
@@ -448,11 +465,11 @@ def test_a_run_that_was_stopped_ends_as_if_nothing_had_happened(comfy, nodes, pa
     with monkeypatch.context() as patch:
         patch.setattr(long, "sampled", stopped)
         with pytest.raises(KeyboardInterrupt):
-            animate(nodes, parts, run_name="stopped")
+            animate(nodes, parts, run_name=names[1], **settings)
     monkeypatch.setattr(long, "sampled", seen)
-    animate(nodes, parts, run_name="stopped")
+    animate(nodes, parts, run_name=names[1], **settings)
     assert made == [(2, True)]
-    found = latents_of(run_folder(comfy, "stopped"))
+    whole, found = (latents_of(run_folder(comfy, name)) for name in names)
     assert [torch.equal(one, other) for one, other in zip(found, whole, strict=True)] == [True] * 3
 
 
