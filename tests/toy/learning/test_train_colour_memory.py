@@ -100,6 +100,16 @@ def test_a_clip_comes_behind_what_the_video_was_until_then(small):
     assert torch.equal(film["recent_turned"], (world.behind(range(count - 20, count)) > 0.9).sum((1, 2)) >= LEAST)
 
 
+def test_some_clips_begin_anywhere(small, monkeypatch):
+    """Number 3 as one of them: it begins at the only frame that is allowed, which shows no back."""
+    monkeypatch.setattr(colour_memory_films, "ANYWHERE", range(3, 4))
+    monkeypatch.setattr(colour_memory_films, "STARTS", (200, 200))
+    film = make_memory_film(3, CogCodec(new_vae(0).eval()))
+    shown = World(FIRST_SEED + 3, scene=SCENE).frames([216])[:, 12:52, 12:52]
+    assert torch.equal(film["recent"][-1:], (shown * 255).round().to(torch.uint8))
+    assert not film["behind"].any() and not film["recent_turned"].any()
+
+
 def test_what_is_told_is_the_colour_of_the_side_that_is_seen(learnt):
     for crops, colours, turned in draw_told(learnt, torch.Generator().manual_seed(0), changed=False):
         number = next(at for at in range(2) if any(torch.equal(crops[-1], learnt[part][at, -1]) for part in PARTS))
