@@ -80,8 +80,7 @@ def main(options: Options, command: Command) -> None:
     Raises InputError for what cannot serve, RunFailed when files cannot be written.
     """
     command.kept = "finished windows are kept"
-    settings = chosen(Settings, options.settings, options.model)
-    video = chosen(RunSettings, options.video, options.model, RELEASED_SIZE)
+    settings, video = settings_of(options)
     remembered = chosen(MemorySettings, options.memory, options.model)
     if (options.video_model is None) != (options.memory_file is None):
         missing, with_ = sorted(("video_model", "memory_file"), key=lambda name: getattr(options, name) is not None)
@@ -130,6 +129,12 @@ def main(options: Options, command: Command) -> None:
         )
         sample = partial(model.sample_window, settings=settings)
         run_job(job, sample, WarnOfBlank(model.codec, command.say), options.out, options.run, video, command)
+
+
+def settings_of(options: Options) -> tuple[Settings, RunSettings]:
+    """The settings that the options say, with what the model was trained at. InputError for values out of range."""
+    model = options.model
+    return chosen(Settings, options.settings, model), chosen(RunSettings, options.video, model, RELEASED_SIZE)
 
 
 def _video_model(options: Options, model: DiffusersCog) -> VideoModel | None:

@@ -39,6 +39,10 @@ class RunError(InputError):
     """A run that cannot be started, continued or read as asked."""
 
 
+class RunTaken(RunError):
+    """A run that another program is writing just now."""
+
+
 class RunFailed(RuntimeError):
     """A run that could not go on; what it finished is kept, and the message says where."""
 
@@ -48,7 +52,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
     """Keep other writers out of `folder`, whose absolute path is given, while the block runs; see `owned` for the check
     that it gives.
 
-    what: that is written there, "a run". Raises RunError when there is another writer, OSError when no folder can be
+    what: that is written there, "a run". Raises RunTaken when there is another writer, OSError when no folder can be
     made beside which the lock lies.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +62,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
             yield check
     except Taken as taken:
         wait = f"wait: {taken.until}" if taken.until else "wait"
-        raise RunError(
+        raise RunTaken(
             what,
             "is written by one program at a time",
             f"{ANOTHER_NAME}, or {wait}",
