@@ -1,5 +1,7 @@
 """One attempt at a job, in whatever process: it is made, and how it ended is kept in its record."""
 
+import os
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -52,6 +54,7 @@ def attempt(engine: Engine, job: Job, root: Path, inputs: str) -> Attempt:
     inputs: see Record. Raises OSError when nothing can be written in `root`.
     """
     with _log(root, job.name) as say:
+        say(f"Begun by process {os.getpid()} on {one_line(socket.gethostname())}")
         try:
             files = _made(engine, job, root, say)
         except RunTaken as taken:

@@ -42,7 +42,9 @@ def cluster(address: str | None) -> Iterator[Any]:
     options = {"logging_level": "error", "log_to_driver": False}
     try:
         if address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=_STORE, **options)
+            # Reached from this machine alone.
+            place = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+            ray.init("local", object_store_memory=_STORE, **place, **options)
         else:
             ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
