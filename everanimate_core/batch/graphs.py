@@ -42,9 +42,8 @@ def changed(graph: Graph, job: Job, takes_fractions: Any = lambda kind, name: Tr
         if isinstance(inputs.get(_RUN), str):
             inputs[_RUN] = f"{job.name}/{inputs[_RUN]}".rstrip("/")
         if isinstance(inputs.get(_PREFIX), str):
-            # The runs of a ComfyUI have a folder for themselves, and what belongs to them lies beside them.
-            above, _, rest = inputs[_PREFIX].rpartition(f"{COMFYUI}/")
-            inputs[_PREFIX] = f"{COMFYUI}/{job.name}/{rest}" if not above else f"{job.name}/{inputs[_PREFIX]}"
+            # Beside its runs, which have a folder for themselves.
+            inputs[_PREFIX] = f"{COMFYUI}/{job.name}/{inputs[_PREFIX].removeprefix(f'{COMFYUI}/')}"
     return graph
 
 
