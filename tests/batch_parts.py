@@ -31,11 +31,8 @@ def write_jobs(path, *lines):
 
 def single(line, out):
     """The arguments of `everanimate animate` that make the job of a line by itself."""
-    options = {name: value for name, value in line.items() if name != "name"}
-    return ["animate", *(text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value)))] + [
-        "--out",
-        str(out),
-    ]
+    options = {f"--{name.replace('_', '-')}": str(value) for name, value in line.items() if name != "name"}
+    return ["animate", *(text for option in options.items() for text in option), "--out", str(out)]
 
 
 def attempts(root, name):

@@ -15,8 +15,9 @@ _HOLDER = """
 import sys
 import ray
 
-options = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
-context = ray.init("local", num_cpus=int(sys.argv[1]), object_store_memory=80_000_000, **options)
+options = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+quiet = {"logging_level": "error", "log_to_driver": False}
+context = ray.init("local", num_cpus=int(sys.argv[1]), object_store_memory=80_000_000, **options, **quiet)
 print(context.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """

@@ -78,11 +78,9 @@ def test_where_there_is_no_other_place_a_job_goes_on_where_it_died():
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_go_on():
     work = {"bad": Work([4, 4]), "good": Work([1, 1])}
     workers = SimulatedWorkers(2, work, scripted={("bad", 1): 100})
-    results, told = run(workers)
+    results, _ = run(workers)
     assert results["bad"].ended is Ended.FAILED
-    assert results["bad"].said == (
-        f"its worker died {DEATHS} times in a row without finishing a part of it: killed"
-    )
+    assert results["bad"].said == (f"its worker died {DEATHS} times in a row without finishing a part of it: killed")
     assert results["good"].ended is Ended.FINISHED
     # The first death came after a chunk.
     assert [name for _, name in workers.begun].count("bad") == DEATHS + 1

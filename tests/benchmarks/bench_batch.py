@@ -1,4 +1,4 @@
-"""10 000 animations on 256 workers, of which 1 % die in an hour: what is lost, and how long it all takes beside the ideal.
+"""10 000 animations on 256 workers, of which 1 % die in an hour: what is lost, and how long it takes beside the ideal.
 
     python tests/benchmarks/bench_batch.py [--jobs 10000] [--workers 256] [--deaths 0.01] [--seeds 3]
 
