@@ -77,6 +77,6 @@ def test_the_toy_without_tiles_says_so_with_a_kept_network_too(tmp_path, loads, 
 
     kept = Kept()
     run(command_of, "animate", animate(tmp_path / "a.mp4", "--frames", "9")[1:], kept)
-    with pytest.raises(InputError, match="^tiled must be left out for the embedded toy"):
+    with pytest.raises(InputError, match=r"^tiled must be left out for the embedded toy"):
         run(command_of, "animate", animate(tmp_path / "b.mp4", "--tiled")[1:], kept)
     assert NETWORK[1] == "toy" and loads == ["toy"]

@@ -98,7 +98,7 @@ def test_rates_are_exact(value, rate):
         ({"prompt": {}}, "prompt must be text; got {}."),
         ({"reference": ["a", 3]}, "reference must be text, or a list of texts; got ['a', 3]."),
         ({"reference": []}, "reference must have 1 or more; got none."),
-        ({"seed_mode": "fixed", "seed-mode": "fixed"}, "seed-mode must be given once; got it with - and with _."),
+        ({"seed_mode": "fixed", "seed-mode": "fixed"}, "seed_mode must be given once; got it with - and with _."),
     ],
 )
 def test_values_that_do_not_fit(values, said):
