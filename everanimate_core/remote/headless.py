@@ -23,10 +23,12 @@ END = 15.0
 # Runs a program and ends it as soon as nobody holds the other end of its standard input: a program that is killed, as
 # workers are, cannot end what it started.
 _GUARD = """
-import subprocess, sys, threading
+import os, subprocess, sys, threading
 program = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
 def end():
-    sys.stdin.buffer.read()
+    # Not by sys.stdin: Python stumbles at its end over a thread that waits there.
+    while os.read(0, 64):
+        pass
     program.terminate()
     try:
         program.wait(float(sys.argv[1]))

@@ -16,7 +16,6 @@ from everanimate_core.batch.records import read_record, write_list
 from everanimate_core.cli.batch import BELOW_HELP
 from everanimate_core.cli.batch_jobs import OwnCommands, options_of, task_of
 from everanimate_core.errors import InputError
-from everanimate_core.training.manifest import read_manifest
 
 TOY_WORLD = ROOT / "workflows" / "api" / "toy_world.json"
 
@@ -171,7 +170,7 @@ def test_a_coloured_animation_and_a_training_set(tmp_path, alone):
     assert read_record(tmp_path, "films").files == ("films.set",)
     assert (tmp_path / "line art.run" / "takes" / "00001.json").exists()
     assert len(list((tmp_path / "films.set").glob("0*.safetensors"))) == 2
-    assert read_manifest(tmp_path / "films.set")
+    assert (tmp_path / "films.set" / "set.json").is_file()
 
 
 # --- status -----------------------------------------------------------------------------------------------------------
