@@ -15,6 +15,8 @@ from .dispatch import Ended
 from .jobs import Job
 from .records import Record, record_path, write_record
 
+# What torch says of a GPU that fails until the process ends.
+_BROKEN = ("CUDA error", "HIP error")
 Say = Callable[[str], None]
 
 
@@ -51,7 +53,8 @@ def log_path(root: Path, name: str) -> Path:
 def attempt(engine: Engine, job: Job, root: Path, inputs: str) -> Attempt:
     """Make a job. What is wrong with it is kept in its record; a job that another program makes is left alone.
 
-    inputs: see Record. Raises OSError when nothing can be written in `root`.
+    inputs: see Record. Raises OSError when nothing can be written in `root`, and what leaves a GPU unusable for this
+    process: every job after it would fail, too.
     """
     with _log(root, job.name) as say:
         say(f"Begun by process {os.getpid()} on {one_line(socket.gethostname())}")
@@ -65,6 +68,9 @@ def attempt(engine: Engine, job: Job, root: Path, inputs: str) -> Attempt:
         except Exception as error:
             said = one_line(_said(error))
             say(said)
+            if any(broken in said for broken in _BROKEN):
+                say(traceback.format_exc())
+                raise
             if not isinstance(error, InputError | RunFailed):
                 say(traceback.format_exc())
             write_record(root, job.name, Record(job.line, inputs, said))

@@ -7,11 +7,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..remote.graph import Graph, set_input
 from ..remote.headless import Headless, Host
 from ..remote.run import run
 from ..remote.server import Refused
+from ..runs.store import ONE_WRITER, RunFailed, RunTaken
 from .attempt import Lost, Say
 from .jobs import Job
 from .status import COMFYUI
@@ -60,10 +61,16 @@ class GraphJobs:
         self.comfyui: Headless | None = None
 
     def make(self, job: Job, say: Say) -> list[Path]:
-        """Run the graph for a job. Raises RunFailed for what fails in it, Lost when ComfyUI died."""
+        """Run the graph for a job. Raises RunFailed for what fails in it, RunTaken where another one makes it, and Lost
+        when ComfyUI died."""
         comfyui = self.started()
         try:
             files = run(changed(self.graph, job, comfyui.server.takes_fractions), comfyui.server, say)
+        except RunFailed as failed:
+            # The ComfyUI of a worker that was killed lives for a moment longer.
+            if ONE_WRITER in str(failed):
+                raise RunTaken("a run", ONE_WRITER, "", one_line(failed)) from failed
+            raise
         except Refused:
             raise
         except ConnectionError as error:

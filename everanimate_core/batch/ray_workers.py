@@ -1,6 +1,7 @@
 """Workers that are Ray's actors, one job at a time in each. The only file that knows Ray."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from .jobs import Job
 
 # Seconds between two looks at how large the cluster is.
 LOOK = 30.0
+# Seconds in which a cluster has to open its door.
+KNOCK = 10.0
 # How often in a row a new worker may die before it is ready.
 STARTS = 3
 # Bytes, the least that Ray takes: only paths and words go through it.
@@ -46,15 +49,23 @@ def cluster(address: str | None) -> Iterator[Any]:
             place = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
             ray.init("local", object_store_memory=_STORE, **place, **options)
         else:
+            _knock(address)
             ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         example = "`ray start --head` on one machine, `ray start --address=IP:6379` on the others"
-        got = one_line(error, 200)
+        got = one_line(error, 200).rstrip(".")
         raise ConnectionError(f"a Ray cluster must be up at {address} ({example}); got {got}.") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
 class _Actor:

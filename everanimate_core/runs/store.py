@@ -32,6 +32,8 @@ CHUNKS, TAKES = "chunks", "takes"
 _TAKE = re.compile(r"([0-9]{5,9})\.json")
 # Ways on, in the words of the node's widgets and of the command line.
 ANOTHER_NAME = "choose another run name or --out"
+# What is said of a run that another program writes, in a host's words too.
+ONE_WRITER = "is written by one program at a time"
 ANEW = "start anew with resume false or --no-resume"
 
 
@@ -64,7 +66,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
         wait = f"wait: {taken.until}" if taken.until else "wait"
         raise RunTaken(
             what,
-            "is written by one program at a time",
+            ONE_WRITER,
             f"{ANOTHER_NAME}, or {wait}",
             f"a second one for {folder}{f', held by {taken}' if taken.until else ''}",
         ) from None

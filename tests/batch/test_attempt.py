@@ -45,7 +45,7 @@ def test_a_job_that_is_finished(tmp_path):
         (RunFailed("the disk is full"), "the disk is full"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (KeyError("x"), "KeyError: 'x'"),
-        (RuntimeError("CUDA error"), "RuntimeError: CUDA error"),
+        (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
     ],
 )
 def test_what_is_wrong_with_a_job_is_kept_until_it_is_begun_again(tmp_path, error, said):
@@ -67,6 +67,13 @@ def test_what_is_wrong_with_a_job_is_kept_until_it_is_begun_again(tmp_path, erro
 def test_a_job_that_goes_on_later_has_no_record(tmp_path, error, ended):
     assert attempt(Engine(tmp_path, error), JOB, tmp_path, "inputs") == Attempt(ended, str(error))
     assert read_record(tmp_path, "dance") is None
+
+
+def test_a_gpu_that_fails_until_the_process_ends_is_no_error_of_the_job(tmp_path):
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        attempt(Engine(tmp_path, RuntimeError("CUDA error: an illegal memory access")), JOB, tmp_path, "inputs")
+    assert read_record(tmp_path, "dance") is None
+    assert log(tmp_path)[1] == "RuntimeError: CUDA error: an illegal memory access"
 
 
 def test_the_log_keeps_all_attempts(tmp_path):

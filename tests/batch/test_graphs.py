@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from batch_parts import attempts, rows, write_jobs
@@ -17,7 +18,8 @@ from ray_cluster import cluster, needs_ray
 from safetensors.torch import load_file
 from torch import equal
 
-from everanimate_core.batch.attempt import attempt
+from everanimate_core.batch import graphs
+from everanimate_core.batch.attempt import Attempt, attempt
 from everanimate_core.batch.dispatch import Ended
 from everanimate_core.batch.graphs import GraphJobs, changed
 from everanimate_core.batch.jobs import Job
@@ -25,6 +27,8 @@ from everanimate_core.batch.status import statuses
 from everanimate_core.errors import InputError
 from everanimate_core.remote.graph import read_graph
 from everanimate_core.remote.headless import Host
+from everanimate_core.remote.server import Refused
+from everanimate_core.runs.store import RunFailed
 
 TOY_WORLD = ROOT / "workflows" / "api" / "toy_world.json"
 COMFYUI = os.environ.get("COMFYUI_PATH")
@@ -68,6 +72,54 @@ def test_what_the_graph_does_not_take_is_refused_with_its_line(values, said):
     with pytest.raises(InputError) as caught:
         changed(read_graph(TOY_WORLD), job(**values), lambda kind, name: False)
     assert str(caught.value) == said
+
+
+class Up:
+    """A ComfyUI that is up, as far as no graph is run on it."""
+
+    alive = True
+    server = None
+
+    def last_line(self):
+        return "Killed"
+
+    def close(self):
+        self.alive = False
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """engine(error) -> a GraphJobs on which every graph ends with this error."""
+
+    def made(error):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(graphs, "run", fail)
+        monkeypatch.setattr(graphs, "changed", lambda *_: {})
+        found = GraphJobs({}, Host(tmp_path, sys.executable), tmp_path, tmp_path)
+        found.comfyui = Up()
+        monkeypatch.setattr(found, "started", lambda: found.comfyui)
+        return found
+
+    # The server is not asked for anything.
+    monkeypatch.setattr(Up, "server", SimpleNamespace(takes_fractions=None))
+    return made
+
+
+def test_how_a_graph_can_end(engine, tmp_path):
+    taken = "Animate Long Video (node 2) failed: Animate Long Video: a run is written by one program at a time (...)"
+    ends = {
+        RunFailed("Load Toy World (node 1) failed"): (Ended.FAILED, "Load Toy World (node 1) failed", True),
+        RunFailed(taken): (Ended.TAKEN, f"a run is written by one program at a time; got {taken}.", True),
+        ConnectionError("went away"): (Ended.LOST, "ComfyUI died: Killed", False),
+        Refused("404 from /prompt", ""): (Ended.FAILED, "404 from /prompt", True),
+    }
+    for error, (ended, said, lives) in ends.items():
+        found = engine(error)
+        assert attempt(found, job(), tmp_path, "") == Attempt(ended, said)
+        # One that is dead is started again for the next job.
+        assert (found.comfyui is not None) == lives
 
 
 # --- on a real ComfyUI ------------------------------------------------------------------------------------------------
