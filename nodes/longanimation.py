@@ -257,8 +257,8 @@ class LongAnimationApply(io.ComfyNode):
                 MemoryType.Input(
                     "la_memory",
                     optional=True,
-                    tooltip="The memory of the video so far, for this window. It needs a memory_file in Load "
-                    "LongAnimation. Not connected for window 0.",
+                    tooltip="The memory of the video so far, for this window, from Remember Frames. It needs a "
+                    "memory_file in Load LongAnimation. Not connected for window 0.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for the sampler of this window.")],
@@ -364,7 +364,10 @@ class LongAnimationFinish(io.ComfyNode):
                 *widgets.of("tiled"),
             ],
             outputs=[
-                StateType.Output(display_name="state", tooltip="For the Condition Window of the next window."),
+                StateType.Output(
+                    display_name="state",
+                    tooltip="For the Condition Window of the next window, and for Remember Frames.",
+                ),
                 io.Image.Output(display_name="images", tooltip="The frames that this window adds to the animation."),
                 io.Latent.Output(display_name="latent", tooltip="The window's latents without the reference's."),
             ],

@@ -15,7 +15,7 @@ from ..everanimate_core.latents import with_end
 from ..everanimate_core.longanimation.dglm import DGLM, check_kv
 from ..everanimate_core.longanimation.dpm import draw_noise, timesteps
 from ..everanimate_core.longanimation.method import long_animation
-from ..everanimate_core.longanimation.notes import before_sampling
+from ..everanimate_core.longanimation.notes import before_sampling, unread_memory
 from ..everanimate_core.longanimation.settings import MemorySettings, Settings
 from ..everanimate_core.longanimation.windows import WindowRequest, window_fusion
 from ..everanimate_core.media.blank import WarnOfBlank
@@ -105,7 +105,9 @@ class LongAnimationAnimate(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
-                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every window."),
+                io.String.Output(
+                    display_name="report", tooltip="JSON: frames, seconds and colour distance of every window."
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -170,6 +172,8 @@ class LongAnimationAnimate(io.ComfyNode):
             progress = RunProgress(model, cls.hidden, *made, called="window", previewer=previewer)
             pictures, shown = picture_sizes(reference, reference_lineart), Size(video.width, video.height)
             notes = before_sampling(job.plan, source, pictures, shown, video.fit, str)
+            if video_model is None and control.memory is not None:
+                notes += unread_memory("control", str)
             for note in notes + no_sound("lineart", lineart, audio, job.output.fps):
                 progress.say(note)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import comfy.model_management
 import comfy.model_patcher
@@ -27,6 +28,7 @@ from .validation import widgets_checked
 VideoModelType = io.Custom("LA_VIDEO_MODEL")
 FOLDER = "text_encoders"
 MEMORY_KNOBS = knobs(MemorySettings)
+RELEASED_FRAMES = MemorySettings().memory_frames
 
 
 class HostVideoModel:
@@ -48,12 +50,24 @@ class HostVideoModel:
 
     def memory(self, settings: MemorySettings) -> MemoryOfVideo:
         """What remembers with it."""
-        return MemoryOfVideo(self.patcher.model, settings, self.loaded)
+        return MemoryOfVideo(self.patcher.model, settings, partial(self._loaded, settings))
 
-    def loaded(self) -> AbstractContextManager:
+    def _loaded(self, settings: MemorySettings) -> AbstractContextManager:
         """The host makes room and loads it: what samples may have to leave."""
-        comfy.model_management.load_models_gpu([self.patcher])
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._room(settings))
         return nullcontext()
+
+    def _room(self, settings: MemorySettings) -> int:
+        """Bytes that remembering takes beside the weights, roughly.
+
+        A setting above the released one is a limit that few animations reach: room for it would turn out all else.
+        """
+        network, language = self.patcher.model, self.settings.language
+        frames = min(max(settings.memory_frames, settings.local_frames), RELEASED_FRAMES)
+        beacons = frames * self.settings.beacons
+        kept = 2 * len(network.language.layers) * beacons * language.kv_width * network.computes_in.itemsize
+        # As they are lengthened they are there twice; a layer turns and repeats its own.
+        return 4 * kept
 
 
 def load_video_model(path: str, dtype: torch.dtype | None) -> HostVideoModel:
@@ -139,14 +153,21 @@ class LongAnimationMemory(io.ComfyNode):
         if len(images) != frames:
             rule = f"must be the {frames} that window {state.index} adds"
             raise InputError("images", rule, "images of its Finish Window", len(images))
-        told = None if previous is None else previous.index
-        if told != (state.index or None):
-            rule = f"must be the memory of window {state.index}" if state.index else "must not be connected"
-            got = "none" if told is None else f"that of window {told}"
-            raise InputError("previous", f"{rule}, of which state is", "", got)
+        _check_previous(previous, state.index)
         if previous is not None and previous.by != memory:
             raise InputError("previous", "must be by the same video_model and settings", "", "one by others")
         crops = memory.model.crops(images)
         seen = crops if previous is None else torch.cat([previous.seen, crops])
         remembered, held = memory.remember(seen, None if previous is None else previous.held)
         return io.NodeOutput(Remembered(state.index + 1, remembered, memory, seen, held))
+
+
+def _check_previous(previous: Remembered | None, index: int) -> None:
+    """Raise InputError unless this is the memory that window `index` was told of."""
+    if index == 0 and previous is not None:
+        got = f"the memory of window {previous.index}"
+        raise InputError("previous", "must not be connected where images are of window 0", "", got)
+    if index and (previous is None or previous.index != index):
+        way = "what its Apply SketchDiT was given"
+        got = "none" if previous is None else f"that of window {previous.index}"
+        raise InputError("previous", f"must be the memory of window {index}", way, got)

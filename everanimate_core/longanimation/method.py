@@ -16,7 +16,7 @@ from ..method import Sampled, State
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames
 from ..ports import Codec, FrameSource
-from .colour_score import colour_distance, joined, palette
+from .colour_score import CHANNELS, LIMIT, colour_distance, colour_shares
 from .files import LATENT_CHANNELS
 from .fusion import shared_latents
 from .lines import PAPER
@@ -120,7 +120,7 @@ class LongAnimation:
             "latents": (1, LATENT_CHANNELS, latent_frames(self.plan.chunk_frames), *small),
             "tails": (self.settings.fused_steps, LATENT_CHANNELS, shared, *small),
             "statistics": (2, LATENT_CHANNELS),
-            "colours": (None, 3),
+            "colours": (CHANNELS, 2 * LIMIT),
             "seen": (None, None, None, 3),
             "past": (2, None, None, None),
             "count": (1,),
@@ -133,7 +133,8 @@ class LongAnimation:
         tails = self.settings.fused_steps * shared_latents(self.plan.overlap)
         picture = 3 * self.width * self.height if self.settings.reference_mode == "autoregressive" else 0
         memory = 0 if self.memory is None else self.memory.kept_numbers(self.plan.stride)
-        return chunks * (cells * (latent_frames(self.plan.chunk_frames) + tails) + picture + memory)
+        own = cells * (latent_frames(self.plan.chunk_frames) + tails) + CHANNELS * 2 * LIMIT
+        return chunks * (own + picture + memory)
 
     def chunk(self, index: int) -> Window:
         """The line art of a window."""
@@ -170,8 +171,9 @@ class LongAnimation:
         an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
         own = frames[self.plan.kept(chunk.index)]
-        colours = palette(own)
-        after["colours"] = joined([state["colours"], colours]) if "colours" in state else colours
+        # Every window counts alike.
+        colours = colour_shares(own)
+        after["colours"] = state["colours"] + colours if "colours" in state else colours
         if self.memory is not None:
             after |= self.memory.after(state, own)
         if self.settings.reference_mode == "autoregressive":
@@ -186,8 +188,8 @@ class LongAnimation:
 
     def score(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor) -> float:
         """How far the colours of a window are from those of the reference, and of the animation so far."""
-        known = [palette(self.reference), *([state["colours"]] if "colours" in state else [])]
-        return colour_distance(frames[self.plan.kept(chunk.index)], known)
+        known = [colour_shares(self.reference), *([state["colours"]] if "colours" in state else [])]
+        return colour_distance(colour_shares(frames[self.plan.kept(chunk.index)]), known)
 
     def keep(self, before: State, after: State) -> State:
         """What is not among the extras, and changed; of the memory, what is new."""

@@ -32,3 +32,9 @@ def of_lengths(lineart_frames: int | None, plan: ChunkPlan, called: Called) -> l
         *short_end(plan, "window", "window_frames", choices, called),
         *untrained("window_frames", plan.chunk_frames, RELEASED.window_frames, "the released network", called),
     ]
+
+
+def unread_memory(control: str, called: Called) -> list[str]:
+    """A DGLM of the input `control`, where nothing remembers the frames for it."""
+    lacks = f"it reads a memory, and {called('video_model')} is not connected"
+    return [f"{called(control)} has a DGLM, which is not used: {lacks}."]

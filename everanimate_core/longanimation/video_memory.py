@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import lcm
 from typing import Any
 
@@ -64,13 +64,13 @@ class VideoModel(nn.Module):
         self.work_dtype: torch.dtype | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
+    def computes_on(self) -> torch.device:
+        """Where it computes. Hosts keep a `device` of their own at a network."""
         return self.work_device or self.language.embed_tokens.weight.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """In which numbers it computes."""
+    def computes_in(self) -> torch.dtype:
+        """In which numbers."""
         return self.work_dtype or self.language.embed_tokens.weight.dtype
 
     def crops(self, frames: Tensor) -> Tensor:
@@ -79,11 +79,11 @@ class VideoModel(nn.Module):
 
     def features(self, crops: Tensor) -> Tensor:
         """[n, S, S, 3] uint8 -> [n, tokens, width]."""
-        return self.vision(crops, self.device, self.dtype)
+        return self.vision(crops, self.computes_on, self.computes_in)
 
     def begin(self) -> Tensor:
         """What is held before any frame, see BeaconNetwork: [2, layers, prefix, kv_width]."""
-        return self.language.begin(self.device, self.dtype)
+        return self.language.begin(self.computes_on, self.computes_in)
 
     def read(self, past: Tensor, crops: Tensor, most: int | None = None) -> Tensor:
         """What is held, and behind it the beacons of these frames ([n, S, S, 3] uint8).
@@ -135,7 +135,7 @@ class MemoryOfVideo:
 
     model: VideoModel
     settings: MemorySettings
-    working: Callable[[], AbstractContextManager] = nullcontext
+    working: Callable[[], AbstractContextManager] = field(default=nullcontext, compare=False)
 
     @property
     def at_once(self) -> int:
@@ -169,7 +169,7 @@ class MemoryOfVideo:
         past: of the frames before, None for none. crops: [n, S, S, 3] uint8, n a multiple of at_once.
         """
         with self.working():
-            past = self.model.begin() if past is None else past.to(self.model.device)
+            past = self.model.begin() if past is None else past.to(self.model.computes_on)
             return self.model.read(past, crops, self.settings.memory_frames).cpu()
 
     @torch.no_grad()
@@ -180,7 +180,7 @@ class MemoryOfVideo:
         with self.working():
             parts = []
             if most:
-                past = self.model.begin() if past is None else past.to(self.model.device)
+                past = self.model.begin() if past is None else past.to(self.model.computes_on)
                 parts.append(self.model.language.end(self.model.read(past, rest, most)))
             if local:
                 parts.append(self.model.memory(last[-local:]))

@@ -32,8 +32,9 @@ from .store import RunError, RunFailed, RunStore
 from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk, called
 from .videos import Videos
 
-# Between the seeds of the candidates for one chunk: far beyond what lies between those of neighbouring chunks.
-CANDIDATE_STEP = 2**32
+# Between the seeds of the candidates for one chunk: far beyond what lies between those of neighbouring chunks. 64
+# candidates stay within 32 bits: torch's generators on the CPU look at no more of a seed.
+CANDIDATE_STEP = 67_108_859
 AS_IT_IS = RunSettings()
 
 

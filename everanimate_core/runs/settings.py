@@ -69,8 +69,8 @@ class RunSettings:
     )
     candidates: int = knob(
         1,
-        "How many times each new chunk is made, each time with another seed; the one that drifts least is taken. The "
-        "others are kept beside it.",
+        "How many times each new chunk is made, each time with another seed; the one with the best score (least drift, "
+        "or nearest colours where line art is coloured) is taken. The others are kept beside it.",
         low=1,
         high=64,
         rare=True,

@@ -1,6 +1,6 @@
 """What one more window costs when so many frames are to be remembered, on a tiny Video-XL, in three ways.
 
-    python tests/benchmarks/bench_video_memory.py [--frames 100 300 650 1300] [--window 64] [--most 650]
+    python tests/benchmarks/bench_video_memory.py [--frames 100 300 650 1300] [--window 50] [--most 650]
 
     all anew     every frame is read again for each window, as the released script does it
     choosing     what was read is held in memory until there are more than --most frames; the default
@@ -69,7 +69,7 @@ def at_full_size(state):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 300, 650, 1300])
-    parser.add_argument("--window", type=int, default=64, help="new frames of a window of the animation")
+    parser.add_argument("--window", type=int, default=50, help="new frames of a window of the animation")
     parser.add_argument("--most", type=int, default=650, help="frames of the global memory")
     options = parser.parse_args()
     torch.set_num_threads(1)

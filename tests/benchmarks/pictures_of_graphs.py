@@ -48,10 +48,14 @@ SHOWN_IN = {
     "LongAnimationLoad": "colour_window",
     "LongAnimationLoadBase": "colour_window",
     "LongAnimationLoadToy": "toy_colour",
+    "LongAnimationLoadVideoMemory": "colour_window",
+    "LongAnimationMemory": "colour_window",
     "LongAnimationPlan": "colour_window",
     "LongAnimationSampler": "colour_window",
 }
 OPENED = sorted({FIRST, *SHOWN_IN.values()})
+# A model that people write themselves: no graph says where to get it.
+WRITTEN = "text_encoders/video_xl.safetensors"
 # Pixels of the picture of a graph, width and height of that of a node, and the margins around a node.
 GRAPH_PIXELS, NODE_WIDTH, NODE_HEIGHT, BESIDE, ABOVE, BELOW = 1_600_000, 560, 1000, 90, 75, 20
 # Nothing on the screen but the graph, and in the nodes nothing but what stays there.
@@ -76,12 +80,12 @@ def settings():
 @pytest.fixture(scope="session")
 def files(server):
     """Empty files under the names of the models; the pack gives the samples itself."""
-    for name in OPENED:
-        for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]:
-            for model in node["properties"].get("models", ()):
-                path = server.base / "models" / model["directory"] / model["name"]
-                path.parent.mkdir(exist_ok=True)
-                path.touch()
+    graphs = [json.loads((ROOT / "workflows" / f"{name}.json").read_text()) for name in OPENED]
+    models = [model for graph in graphs for node in graph["nodes"] for model in node["properties"].get("models", ())]
+    for name in (WRITTEN, *(f"{model['directory']}/{model['name']}" for model in models)):
+        path = server.base / "models" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
 
 
 def run_and_wait_for_videos(page):
@@ -117,10 +121,11 @@ def take(page, box, scale, path, quality):
 
 
 def take_node(page, node_id):
-    """The second of its kind where there are several: it has neighbours on both sides."""
+    """The second of its kind where there are several: it has neighbours on both sides. It is drawn as one that is
+    switched on."""
     x, y, width, height = page.evaluate(
         "id => { const all = app.graph._nodes.filter(node => node.type === id); "
-        "const node = all[Math.min(1, all.length - 1)]; return [...node.pos, ...node.size] }",
+        "const node = all[Math.min(1, all.length - 1)]; node.mode = 0; return [...node.pos, ...node.size] }",
         node_id,
     )
     box = (x - BESIDE, y - ABOVE, width + 2 * BESIDE, height + ABOVE + BELOW)

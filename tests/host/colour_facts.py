@@ -7,9 +7,11 @@ from base_folder import PACK
 from colour_inputs import SHAPE, drawn
 from node_facts import given, long_run, mark, plan_facts, run_facts
 
+from everanimate_core.digests import weights_digest
+
 # What is noted of each sampling of Colour Long Animation.
 SAMPLED = (
-    *("network", "sketch", "lines", "reference_lines", "behind", "added", "text", "negative", "colours"),
+    *("network", "sketch", "dglm", "lines", "reference_lines", "behind", "added", "text", "negative", "colours"),
     *("noise", "seeds", "cfg", "sigmas", "steps", "blended", "tails"),
 )
 
@@ -141,6 +143,17 @@ GIVEN = {
         "tails": mark(handed.state.get("tails")),
         "images": mark(images),
         "latent": mark(latent["samples"]),
+    },
+    "LongAnimationLoadVideoMemory": lambda comfy, model: {
+        "network": digest_of(comfy, model.patcher),
+        "dtype": str(model.patcher.model.language.layers[0].self_attn["k_proj"].weight.dtype),
+    },
+    "LongAnimationMemory": lambda comfy, remembered: {
+        "index": remembered.index,
+        "memory": mark(remembered.memory),
+        "network": weights_digest(remembered.by.model.state_dict().items()),
+        "seen": mark(remembered.seen),
+        "held": remembered.held and mark(remembered.held.past),
     },
     "LongAnimationLoadToy": toy_facts,
 }

@@ -16,8 +16,10 @@ FRAMES, OVERLAP = 17, 9
 STEPS, FIRST = 5, 2
 # Up to which half of the pixels of random pictures count as lines.
 THRESHOLD = 0.5
-# Width of the memory of the video.
-KV = 16
+# Width of the memory of the video, that of the tiny Video-XL.
+KV = 32
+# Fewer frames than two windows have: which ones are remembered then makes a difference.
+REMEMBERED = {"memory_frames": 10, "local_frames": 4}
 # Two windows.
 TOTAL = 2 * FRAMES - OVERLAP
 # Of a window's latents, that of the reference in front.
@@ -82,7 +84,31 @@ class ColourParts(Parts):
     def memory(self, seed=0, index=0):
         """What a window is told of the video so far."""
         remembered = self.comfy.module(PACK, "nodes.longanimation").Remembered
-        return remembered(index, drawn(2, 3, 20, KV, seed=seed))
+        return remembered(index, drawn(2, 3, 20, KV, seed=seed), by=None, seen=None, held=None)
+
+    @once
+    def video_file(self, seed=0):
+        """The name of a file with Video-XL."""
+        import video_model_parts
+
+        from everanimate_core.longanimation.video_files import write_video_model
+
+        path = self.comfy.base / "models" / "text_encoders" / f"every_video_{seed}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        network = video_model_parts.video_model(seed)
+        write_video_model(path, network.state_dict(), network.settings)
+        return path.name
+
+    @once
+    def video_model(self, seed=0):
+        """The tiny Video-XL."""
+        return self.comfy.call("LongAnimationLoadVideoMemory", file=self.video_file(seed))[0]
+
+    @once
+    def remembered(self, seed=1, **settings):
+        """The memory of the first window."""
+        inputs = {"video_model": self.video_model(), "images": self.pictures(FRAMES, seed), "state": self.state()}
+        return self.comfy.call("LongAnimationMemory", **inputs, **(REMEMBERED | settings))[0]
 
     @once
     def vae(self, brighter=False):

@@ -238,12 +238,12 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts):
     )
     window = values(condition(window_index=0, **inputs))[3]
     apply = partial(refused, nodes.LongAnimationApply.execute, **of(parts, "model", "control"))
-    memory = torch.zeros(2, 3, 9, 512)
-    assert apply(window=window, strength=0.5, blocks="full", la_memory=nodes.Remembered(0, memory)) == (
+    told = partial(nodes.Remembered, memory=torch.zeros(2, 3, 9, 512), by=None, seen=None, held=None)
+    assert apply(window=window, strength=0.5, blocks="full", la_memory=told(0)) == (
         "Apply SketchDiT: control must come with a DGLM where there is a memory (memory_file of Load LongAnimation); "
         "got SketchDiT alone."
     )
-    assert apply(window=window, strength=0.5, blocks="full", la_memory=nodes.Remembered(1, memory)) == (
+    assert apply(window=window, strength=0.5, blocks="full", la_memory=told(1)) == (
         "Apply SketchDiT: la_memory must be of window 0 (its own memory); got one of window 1."
     )
     # What overlap serves depends on the length of the windows.

@@ -1,6 +1,7 @@
 """The embedded colouring toy inside the host, and the colouring graphs with it in the place of the large network."""
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from kept import latents_of
+from server_process import RunError
 from torch.nn.functional import avg_pool2d
 
 from everanimate_core.longanimation.method import long_animation
@@ -17,6 +19,9 @@ from everanimate_core.toy.network.colour_state import BASE_WEIGHTS, SETTINGS, re
 from everanimate_core.toy.network.colour_vae import load_vae
 from everanimate_core.toy.network.engine import WorldFrames
 from everanimate_core.toy.world.world import World
+
+# The parts that the core's tests of LongAnimation share.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
 # Two windows of 81 that share 17.
@@ -160,3 +165,36 @@ def test_colour_window_runs_with_the_toy(server, needs_cogvideo):
     server.run(with_the_toy("colour_window"))
     (path,) = (server.output / "everanimate").glob("colour_window*.mp4")
     assert read_back(path) == (81, 24, 64, 64)
+
+
+def test_a_graph_remembers_the_frames_of_its_first_window(comfy, server, needs_cogvideo):
+    """By the executor. The toy has no DGLM: the second window is refused, once there is a memory for it."""
+    from video_model_parts import video_model
+
+    from everanimate_core.longanimation.video_files import write_video_model
+
+    path, network = comfy.base / "models" / "text_encoders" / "toy_video.safetensors", video_model()
+    path.parent.mkdir(exist_ok=True)
+    write_video_model(path, network.state_dict(), network.settings)
+    graph = with_the_toy("colour_window")
+    (finish,) = [key for key, node in graph.items() if node["class_type"] == "LongAnimationFinish"]
+    first = {"images": [finish, 1], "state": [finish, 0], "video_model": ["video_xl", 0]}
+    memory = {"memory_frames": 650, "local_frames": 20, "memory_append": False}
+    told = only(graph, "LongAnimationCondition") | {"previous": [finish, 0]}
+    apply = only(graph, "LongAnimationApply") | {"window": ["told", 3], "la_memory": ["memory", 0]}
+    sampled = only(graph, "SamplerCustom") | {"model": ["apply", 0], "latent_image": ["told", 2]}
+    graph |= {
+        "video_xl": {
+            "class_type": "LongAnimationLoadVideoMemory",
+            "inputs": {"file": path.name, "weight_dtype": "default"},
+        },
+        "memory": {"class_type": "LongAnimationMemory", "inputs": first | memory},
+        "told": {"class_type": "LongAnimationCondition", "inputs": told},
+        "apply": {"class_type": "LongAnimationApply", "inputs": apply},
+        "sampled": {"class_type": "SamplerCustom", "inputs": sampled},
+        "dump": {"class_type": "TestDumpLatent", "inputs": {"samples": ["sampled", 0], "name": "remembered"}},
+    }
+    with pytest.raises(RunError) as caught:
+        server.run(graph)
+    assert "Apply SketchDiT: control must come with a DGLM where there is a memory" in str(caught.value)
+    assert "memory" in {data["node"] for kind, data in caught.value.events if kind == "executing"}

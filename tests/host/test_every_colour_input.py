@@ -11,11 +11,13 @@ from fractions import Fraction
 import pytest
 import torch
 from colour_facts import SAMPLED, facts_of
-from colour_inputs import FIRST, FRAMES, OVERLAP, STEPS, THRESHOLD, TOTAL, ColourParts
+from colour_inputs import FIRST, FRAMES, OVERLAP, REMEMBERED, STEPS, THRESHOLD, TOTAL, ColourParts
 from node_cases import Case, Changes, cases, declared_inputs, on
 from node_facts import RUN
 from node_inputs import CHANGE, FPS, HEIGHT, TONES, WIDTH
 from test_nodes import SIGNATURES
+
+from everanimate_core.runs.run import CANDIDATE_STEP
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
 
@@ -57,6 +59,19 @@ def plain_finish(parts):
     }
 
 
+def plain_memory(parts):
+    return {"video_model": parts.video_model(), "images": parts.pictures(FRAMES), "state": parts.state()}
+
+
+def later_memory(parts):
+    return plain_memory(parts) | {
+        "images": parts.pictures(FRAMES - OVERLAP),
+        "state": parts.state(index=1),
+        "previous": parts.remembered(),
+        **REMEMBERED,
+    }
+
+
 def plain_animate(parts):
     return {
         "model": parts.model(),
@@ -82,6 +97,7 @@ OTHER_SIZES = {
     "lineart": lambda parts: parts.pictures(TOTAL, 1, 24, 24),
     "reference": lambda parts: parts.pictures(1, 0, 24, 24),
 }
+VIDEO_MODEL = {"control": lambda parts: parts.control(dglm=1), "video_model": lambda parts: parts.video_model()}
 # 512 and 64 pixels, and the whole length: a tile in time would begin anew inside the window.
 IN_TILES = ["decode in tiles", 5, {"tile_x": 64, "tile_y": 64, "overlap": 8, "tile_t": 5}]
 # The settings of a first start, which made all windows.
@@ -117,6 +133,8 @@ STATES = {
         "later": on(plain_sampler, window=lambda parts: parts.window(later=True)),
     },
     "LongAnimationFinish": {"plain": plain_finish},
+    "LongAnimationLoadVideoMemory": {"plain": lambda parts: {"file": parts.video_file()}},
+    "LongAnimationMemory": {"plain": plain_memory, "later": later_memory},
     "LongAnimationLoadToy": {"plain": lambda parts: {"seed": 0, "frames": 5}},
     "LongAnimationAnimate": {
         "plain": plain_animate,
@@ -128,6 +146,8 @@ STATES = {
         "padded": on(plain_animate, **OTHER_SIZES, fit="pad"),
         "a video": on(plain_animate, lineart=lambda parts: parts.video(), total_frames=TOTAL),
         "with sound": on(plain_animate, lineart=lambda parts: parts.video(sound=True), total_frames=TOTAL),
+        "with a dglm": on(plain_animate, control=lambda parts: parts.control(dglm=1)),
+        "remembering": on(plain_animate, **VIDEO_MODEL, **REMEMBERED),
         "begun": on(plain_animate, begun=BEGUN),
         "only window 1": on(plain_animate, begun=BEGUN, seed=3, only_chunk=1),
         "from window 1": on(plain_animate, begun=BEGUN, seed=3, from_chunk=1, total_frames=TOTAL + FRAMES - OVERLAP),
@@ -145,6 +165,7 @@ NOISE = "noise seeds made_with latents last_chunk"
 PICTURES = f"known_references lineart reference reference_lineart {LINES} colours"
 SIZE = f"{PICTURES} noise tails latents last_chunk video"
 ALL_SAMPLED = " ".join(SAMPLED)
+KNOWN_MEMORY = "known_memory_frames known_local_frames known_memory_append"
 CASES = [
     animates("model", lambda parts: parts.model(2), "network known_network"),
     animates("control", lambda parts: parts.control(2), "sketch known_sketch added"),
@@ -220,8 +241,10 @@ CASES = [
         "only window 1",
         made_with=[3, 0],
     ),
-    # The first of both drifts less here.
-    animates("candidates", 2, f"candidates encoded decoded {ALL_SAMPLED}", seeds=[0, 2**32, 0, 2**32]),
+    # The first of both is nearer to the colours here.
+    animates(
+        "candidates", 2, f"candidates encoded decoded {ALL_SAMPLED}", seeds=[0, CANDIDATE_STEP, 0, CANDIDATE_STEP]
+    ),
     animates("fps", 30.0, "fps video", fps=Fraction(30)),
     animates("fps", 12.5, f"fps lineart {FOLLOWING} video", "a video", fps=Fraction(25, 2)),
     animates(
@@ -232,6 +255,20 @@ CASES = [
     animates("audio", lambda parts: parts.audio(), "sound pitch", pitch=TONES[0]),
     animates("audio", lambda parts: parts.audio(TONES[1]), "sound pitch", "with sound", pitch=TONES[1]),
     animates("prompts", lambda parts: parts.text(2) + parts.text(3), "prompts text"),
+    animates(
+        "video_model",
+        lambda parts: parts.video_model(),
+        f"dglm added known_dglm known_video_model {KNOWN_MEMORY}",
+        "with a dglm",
+    ),
+    animates("video_model", lambda parts: parts.video_model(2), "known_video_model added", "remembering"),
+    animates("memory_frames", 12, "known_memory_frames added", "remembering"),
+    animates("local_frames", 5, "known_local_frames added", "remembering"),
+    animates("memory_append", True, "known_memory_append added", "remembering"),
+    animates("control", lambda parts: parts.control(dglm=2), "dglm known_dglm added", "remembering"),
+    # Without a video model, the DGLM and these settings have no say.
+    animates("control", lambda parts: parts.control(dglm=1), ""),
+    animates("memory_frames", 12, ""),
 ]
 CASES += cases(
     "LongAnimationLoadBase",
@@ -310,6 +347,30 @@ CASES += cases(
     ("tiled", True, "decoded", "plain", {"decoded": [IN_TILES]}),
 )
 CASES += cases(
+    "LongAnimationLoadVideoMemory",
+    ("file", lambda parts: parts.video_file(2), "network"),
+    ("weight_dtype", "bf16", "network dtype", "plain", {"dtype": "torch.bfloat16"}),
+)
+CASES += cases(
+    "LongAnimationMemory",
+    ("video_model", lambda parts: parts.video_model(2), "network memory held"),
+    ("images", lambda parts: parts.pictures(FRAMES, 2), "memory seen held"),
+    (
+        *("state", lambda parts: parts.state(index=1), "index memory seen held", "plain", {"index": 2}),
+        lambda parts: {
+            "images": parts.pictures(FRAMES - OVERLAP),
+            "previous": parts.remembered(memory_frames=650, local_frames=20),
+        },
+    ),
+    ("memory_frames", 10, "memory held"),
+    ("local_frames", 5, "memory"),
+    (
+        *("memory_append", True, "memory held", "later", {}),
+        lambda parts: {"previous": parts.remembered(memory_append=True)},
+    ),
+    ("previous", lambda parts: parts.remembered(2), "memory seen", "later"),
+)
+CASES += cases(
     "LongAnimationLoadToy",
     ("seed", 1, "lineart reference reference_lineart truth"),
     ("frames", 6, "lineart truth frames", "plain", {"frames": [6, 1, 1, 6]}),
@@ -341,5 +402,5 @@ def test_every_input_that_saved_graphs_know_has_a_case():
         if node.startswith("LongAnimation")
         for word in words.split()
     }
-    assert len({node for node, _ in named}) == 9
+    assert len({node for node, _ in named}) == 11
     assert named == {(case.node, case.name) for case in CASES}

@@ -15,6 +15,8 @@ from node_cases import Case, Changes, cases, declared_inputs, on
 from node_facts import RUN, SAMPLED, facts_of
 from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, OVERLAP, TONES, TOTAL, WIDTH, Parts
 
+from everanimate_core.runs.run import CANDIDATE_STEP
+
 # --- the states in which inputs act, and the cases
 
 
@@ -156,7 +158,8 @@ def animates(name, other, changed, state="plain", **then):
 # What another picture of the person, or of another size, changes.
 PERSON = "references identity known_references context after_references after_reference_latents after_identity"
 # What other noise changes, from its chunk on.
-NOISE = "seeds made_with latents last_chunk after_motion after_last_frames"
+MADE_OF_IT = "made_with latents last_chunk after_motion after_last_frames"
+NOISE = f"seeds {MADE_OF_IT}"
 FIRST_NOISE = f"{NOISE} after_statistics after_identity context"
 ALL_SAMPLED = " ".join(SAMPLED)
 # What another size changes.
@@ -244,15 +247,21 @@ CASES = [
         seeds=[3],
         made_with=[3, 42],
     ),
-    # The first of both drifts less here.
-    animates("candidates", 2, f"candidates encoded decoded {ALL_SAMPLED}", seeds=[0, 2**32, 42, 42 + 2**32]),
+    # The second of both drifts less here; of chunk 0 the first is taken.
     animates(
         "candidates",
         2,
-        f"candidates encoded decoded {ALL_SAMPLED}",
+        f"candidates encoded decoded {ALL_SAMPLED} {MADE_OF_IT}",
+        seeds=[0, CANDIDATE_STEP, 42, 42 + CANDIDATE_STEP],
+        made_with=[0, 42 + CANDIDATE_STEP],
+    ),
+    animates(
+        "candidates",
+        2,
+        f"candidates encoded decoded {ALL_SAMPLED} {MADE_OF_IT}",
         "only chunk 1",
-        seeds=[45, 45 + 2**32],
-        made_with=[0, 45],
+        seeds=[45, 45 + CANDIDATE_STEP],
+        made_with=[0, 45 + CANDIDATE_STEP],
     ),
     animates("fps", 30.0, "fps video", fps=Fraction(30)),
     animates("fps", 12.5, "fps pose pose_latents video", "a video", fps=Fraction(25, 2)),

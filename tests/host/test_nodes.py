@@ -66,6 +66,11 @@ SIGNATURES = {
     "LongAnimationApply": ("model control window strength=0.5 blocks=skip-layer la_memory?", "model"),
     "LongAnimationSampler": ("window plan steps=50 fuse=True fuse_from=31", "sampler, ends"),
     "LongAnimationFinish": ("ends plan window_index=-1 samples vae tiled=False", "state, images, latent"),
+    "LongAnimationLoadVideoMemory": ("file weight_dtype=default", "video_model"),
+    "LongAnimationMemory": (
+        "video_model images state memory_frames=650 local_frames=20 memory_append=False previous?",
+        "la_memory",
+    ),
     "LongAnimationLoadToy": (
         "seed=0 frames=250",
         "model, control, vae, positive, negative, lineart, reference, reference_lineart, truth",
@@ -75,7 +80,8 @@ SIGNATURES = {
         "seed=0 run_name=longanimation seed_mode=fixed window_frames=81 overlap=17 reference_mode=global "
         "strength=0.5 blocks=skip-layer fuse=True fuse_from=31 lines=dark_on_light threshold=0.78 fit=stretch "
         "tiled=False resume=True from_chunk=0 fps=0.0 reference_lineart? prompts? "
-        "on_change=new~take only_chunk=-1 candidates=1 audio?",
+        "on_change=new~take only_chunk=-1 candidates=1 audio? "
+        "video_model? memory_frames=650 local_frames=20 memory_append=False",
         "video, last window, report",
     ),
     "EverAnimateAnimate": (

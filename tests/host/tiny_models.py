@@ -52,7 +52,7 @@ def _randomise(module, gains=(), seed=0):
         if name in buffers:
             state[name] = tensor.clone()
             continue
-        generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode(), seed))
         values = torch.randn(tensor.shape, generator=generator)
         if _NORM_SCALE.search(name):
             values = 1 + 0.1 * values

@@ -1,18 +1,18 @@
-"""The colour distance: colours of cells against the nearest ones of palettes."""
+"""The colour distance: how much there is of each colour, against what is known."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.color import rgb2lab
 
-from everanimate_core.longanimation.colour_score import STEP, colour_distance, joined, palette
+from everanimate_core.longanimation.colour_score import LIMIT, colour_distance, colour_shares
 
-RED, GREEN, BLUE, GREY = (0.8, 0.1, 0.1), (0.1, 0.7, 0.2), (0.1, 0.2, 0.9), (0.5, 0.5, 0.5)
+RED, GREEN, BLUE, GREY = (0.8, 0.1, 0.1), (0.1, 0.6, 0.2), (0.1, 0.2, 0.9), (0.5, 0.5, 0.5)
 
 
 def lab(colour):
-    """In steps of a palette."""
-    return torch.from_numpy(rgb2lab(np.array(colour, np.float32))).float().div(STEP).round()
+    """L, a and b, cut to whole steps."""
+    return torch.from_numpy(rgb2lab(np.array(colour, np.float32))).double().floor()
 
 
 def picture(*colours):
@@ -20,46 +20,55 @@ def picture(*colours):
     return torch.tensor(colours)[None, None].repeat_interleave(8, dim=2).expand(1, 16, -1, -1).contiguous()
 
 
-def test_a_palette_has_each_colour_once_in_order():
-    found = palette(picture(RED, GREEN, RED))
-    expected = sorted(map(tuple, torch.stack([lab(RED), lab(GREEN)]).tolist()))
-    assert found.dtype == torch.float32
-    assert list(map(tuple, found.tolist())) == expected
-    assert torch.equal(joined([palette(picture(RED)), palette(picture(GREEN, RED))]), found)
+def distance(frames, *known):
+    return colour_distance(colour_shares(frames), [colour_shares(other) for other in known])
+
+
+def test_shares_say_how_much_there_is_of_each_value():
+    shares = colour_shares(picture(RED, GREEN, RED, BLUE))
+    assert shares.shape == (3, 2 * LIMIT) and shares.dtype == torch.float32
+    expected = torch.zeros(3, 2 * LIMIT)
+    for colour, share in ((RED, 0.5), (GREEN, 0.25), (BLUE, 0.25)):
+        for channel, value in enumerate(lab(colour)):
+            expected[channel, LIMIT + int(value)] += share
+    assert torch.equal(shares, expected)
 
 
 def test_lines_and_texture_are_not_seen():
     stripes = picture(GREY)
     stripes[:, ::2] += 0.3
     stripes[:, 1::2] -= 0.3
-    assert torch.equal(palette(stripes), palette(picture(GREY)))
+    assert torch.equal(colour_shares(stripes), colour_shares(picture(GREY)))
 
 
 def test_every_fourth_frame_counts():
     frames = torch.cat([picture(GREY), *[picture(RED)] * 3, picture(BLUE)])
-    assert torch.equal(palette(frames), joined([palette(picture(GREY)), palette(picture(BLUE))]))
+    both = (colour_shares(picture(GREY)) + colour_shares(picture(BLUE))) / 2
+    assert torch.equal(colour_shares(frames), both)
 
 
-def test_the_distance_is_that_to_the_nearest_colour_wherever_it_stands():
-    known = palette(picture(GREEN, BLUE, GREY))
-    assert colour_distance(picture(GREY, GREEN), [known]) == 0
-    nearest = min(float((lab(RED) - lab(colour)).norm()) for colour in (GREEN, BLUE, GREY))
-    # A quarter of the cells is red.
-    frames = picture(RED, GREY, GREY, BLUE)
-    assert colour_distance(frames, [known]) == pytest.approx(STEP * nearest / 4, rel=1e-6)
+def test_the_distance_of_two_colours_is_theirs_in_lab():
+    expected = float((lab(RED) - lab(BLUE)).norm())
+    assert distance(picture(RED), picture(BLUE)) == pytest.approx(expected, rel=1e-6)
+    # Where a quarter of the picture has changed, a quarter of it.
+    whole, changed = picture(GREY, GREY, GREY, RED), picture(GREY, GREY, GREY, BLUE)
+    assert distance(changed, whole) == pytest.approx(expected / 4, rel=1e-6)
 
 
-def test_palettes_count_alike():
-    frames, near, far = picture(RED), palette(picture(RED, GREY)), palette(picture(BLUE))
-    to_blue = STEP * float((lab(RED) - lab(BLUE)).norm())
-    assert colour_distance(frames, [near, far]) == pytest.approx(to_blue / 2, rel=1e-6)
-    assert colour_distance(frames, [far, far]) == pytest.approx(to_blue, rel=1e-6)
+def test_it_does_not_matter_where_colours_stand():
+    assert distance(picture(RED, GREEN, BLUE), picture(BLUE, RED, GREEN)) == 0
+
+
+def test_what_is_known_counts_alike_whatever_its_weight():
+    to_blue = distance(picture(RED), picture(BLUE))
+    shares = colour_shares(picture(RED))
+    known = [shares, 7 * colour_shares(picture(BLUE))]
+    assert colour_distance(shares, known) == pytest.approx(to_blue / 2, rel=1e-6)
 
 
 def test_a_tint_is_the_farther_the_stronger_it_is():
     frames = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(1))
-    known = palette(frames)
     tint = torch.tensor([0.2, -0.1, 0.0])
-    distances = [colour_distance((frames + share * tint).clamp(0, 1), [known]) for share in (0, 0.5, 1)]
+    distances = [distance((frames + share * tint).clamp(0, 1), frames) for share in (0, 0.5, 1)]
     assert distances[0] == 0
     assert distances[0] < distances[1] < distances[2]

@@ -10,7 +10,7 @@ from exact_parts import ExactCodec, Frames, exact_pictures
 from refusals import refusal
 from run_parts import Place, assert_same_result, in_child, killed_before_rename, posix_only, refused, video_of
 
-from everanimate_core.longanimation.colour_score import colour_distance, palette
+from everanimate_core.longanimation.colour_score import colour_distance, colour_shares
 from everanimate_core.longanimation.lines import STYLES, white_on_black
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.longanimation.windows import window_fusion
@@ -130,13 +130,10 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
         shapes = method.shapes()
         for name, value in kept.items():
             assert all(size == known or known is None for size, known in zip(value.shape, shapes[name], strict=True))
-        # Of the first window more frames are seen than of the others. How many colours there are, nobody knows before;
-        # the statistics are kept once.
+        # Of the first window more frames are seen than of the others. The statistics are kept once.
         kept["seen"] = after.get("seen", torch.zeros(0, dtype=torch.uint8))[:8]
         sizes = {name: value.numel() * value.element_size() for name, value in kept.items()}
-        assert method.kept_numbers(7) * 4 == 7 * sum(
-            sizes[name] for name in sizes if name not in ("statistics", "colours")
-        )
+        assert method.kept_numbers(7) * 4 == 7 * sum(sizes[name] for name in sizes if name != "statistics")
         kept["seen"] = after.get("seen")
         recalled = method.recall({}, {name: value for name, value in kept.items() if value is not None})
         assert recalled.keys() == after.keys()
@@ -338,8 +335,8 @@ def test_a_window_is_compared_with_the_reference_and_the_animation_so_far():
     frames = method.decode({}, torch.zeros(1, 16, 5, 2, 4), CODEC)
     sampled = Sampled(torch.zeros(1, 16, 5, 2, 4))
     after = method.hand_over({}, method.chunk(0), sampled, frames, CODEC)
-    assert torch.equal(after["colours"], palette(frames))
+    assert torch.equal(after["colours"], colour_shares(frames))
     first = method.score({}, method.chunk(0), sampled, frames)
-    assert first == colour_distance(frames, [palette(method.reference)]) > 0
+    assert first == colour_distance(colour_shares(frames), [colour_shares(method.reference)]) > 0
     # What it shares with the animation so far, it has already.
     assert method.score(after, method.chunk(1), sampled, frames) == pytest.approx(first / 2)

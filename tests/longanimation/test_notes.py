@@ -2,7 +2,7 @@
 
 import torch
 
-from everanimate_core.longanimation.notes import before_sampling, of_lengths
+from everanimate_core.longanimation.notes import before_sampling, of_lengths, unread_memory
 from everanimate_core.longanimation.settings import Settings
 from everanimate_core.media.frames import TensorFrames
 from everanimate_core.notes import Size
@@ -35,3 +35,9 @@ def test_everything_is_told():
 
 def test_lengths_without_line_art():
     assert of_lengths(None, Settings().plan(81), str) == []
+
+
+def test_a_dglm_that_nothing_remembers_for():
+    assert unread_memory("control", str) == [
+        "control has a DGLM, which is not used: it reads a memory, and video_model is not connected."
+    ]

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from run_parts import Sampler, assert_same_result, cut, flip, refused
+from safetensors.torch import load
 
+from everanimate_core.digests import digest
 from everanimate_core.latents import channel_drift, channel_statistics
 from everanimate_core.runs.progress import Making
+from everanimate_core.runs.run import CANDIDATE_STEP
 
 # --- from a chunk on -------------------------------------------------------------------------------------------------
 
@@ -201,10 +204,10 @@ def test_one_chunk_alone_needs_all_chunks(place, job):
 def test_the_candidate_that_drifts_least_is_taken(place, job):
     place.start(job(), candidates=3)
     assert place.made == sorted(3 * [0, 1, 2, 3, 4, 5])
-    assert place.seeds == [42 * k + n * 2**32 for k in range(6) for n in range(3)]
+    assert place.seeds == [42 * k + n * CANDIDATE_STEP for k in range(6) for n in range(3)]
     statistics = channel_statistics(place.latents()[0])
     for index, chunk in enumerate(place.take().chunks):
-        assert [other.noise_seed for other in chunk.candidates] == [42 * index + n * 2**32 for n in range(3)]
+        assert [other.noise_seed for other in chunk.candidates] == [42 * index + n * CANDIDATE_STEP for n in range(3)]
         drifts = [other.drift for other in chunk.candidates]
         # Against chunk 0 drift is measured: there the first is taken.
         assert [other.score for other in chunk.candidates] == (drifts if index else [None] * 3)
@@ -212,8 +215,10 @@ def test_the_candidate_that_drifts_least_is_taken(place, job):
         assert chunk.key == chunk.candidates[best].key
         assert chunk.drift == drifts[best]
         assert chunk.drift == round(channel_drift(place.latents()[index], statistics), 6)
-    # The others are there too, whole.
-    assert len(list(place.store.folder.glob("chunks/*.safetensors"))) == 18
+    # The others are there too, whole, and none is like another.
+    files = [path.read_bytes() for path in place.store.folder.glob("chunks/*.safetensors")]
+    assert len(files) == 18
+    assert len({digest(load(content)["latents"]) for content in files}) == 18
     assert len(list(place.store.folder.glob("chunks/*.json"))) == 18
 
 
@@ -231,13 +236,13 @@ def test_more_candidates_for_a_finished_take_open_another(finished, job):
     finished.start(job(), candidates=2)
     assert finished.take().number == 2
     assert finished.made[0] == 0
-    assert finished.seeds[0] == 2**32
+    assert finished.seeds[0] == CANDIDATE_STEP
     assert finished.files(number=1) == before
 
 
 def test_candidates_of_one_chunk_alone(finished, job):
     finished.start(job(), only_chunk=3, candidates=4)
-    assert (finished.made, finished.seeds) == ([3] * 4, [126 + n * 2**32 for n in range(4)])
+    assert (finished.made, finished.seeds) == ([3] * 4, [126 + n * CANDIDATE_STEP for n in range(4)])
     drifts = [other.drift for other in finished.take().chunks[3].candidates]
     assert finished.take().chunks[3].drift == min(drifts)
 
