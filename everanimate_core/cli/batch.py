@@ -46,8 +46,9 @@ A cluster by hand, in three lines (the last one shows what it has):
 Then run the command on the first machine with --address auto. All machines need the same everanimate, Python and Ray,
 and share one folder, at the same path, with the jobs' files, the models and ROOT. A worker computes on one thread
 besides its GPU, unless OMP_NUM_THREADS was set before `ray start`. On equal GPUs, drivers and packages, results are
-equal bit for bit, however often a job was begun anew. Another kind of GPU rounds otherwise: its video looks the same
-and is not equal, and a job that began on one kind and went on with another is equal to neither.
+equal bit for bit, however often a job was begun anew. Another kind of GPU rounds otherwise: its video is not equal, and
+that of a job which began on one kind and went on with another is equal to neither. Whoever reaches the ports of a Ray
+cluster can run anything on it: keep it in a network of your own, or give it a token (ray get-auth-token --help).
 """
 
 
