@@ -83,7 +83,11 @@ class GraphJobs:
         if self.comfyui is None or not self.comfyui.alive:
             self.close()
             self.comfyui = Headless(self.host, self.root, self.inputs, self.log)
-            self.comfyui.wait()
+            try:
+                self.comfyui.wait()
+            except BaseException:
+                self.close()
+                raise
         return self.comfyui
 
     def close(self) -> None:

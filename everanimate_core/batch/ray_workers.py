@@ -170,7 +170,8 @@ class RayWorkers:
 
     def died(self, number: int, error: Exception) -> Iterator[Event]:
         """A worker is dead, or as good as that; another one takes its place."""
-        actor, said = self.actors.pop(number), one_line(str(error).strip().splitlines()[-1], 200)
+        # Its last line says why; above it, Ray says which actor of which cluster it was.
+        actor, said = self.actors.pop(number), one_line(str(error).strip().rpartition("\n")[2].strip(), 200)
         with suppress(Exception):
             self.ray.kill(actor)
         if number in self.places:

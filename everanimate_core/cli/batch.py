@@ -145,11 +145,11 @@ def _make(
         folder, python = Path(os.path.abspath(cast(Path, options.comfyui))), options.python or sys.executable
         host = Host(folder, python, options.comfyui_arguments, os.environ.get("OMP_NUM_THREADS"))
         engine = partial(GraphJobs, graph, host, root, jobs[0].folder)
-    for job in jobs:
-        forget(root, job.name)
     with cluster(options.address) as ray:
         work = {job.name: (job, inputs[job.name]) for job in jobs}
         workers = RayWorkers(ray, engine, root, work, options.gpus_per_job, len(jobs))
+        for job in jobs:
+            forget(root, job.name)
 
         def tell(event: Event, task: Task) -> None:
             job = work[task.name][0]
