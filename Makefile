@@ -56,7 +56,7 @@ $(STAMP): pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $(TORCH)
 	$(BIN)/python -m pip freeze | grep '^torch==' > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install -q -c $(VENV)/constraints.txt -e '.[cli,dev,eval,train]'
+	$(BIN)/python -m pip install -q -c $(VENV)/constraints.txt -e '.[batch,cli,dev,eval,train]'
 	touch $@
 
 clean:

@@ -4,6 +4,7 @@ Whatever is wrong with one is said in the words of whoever reads it: `refuse` ma
 is not a file": `lambda wrong: InputError("vae", "must be the Wan 2.1 VAE", "", f"{path}, {wrong}")`.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -161,7 +162,8 @@ def write_tensors(
     metadata: Mapping[str, str] | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written.
+    """Write a file, on the disk when this returns; an older file stays as it is when it cannot be written. Equal
+    tensors and metadata make equal files, byte for byte.
 
     check: as for write_whole. Raises InputError, naming the tensor, where a value is infinite or not a number, and
     OSError for a full disk.
@@ -171,4 +173,17 @@ def write_tensors(
             raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
     with write_whole(path, check) as part:
         # Not by save_file: a program that is killed in it leaves a file behind whose name nobody knows.
-        part.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, dict(metadata or {})))
+        content = save({name: value.contiguous() for name, value in tensors.items()}, dict(metadata or {}))
+        part.write_bytes(_in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata by name, where it comes in any order: equal tensors make equal files."""
+    start, size = 8, int.from_bytes(content[:8], "little")
+    header = json.loads(content[start : start + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # Behind it lie blanks, so that the tensors begin at a multiple of 8.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start + size :]

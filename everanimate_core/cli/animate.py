@@ -14,7 +14,7 @@ from ..backends.devices import choose_device
 from ..backends.diffusers_wan import DiffusersWan
 from ..backends.wan_checkpoint import load_transformer, load_vae
 from ..backends.wan_codec import WanCodec
-from ..backends.wan_encoders import ClipVision, encode_prompts
+from ..backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from ..digests import digest, weights_digest
 from ..driving.settings import Settings as DrivingSettings
 from ..errors import InputError, check_number, one_line
@@ -40,6 +40,7 @@ from ..toy.network.state import TOY, TOYS
 from .command import Command
 from .driving import VIDEOS, FinderOptions, check_with_video
 from .inputs import check_out, opened
+from .kept import Kept
 from .models import wan_files
 from .options import (
     MODEL,
@@ -106,13 +107,22 @@ class DriverFiles(NamedTuple):
     mask: Path | None
 
 
-def main(options: Options, command: Command) -> None:
+class Networks(NamedTuple):
+    """What an animation loads. model: with the states of no prompts yet. digest: of its transformer, LoRA and all.
+    texts: the states of its prompts."""
+
+    model: DiffusersWan
+    digest: str
+    texts: dict[str, Tensor]
+
+
+def main(options: Options, command: Command, kept: Kept | None = None) -> None:
     """Animate; inputs are read and checked before the network is loaded, and before a video is prepared.
 
-    Raises InputError for what cannot serve, RunFailed when files cannot be written.
+    kept: what an animation before this one has loaded. Raises InputError for what cannot serve, RunFailed when files
+    cannot be written.
     """
-    settings = chosen(Settings, options.settings, options.model)
-    video = chosen(RunSettings, options.output, options.model)
+    settings, video = settings_of(options)
     given = [options.pose, options.face, options.background, options.mask]
     check_out(options.out, [*options.reference, options.video, *given])
     _check_together(options)
@@ -144,7 +154,9 @@ def main(options: Options, command: Command) -> None:
         drivers.check(plan)
         prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
         sigmas = sigma_schedule(settings.steps, settings.shift)
-        model = _load(options, settings, video, prompts, device, lora)
+        key = options.model, options.parts, options.lora, options.lora_strength, options.dtype, device
+        networks = (kept or Kept()).get(key, lambda: _load(options, prompts, device, lora))
+        model = _model(networks, options, settings, video, prompts, device)
         pixels = Size(video.width, video.height)
         # What the toy was trained with is its default.
         trained = () if options.model in TOYS else TRAINED
@@ -157,7 +169,7 @@ def main(options: Options, command: Command) -> None:
             ever_animate(references, codec, drivers, settings, *size, video.total_frames),
             video,
             network={
-                "network": weights_digest(model.transformer.state_dict().items()),
+                "network": networks.digest,
                 "sigmas": [round(float(sigma), 6) for sigma in sigmas],
                 "cfg": settings.cfg,
                 "negative": options.negative_prompt if settings.cfg != 1 else None,
@@ -169,6 +181,12 @@ def main(options: Options, command: Command) -> None:
         )
         sample = partial(model.sample_chunk, sigmas=sigmas)
         run_job(job, sample, codec, options.out, options.run, video, command)
+
+
+def settings_of(options: Options) -> tuple[Settings, RunSettings]:
+    """The settings that the options say, with what the model was trained at. InputError for values out of range."""
+    model = options.model
+    return chosen(Settings, options.settings, model), chosen(RunSettings, options.output, model)
 
 
 def _check_together(options: Options) -> None:
@@ -205,35 +223,52 @@ def _prepared(options: Options, video: RunSettings, reference: Tensor, command: 
     return DriverFiles(pose, face, background, mask)
 
 
-def _load(
+def _load(options: Options, prompts: list[str], device: torch.device, lora: Lora | None) -> Networks:
+    """The network that --model and --parts name, with the LoRA; the prompts are encoded before it needs the memory."""
+    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    texts: dict[str, Tensor] = {}
+    if options.model in TOYS:
+        model = load_toy(TOYS[options.model], device=device, dtype=dtype)
+    else:
+        files = wan_files(options.model, options.parts)
+        _encode(texts, files, [*prompts, options.negative_prompt], device)
+        model = DiffusersWan(
+            load_transformer(files.transformer, device=device, dtype=dtype),
+            WanCodec(load_vae(files.vae, device=device)),
+            NO_TEXT,
+            ClipVision.from_folder(files.image_encoder, device=device),
+        )
+    if lora is not None:
+        apply_lora(model.transformer, lora, options.lora_strength)
+    return Networks(model, weights_digest(model.transformer.state_dict().items()), texts)
+
+
+def _encode(texts: dict[str, Tensor], files: WanFiles, prompts: list[str], device: torch.device) -> None:
+    """Put the states of these prompts in the place of all others; most chunks share one, and so do most jobs."""
+    different = list(dict.fromkeys(prompts))
+    new = [prompt for prompt in different if prompt not in texts]
+    states = encode_prompts(files, new, device=device).split(1) if new else ()
+    for prompt in texts.keys() - set(different):
+        del texts[prompt]
+    texts.update(zip(new, states, strict=True))
+
+
+def _model(
+    networks: Networks,
     options: Options,
     settings: Settings,
     video: RunSettings,
     prompts: list[str],
     device: torch.device,
-    lora: Lora | None,
 ) -> DiffusersWan:
-    """The network that --model and --parts name, with the LoRA, and the prompts encoded."""
-    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    """The networks as this animation wants them: with its prompts, its guidance and its way of decoding."""
     if options.model in TOYS:
         if video.tiled:
             got = f"--model {options.model} --tiled"
             raise InputError("tiled", "must be left out for the embedded toy, whose VAE has no tiles", "", got)
-        toy = load_toy(TOYS[options.model], device=device, dtype=dtype)
-        model = replace(toy, cfg=settings.cfg, negative_text=NO_TEXT)
-    else:
-        files = wan_files(options.model, options.parts)
-        # Most chunks share a prompt: each is encoded once.
-        different = list(dict.fromkeys([*prompts, options.negative_prompt]))
-        text = encode_prompts(files, different, device=device)
-        model = DiffusersWan(
-            load_transformer(files.transformer, device=device, dtype=dtype),
-            WanCodec(load_vae(files.vae, device=device), tiled=video.tiled),
-            text[[different.index(prompt) for prompt in prompts]],
-            ClipVision.from_folder(files.image_encoder, device=device),
-            settings.cfg,
-            text[[different.index(options.negative_prompt)]],
-        )
-    if lora is not None:
-        apply_lora(model.transformer, lora, options.lora_strength)
-    return model
+        return replace(networks.model, cfg=settings.cfg, negative_text=NO_TEXT)
+    _encode(networks.texts, wan_files(options.model, options.parts), [*prompts, options.negative_prompt], device)
+    codec = WanCodec(cast(WanCodec, networks.model.codec).vae, tiled=video.tiled)
+    text = torch.cat([networks.texts[prompt] for prompt in prompts])
+    negative = networks.texts[options.negative_prompt]
+    return replace(networks.model, codec=codec, text=text, cfg=settings.cfg, negative_text=negative)

@@ -1,12 +1,14 @@
 """`everanimate colour`: line art and a reference picture in, a resumable run, a coloured video out."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import tyro
+from torch import Tensor
 
 from ..backends.cog_checkpoint import load_networks, load_vae
 from ..backends.cog_codec import CogCodec
@@ -30,9 +32,11 @@ from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
 from ..toy.network.colour_dit import load_colour
+from ..toy.network.colour_state import NO_TEXT
 from ..toy.network.state import TOY
 from .command import Command
 from .inputs import check_out, opened
+from .kept import Kept
 from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, naming, option, settings_options
 from .running import run_job
 
@@ -74,14 +78,24 @@ class Options:
     video: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
 
 
-def main(options: Options, command: Command) -> None:
+class Networks(NamedTuple):
+    """What a colouring loads. model: with the states of no prompts yet. facts: what stands in a run for the networks.
+    texts: the states of its prompts."""
+
+    model: DiffusersCog
+    video_model: VideoModel | None
+    facts: dict[str, str]
+    texts: dict[str, Tensor]
+
+
+def main(options: Options, command: Command, kept: Kept | None = None) -> None:
     """Colour; inputs are read and checked before the networks are loaded.
 
-    Raises InputError for what cannot serve, RunFailed when files cannot be written.
+    kept: what a colouring before this one has loaded. Raises InputError for what cannot serve, RunFailed when files
+    cannot be written.
     """
     command.kept = "finished windows are kept"
-    settings = chosen(Settings, options.settings, options.model)
-    video = chosen(RunSettings, options.video, options.model, RELEASED_SIZE)
+    settings, video = settings_of(options)
     remembered = chosen(MemorySettings, options.memory, options.model)
     if (options.video_model is None) != (options.memory_file is None):
         missing, with_ = sorted(("video_model", "memory_file"), key=lambda name: getattr(options, name) is not None)
@@ -104,10 +118,11 @@ def main(options: Options, command: Command) -> None:
         prompts = [options.prompt]
         if options.prompts is not None:
             prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
-        model = _load(options, settings, video, prompts)
-        video_model = _video_model(options, model)
-        if video_model is not None:
-            method = method.with_memory(memory_on(model.base.device, video_model, remembered))
+        key = options.model, options.sketch, options.memory_file, options.video_model, options.device, options.dtype
+        networks = (kept or Kept()).get(key, lambda: _load(options, prompts))
+        model = _model(networks, options, settings, video, prompts)
+        if networks.video_model is not None:
+            method = method.with_memory(memory_on(model.base.device, networks.video_model, remembered))
         given = {"reference": reference, "reference_lineart": lines}
         sizes = {name: Size(shown.shape[2], shown.shape[1]) for name, shown in given.items() if shown is not None}
         pixels = Size(video.width, video.height)
@@ -117,10 +132,7 @@ def main(options: Options, command: Command) -> None:
             method,
             video,
             network={
-                "network": weights_digest(model.base.state_dict().items()),
-                "sketch": weights_digest(model.sketch.state_dict().items()),
-                **_memory_facts(model, video_model),
-                "vae": weights_digest(model.codec.vae.state_dict().items()),
+                **networks.facts,
                 "negative": options.negative_prompt if settings.cfg != 1 else None,
                 "dtype": str(model.base.dtype),
                 "tiled": video.tiled,
@@ -132,6 +144,12 @@ def main(options: Options, command: Command) -> None:
         run_job(job, sample, WarnOfBlank(model.codec, command.say), options.out, options.run, video, command)
 
 
+def settings_of(options: Options) -> tuple[Settings, RunSettings]:
+    """The settings that the options say, with what the model was trained at. InputError for values out of range."""
+    model = options.model
+    return chosen(Settings, options.settings, model), chosen(RunSettings, options.video, model, RELEASED_SIZE)
+
+
 def _video_model(options: Options, model: DiffusersCog) -> VideoModel | None:
     """The network that --video-model names; InputError for one whose memory the DGLM does not read."""
     if options.video_model is None or model.memory_net is None:
@@ -141,42 +159,60 @@ def _video_model(options: Options, model: DiffusersCog) -> VideoModel | None:
     return found
 
 
-def _memory_facts(model: DiffusersCog, video_model: VideoModel | None) -> dict[str, str]:
-    """What stands in a run for the networks of a memory; nothing without one."""
-    facts = {}
+def _facts(model: DiffusersCog, video_model: VideoModel | None) -> dict[str, str]:
+    """What stands in a run for the networks."""
+    networks = {"network": model.base, "sketch": model.sketch, "vae": model.codec.vae}
     if model.memory_net is not None and video_model is not None:
-        for name, network in (("dglm", model.memory_net), ("video_model", video_model)):
-            facts[name] = weights_digest(network.state_dict().items())
-    return facts
+        networks |= {"dglm": model.memory_net, "video_model": video_model}
+    return {name: weights_digest(network.state_dict().items()) for name, network in networks.items()}
 
 
-def _load(options: Options, settings: Settings, video: RunSettings, prompts: list[str]) -> DiffusersCog:
-    """The networks that --model, --sketch and --memory-file name, with the prompts encoded."""
+def _load(options: Options, prompts: list[str]) -> Networks:
+    """The networks that --model, --sketch, --memory-file and --video-model name; the prompts are encoded before they
+    need the memory."""
     device = choose_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    texts: dict[str, Tensor] = {}
     if options.model == TOY:
         for name in ("sketch", "memory_file", "video_model"):
             path = getattr(options, name)
             if path is not None:
                 raise InputError(name, "must be left out for the embedded toy", "", one_line(path))
-        return load_colour(device=device, dtype=dtype, tiled=video.tiled)
-    if options.sketch is None:
-        raise InputError("sketch", "must be given with --model", "control_module.safetensors", "none")
-    folder = Path(options.model)
-    if not folder.is_dir():
-        raise InputError("model", "must be a diffusers folder that is there", "CogVideoX1.5-5B-I2V", one_line(folder))
-    # Most windows share a prompt: each is encoded once.
-    different = list(dict.fromkeys([*prompts, options.negative_prompt]))
-    vae = load_vae(folder, device=device)
-    text = encode_cog_prompts(folder, different, device=device)
-    base, sketch, reader = load_networks(folder, options.sketch, options.memory_file, device=device, dtype=dtype)
-    chosen_blocks(settings.blocks, len(base.transformer_blocks))
-    return DiffusersCog(
-        base,
-        sketch,
-        CogCodec(vae, tiled=video.tiled),
-        vae.config.scaling_factor,
-        text[[different.index(prompt) for prompt in prompts]],
-        text[[different.index(options.negative_prompt)]],
-        reader,
-    )
+        model = load_colour(device=device, dtype=dtype)
+    else:
+        if options.sketch is None:
+            raise InputError("sketch", "must be given with --model", "control_module.safetensors", "none")
+        folder = Path(options.model)
+        if not folder.is_dir():
+            rule = "must be a diffusers folder that is there"
+            raise InputError("model", rule, "CogVideoX1.5-5B-I2V", one_line(folder))
+        vae = load_vae(folder, device=device)
+        _encode(texts, folder, [*prompts, options.negative_prompt], device)
+        base, sketch, reader = load_networks(folder, options.sketch, options.memory_file, device=device, dtype=dtype)
+        model = DiffusersCog(base, sketch, CogCodec(vae), vae.config.scaling_factor, NO_TEXT, None, reader)
+    video_model = _video_model(options, model)
+    return Networks(model, video_model, _facts(model, video_model), texts)
+
+
+def _encode(texts: dict[str, Tensor], folder: Path, prompts: list[str], device: torch.device) -> None:
+    """Put the states of these prompts in the place of all others; most windows share one, and so do most jobs."""
+    different = list(dict.fromkeys(prompts))
+    new = [prompt for prompt in different if prompt not in texts]
+    states = encode_cog_prompts(folder, new, device=device).split(1) if new else ()
+    for prompt in texts.keys() - set(different):
+        del texts[prompt]
+    texts.update(zip(new, states, strict=True))
+
+
+def _model(
+    networks: Networks, options: Options, settings: Settings, video: RunSettings, prompts: list[str]
+) -> DiffusersCog:
+    """The networks as this colouring wants them: with its prompts and its way of decoding."""
+    model = networks.model
+    codec = CogCodec(model.codec.vae, tiled=video.tiled)
+    if options.model == TOY:
+        return replace(model, codec=codec)
+    chosen_blocks(settings.blocks, len(model.base.transformer_blocks))
+    _encode(networks.texts, Path(options.model), [*prompts, options.negative_prompt], choose_device(options.device))
+    text = torch.cat([networks.texts[prompt] for prompt in prompts])
+    return replace(model, codec=codec, text=text, negative_text=networks.texts[options.negative_prompt])

@@ -25,6 +25,8 @@ COMMANDS = {
     "animate": "animate a person by a pose video, or by any video of a person",
     "prepare": "make the videos that drive an animation from any video of a person",
     "colour": "colour a line-art animation like a reference picture",
+    "batch status": "how far a batch is, while it runs or years later",
+    "batch": "many animations, on all GPUs of a Ray cluster",
     "demo": "the main job on the embedded toy, nothing to download",
     "takes": "the takes of a run side by side",
     "post": "run a graph on a ComfyUI that is up",

@@ -8,6 +8,8 @@ import tyro
 
 from ..errors import InputError
 from ..runs.listing import amount, list_takes, prune, run_of, to_prune
+from ..runs.ownership import OwnershipLost
+from ..runs.store import ONE_WRITER, RunFailed
 from .command import Command
 from .options import option, several
 
@@ -30,7 +32,8 @@ class Options:
 
 
 def main(options: Options, command: Command) -> None:
-    """List or prune. Raises InputError for a run or a take that there is not."""
+    """List or prune. Raises InputError for a run or a take that there is not, RunFailed where another program took
+    over."""
     store = run_of(options.run)
     if options.prune is None:
         for listed in list_takes(store):
@@ -43,7 +46,11 @@ def main(options: Options, command: Command) -> None:
         if not options.yes and not _agreed(f"Delete {told}? [y/N] "):
             command.say("Nothing was deleted.")
             return
-        prune(pruned)
+        try:
+            prune(pruned, store.check_owner)
+        except OwnershipLost:
+            lost = f"another one took over {store.folder} while this one was paused. Not everything was deleted."
+            raise RunFailed(f"a run {ONE_WRITER}; {lost}") from None
         command.say(f"Deleted {told}.")
 
 

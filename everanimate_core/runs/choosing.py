@@ -239,7 +239,7 @@ class Choice:
         known = {take.number for take in others}
         # Of a take whose file is damaged nothing is known but its number.
         others += [Take(number, {}, {}, {}, 0) for number in self.store.take_numbers() if number not in known]
-        self.videos.make_room([take for take in others if take.number < self.take.number])
+        self.videos.make_room([take for take in others if take.number < self.take.number], self.store.check_owner)
 
     def joined(self, state: str) -> None:
         """The video was joined from the chunks that are there."""

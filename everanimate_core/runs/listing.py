@@ -1,7 +1,7 @@
 """The takes of a run side by side: what differs, how good they are, what they need on disk; and which may go."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -145,9 +145,11 @@ def to_prune(store: RunStore, keep: Collection[int]) -> Pruned:
     return Pruned(tuple(gone), tuple(chunks), tuple(sorted(files)))
 
 
-def prune(pruned: Pruned) -> None:
-    """Delete it: takes first, so that none is left whose chunks are gone."""
+def prune(pruned: Pruned, check: Callable[[], object] = lambda: None) -> None:
+    """Delete it: takes first, so that none is left whose chunks are gone. check: called before each file goes, as for
+    write_whole."""
     for path in sorted(pruned.files, key=lambda path: path.parent.name == CHUNKS):
+        check()
         path.unlink(missing_ok=True)
 
 

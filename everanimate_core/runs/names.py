@@ -31,7 +31,7 @@ def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:
     """
     parts = [unicodedata.normalize("NFC", part) for part in name.split("/")]
     for part in parts:
-        wrong = _wrong_with(part)
+        wrong = wrong_with(part)
         if wrong:
             raise _refusal("must be a name that every system can keep", f"{name!r}: {wrong}")
     root = Path(root).resolve()
@@ -54,8 +54,8 @@ def _is_run(folder: Path) -> bool:
     return (folder / MANIFEST).exists() or (folder / TAKES).is_dir()
 
 
-def _wrong_with(part: str) -> str:
-    """What keeps a part of a name from being that of a folder on some system; nothing for a good one."""
+def wrong_with(part: str) -> str:
+    """What keeps a name, or a part of one, from being that of a folder on some system; nothing for a good one."""
     seen = [sign for sign in part if sign not in _JOINERS and unicodedata.category(sign) in _UNSEEN]
     if not part.strip(" "):
         return "an empty name"

@@ -44,6 +44,8 @@ else:
 
 
 HEARTBEAT, STALE = 20.0, 120.0
+# Seconds, far longer than it takes to look whether a lock is held.
+_LOOK = 0.05
 # Whether a file can be removed while it is open. Windows refuses that to everybody, whoever has it open.
 _REMOVES_OPEN_FILES = sys.platform != "win32"
 _HELD_BY_ANOTHER = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
@@ -84,6 +86,22 @@ def owned(place: Path, heartbeat: float = HEARTBEAT, stale: float = STALE) -> It
         else:
             held.enter_context(owner.held())
             yield owner.check
+
+
+def is_owned(place: Path, stale: float = STALE) -> bool:
+    """Whether a living program owns what stands for `place`, for whoever only looks; see `owned`."""
+    lock, owner = (place.with_name(f".{place.name}.{ending}") for ending in ("lock", "owner"))
+    try:
+        # Who may not write there does not learn it. What is no file was put there by somebody else, and is no lock.
+        with suppress(OSError):
+            if lock.is_file() and not lock.is_symlink():
+                with lock.open("r+b") as file:
+                    if _lock_now(file.fileno()):
+                        _unlock(file.fileno())
+            _OwnerFile(owner, HEARTBEAT, stale).refuse_living()
+    except Taken:
+        return True
+    return False
 
 
 @contextmanager
@@ -144,6 +162,14 @@ def _remove(path: Path) -> None:
 
 def _locked(handle: int) -> bool:
     """Lock an open file; False where the volume has no locks."""
+    with suppress(Taken):
+        return _lock_now(handle)
+    # Perhaps somebody only looked, as `is_owned` does.
+    time.sleep(_LOOK)
+    return _lock_now(handle)
+
+
+def _lock_now(handle: int) -> bool:
     try:
         _lock(handle)
     except OSError as error:

@@ -32,11 +32,17 @@ CHUNKS, TAKES = "chunks", "takes"
 _TAKE = re.compile(r"([0-9]{5,9})\.json")
 # Ways on, in the words of the node's widgets and of the command line.
 ANOTHER_NAME = "choose another run name or --out"
+# What is said of a run that another program writes, in a host's words too.
+ONE_WRITER = "is written by one program at a time"
 ANEW = "start anew with resume false or --no-resume"
 
 
 class RunError(InputError):
     """A run that cannot be started, continued or read as asked."""
+
+
+class RunTaken(RunError):
+    """A run that another program is writing just now."""
 
 
 class RunFailed(RuntimeError):
@@ -48,7 +54,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
     """Keep other writers out of `folder`, whose absolute path is given, while the block runs; see `owned` for the check
     that it gives.
 
-    what: that is written there, "a run". Raises RunError when there is another writer, OSError when no folder can be
+    what: that is written there, "a run". Raises RunTaken when there is another writer, OSError when no folder can be
     made beside which the lock lies.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +64,9 @@ def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
             yield check
     except Taken as taken:
         wait = f"wait: {taken.until}" if taken.until else "wait"
-        raise RunError(
+        raise RunTaken(
             what,
-            "is written by one program at a time",
+            ONE_WRITER,
             f"{ANOTHER_NAME}, or {wait}",
             f"a second one for {folder}{f', held by {taken}' if taken.until else ''}",
         ) from None

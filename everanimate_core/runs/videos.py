@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +28,9 @@ class Videos(Protocol):
     def has(self, take: Take) -> bool:
         """Whether the video of a finished take is there."""
 
-    def make_room(self, others: Sequence[Take]) -> None:
-        """Put the video of another take aside, where it stands in the way. others: all takes but the newest."""
+    def make_room(self, others: Sequence[Take], check: Callable[[], object] = lambda: None) -> None:
+        """Put the video of another take aside, where it stands in the way. others: all takes but the newest. check: as
+        for write_whole."""
 
 
 class NumberedVideos:
@@ -53,7 +54,7 @@ class NumberedVideos:
         """Whether it is there; nothing else is called so."""
         return self.path(take.number).is_file()
 
-    def make_room(self, others: Sequence[Take]) -> None:
+    def make_room(self, others: Sequence[Take], check: Callable[[], object] = lambda: None) -> None:
         """Nothing: every video has a name of its own."""
 
 
@@ -95,7 +96,7 @@ class NewestVideo:
         """Whether the file is the video of that take."""
         return self.out.is_file() and file_digest(self.out) == take.video
 
-    def make_room(self, others: Sequence[Take]) -> None:
+    def make_room(self, others: Sequence[Take], check: Callable[[], object] = lambda: None) -> None:
         """Move the video of another take into the run's folder.
 
         It is known by its content: a start that was killed may have left it here. One that no take knows may be of
@@ -106,6 +107,7 @@ class NewestVideo:
         found = file_digest(self.out)
         whose = [take for take in others if take.video == found] or [take for take in others if take.video == ""]
         if whose and not self.older_path(whose[-1].number).exists():
+            check()
             _move(self.out, self.older_path(whose[-1].number))
 
 

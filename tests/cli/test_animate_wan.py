@@ -4,13 +4,18 @@ from functools import partial
 
 import pytest
 import torch
-from cli_parts import DATA, HEIGHT, WIDTH, animate, latents_of
+from cli_parts import DATA, HEIGHT, WIDTH, animate, latents_of, result
+from run_parts import assert_same_result
 from wan_folder import save_wan
 
 from everanimate_core.backends.diffusers_wan import DiffusersWan
 from everanimate_core.backends.wan_checkpoint import load_transformer, load_vae
 from everanimate_core.backends.wan_codec import WanCodec
 from everanimate_core.backends.wan_encoders import ClipVision, WanFiles, encode_prompts
+from everanimate_core.cli import animate as animate_module
+from everanimate_core.cli.command import Command
+from everanimate_core.cli.kept import Kept
+from everanimate_core.cli.main import parse
 from everanimate_core.everanimate import propagation
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.flow import sigma_schedule
@@ -66,3 +71,20 @@ def test_every_chunk_has_its_prompt_and_all_the_negative_one(folder, tmp_path, c
     # Which the prompts do make a difference to.
     assert not torch.equal(made[2], by_the_core(folder, ["ab", "b", "b"], "ba")[2])
     assert not torch.equal(made[0], by_the_core(folder, ["ab", "b", "ab"], "b")[0])
+
+
+def test_with_a_kept_network_other_prompts_and_guidance_are_as_with_a_new_one(folder, tmp_path, command, monkeypatch):
+    loaded, kept = [], Kept()
+    load = animate_module._load
+    monkeypatch.setattr(animate_module, "_load", lambda *asked: loaded.append(asked[1]) or load(*asked))
+    jobs = [["--prompt", "b"], ["--prompt", "ab", "--negative-prompt", "b", "--cfg", "3"], ["--prompt", "b", "--tiled"]]
+    for number, options in enumerate(jobs):
+        arguments = [*options, "--model", str(folder), "--device", "cpu", "--frames", "9"]
+        alone, together = (animate(tmp_path / where / f"{number}.mp4", *arguments) for where in ("alone", "together"))
+        assert command(alone)[0] == 0
+        animate_module.main(parse(animate_module.Options, "animate", together[1:]), Command(), kept)
+        assert_same_result(*(result(tmp_path / where / f"{number}.mp4") for where in ("alone", "together")))
+    # Three alone, and one for all of the others.
+    assert loaded == [["b"], ["b"], ["ab"], ["b"]]
+    # What was encoded for another job is not kept for ever.
+    assert kept.value.texts.keys() == {"b", ""}

@@ -15,6 +15,10 @@ from everanimate_core.backends.cog_checkpoint import load_networks, load_vae
 from everanimate_core.backends.cog_codec import CogCodec
 from everanimate_core.backends.cog_encoders import encode_cog_prompts
 from everanimate_core.backends.diffusers_cog import DiffusersCog
+from everanimate_core.cli import colour as colour_module
+from everanimate_core.cli.command import Command
+from everanimate_core.cli.kept import Kept
+from everanimate_core.cli.main import parse
 from everanimate_core.longanimation.dglm import DglmSizes
 from everanimate_core.longanimation.method import long_animation
 from everanimate_core.longanimation.settings import MemorySettings, Settings
@@ -101,6 +105,25 @@ def test_a_run_is_what_the_core_makes(folder, tmp_path, command):
     assert after.pop("coloured.run/takes/00001.mp4") == before.pop("coloured.mp4")
     assert {name: after[name] for name in before} == before
     assert out.read_bytes() != video
+
+
+def test_with_kept_networks_other_prompts_are_as_with_new_ones(folder, tmp_path, command, monkeypatch):
+    loaded, kept = [], Kept()
+    load_all = colour_module._load
+    monkeypatch.setattr(colour_module, "_load", lambda *asked: loaded.append(asked[1]) or load_all(*asked))
+    for number, prompt in enumerate(("b", "ab", "b")):
+        alone, together = (tmp_path / where / f"{number}.mp4" for where in ("alone", "together"))
+        assert colour(command, folder, alone, "--frames", "17", "--prompt", prompt)[0] == 0
+
+        def call(arguments):
+            return colour_module.main(parse(colour_module.Options, "colour", arguments[1:]), Command(), kept)
+
+        colour(call, folder, together, "--frames", "17", "--prompt", prompt)
+        for found, expected in zip(windows(together), windows(alone), strict=True):
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert place_of(together).take().settings == place_of(alone).take().settings
+    assert loaded == [["b"], ["b"], ["ab"], ["b"]]
+    assert kept.value.texts.keys() == {"b", ""}
 
 
 def test_lines_of_the_reference_and_an_autoregressive_reference_change_the_windows(folder, tmp_path, command):

@@ -44,13 +44,13 @@ def test_help_of_lora_is_that_of_its_commands(command):
 @pytest.mark.parametrize(
     ("arguments", "offered", "got"),
     [
-        ([], 14, "(animate); got none."),
-        (["dance"], 14, "(animate); got dance."),
-        (["dance", "--help"], 14, "(animate); got dance --help."),
-        (["--bogus"], 14, "(animate); got --bogus."),
-        (["\x1b[2J"], 14, r"(animate); got \x1b[2J."),
+        ([], 16, "(animate); got none."),
+        (["dance"], 16, "(animate); got dance."),
+        (["dance", "--help"], 16, "(animate); got dance --help."),
+        (["--bogus"], 16, "(animate); got --bogus."),
+        (["\x1b[2J"], 16, r"(animate); got \x1b[2J."),
         (["lora"], 2, "(lora inspect); got lora."),
-        (["lora", "dance"], 14, "(animate); got lora dance."),
+        (["lora", "dance"], 16, "(animate); got lora dance."),
     ],
 )
 def test_what_is_no_command(command, arguments, offered, got):
@@ -69,6 +69,8 @@ def test_what_is_no_command(command, arguments, offered, got):
         ("train precompute", ["--data", "--model", "--out"]),
         ("train-toy", ["--out"]),
         ("post", ["GRAPH"]),
+        ("batch", ["JOBS.jsonl", "--out"]),
+        ("batch status", ["ROOT"]),
         ("lora inspect", ["FILE"]),
         ("lora convert", ["SOURCE", "DESTINATION"]),
         ("colour", ["--reference", "--out"]),

@@ -9,6 +9,8 @@ import pytest
 from run_parts import Place, small_job
 
 from everanimate_core.cli import main as cli
+from everanimate_core.runs.ownership import OwnershipLost
+from everanimate_core.runs.store import RunStore
 
 
 @pytest.fixture
@@ -67,6 +69,20 @@ def test_pruning_without_anybody_to_ask(run, capsys, monkeypatch):
     assert run.everything() == before
     assert cli.main(["takes", str(run.path), "--prune", "1", "--yes"]) == 0
     assert run.store.take_numbers() == [1]
+
+
+def test_pruning_that_another_program_overtook(run, capsys, monkeypatch):
+    def lost(store):
+        raise OwnershipLost
+
+    monkeypatch.setattr(RunStore, "check_owner", lost)
+    before = run.everything()
+    assert cli.main(["takes", str(run.path), "--prune", "1", "--yes"]) == 1
+    assert capsys.readouterr().err == (
+        f"a run is written by one program at a time; another one took over {run.store.folder} while this one was "
+        "paused. Not everything was deleted.\n"
+    )
+    assert run.everything() == before
 
 
 def test_what_is_no_run(tmp_path, capsys):

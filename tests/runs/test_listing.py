@@ -9,6 +9,7 @@ from refusals import refusal
 from run_parts import Place, refused
 
 from everanimate_core.runs.listing import all_takes, amount, list_takes, prune, run_of, to_prune
+from everanimate_core.runs.ownership import OwnershipLost
 
 OLD = Path(__file__).parents[1] / "data" / "old_runs"
 
@@ -83,6 +84,19 @@ def test_pruning_keeps_the_chunks_of_what_is_named(three, job, keep, chunks):
     newest = max(keep)
     three.start(job(seed={1: 0, 2: 7, 3: 8}[newest]))
     assert three.made == []
+
+
+def test_who_lost_the_run_deletes_nothing_more(three):
+    pruned, before, looks = to_prune(three.store, [1]), three.everything(), []
+
+    def check():
+        looks.append(1)
+        if len(looks) == 3:
+            raise OwnershipLost
+
+    with pytest.raises(OwnershipLost):
+        prune(pruned, check)
+    assert len(before) - len(three.everything()) == 2
 
 
 def test_candidates_that_were_not_taken_go(place, job):

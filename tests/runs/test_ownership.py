@@ -13,7 +13,7 @@ import pytest
 import windows_rules
 
 from everanimate_core.runs import ownership
-from everanimate_core.runs.ownership import LinkedLock, OwnershipLost, Taken, owned
+from everanimate_core.runs.ownership import LinkedLock, OwnershipLost, Taken, is_owned, owned
 
 # Signs of life ten times a second; without one for a second, others may take over.
 FAST = {"heartbeat": 0.1, "stale": 1.0}
@@ -324,3 +324,65 @@ def test_an_owner_file_that_is_a_link_is_not_written_through(place, no_locks):
         check()
         time.sleep(3 * FAST["heartbeat"])
     assert outside.read_text() == "another's"
+
+
+# --- only looking -----------------------------------------------------------------------------------------------------
+
+
+def test_who_looks_sees_whether_a_living_program_owns_it(place):
+    assert not is_owned(place)
+    with owned(place):
+        assert is_owned(place)
+        assert not is_owned(place.with_name("other"))
+    assert not is_owned(place)
+    assert names(place) == []
+
+
+@posix_only
+def test_what_a_killed_program_left_is_owned_by_nobody(place):
+    Child(place).kill()
+    assert names(place) == [".dance.lock"]
+    assert not is_owned(place)
+    # Who looked took nothing, and kept nothing.
+    assert names(place) == [".dance.lock"]
+    with owned(place):
+        pass
+
+
+def test_without_locks_who_looks_goes_by_the_sign_of_life(place, no_locks):
+    with owned(place, **FAST):
+        assert is_owned(place, FAST["stale"])
+    owner = place.parent / ".dance.owner"
+    owner.write_bytes(b"x" * 32)
+    assert is_owned(place, FAST["stale"])
+    os.utime(owner, (0, 0))
+    assert not is_owned(place, FAST["stale"])
+    assert names(place) == [".dance.owner"]
+
+
+@posix_only
+def test_a_look_keeps_nobody_out(place, monkeypatch):
+    """An owner that comes while somebody looks waits for a moment."""
+    Child(place).kill()
+    real, looks = ownership._lock, []
+
+    def while_somebody_looks(handle):
+        if not looks:
+            looks.append(handle)
+            raise BlockingIOError(errno.EAGAIN, "locked")
+        real(handle)
+
+    monkeypatch.setattr(ownership, "_lock", while_somebody_looks)
+    with owned(place) as check:
+        check()
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_who_looks_follows_no_link(place, there):
+    outside = place.parent / "outside"
+    if there:
+        outside.touch()
+    (place.parent / ".dance.lock").symlink_to(outside)
+    assert not is_owned(place)
+    assert outside.exists() == there

@@ -20,6 +20,7 @@ from run_parts import (
     with_sound_of_its_own,
 )
 
+from everanimate_core import files
 from everanimate_core.media.sound import FileSound
 from everanimate_core.runs import ownership
 from everanimate_core.runs import store as run_store
@@ -132,4 +133,83 @@ def test_a_paused_run_that_was_taken_over_stops_and_harms_nothing(place, job, fr
     )
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.root.rglob("*") if path.is_file()}
     assert after == before
+    assert_same_result(place.result(), fresh(job()))
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("ending", "written"), [(".safetensors", 1), (".safetensors", 2), (".json", 1), ("5x24000-1001.mp4", 1)]
+)
+def test_a_late_write_lands_under_its_key_and_harms_nothing(place, job, fresh, no_locks, monkeypatch, ending, written):
+    """The worst moment: the owner is paused between its last look at the owner's file and the renaming."""
+    ready, told = os.pipe()
+    key = fresh(job())[0][1][2].key
+    replaced, seen = files._replace, []
+
+    def late(part, path):
+        if path.name in (f"{key}{ending}", f"{key}-{ending}"):
+            seen.append(path)
+            if len(seen) == written:
+                os.write(told, b"x")
+                os.kill(os.getpid(), signal.SIGSTOP)
+        replaced(part, path)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            files._replace = late
+            place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)))
+        finally:
+            os._exit(0)
+    os.close(told)
+    assert os.read(ready, 1) == b"x"
+    time.sleep(1.5)
+
+    # Nothing is cleared away below it, as on a volume where the new owner does not see its file yet.
+    monkeypatch.setattr(RunStore, "clear", lambda store: None)
+    place.start(job())
+    before = place.contents()
+    os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    # The late file is the same, byte for byte. But a record keeps its own seconds, and a chunk is first written as it
+    # was sampled: what it hands on is made of that again.
+    after, sampled = place.contents(), (ending, written) == (".safetensors", 1)
+    different = [name for name, content in after.items() if content != before.get(name)]
+    assert different == ([f"dance/chunks/{key}{ending}"] if sampled or ending == ".json" else [])
+    assert all(".part" in name for name in before.keys() - after.keys())
+    place.start(job())
+    assert (place.made, place.kept) == ([], [0, 1, 3, 4, 5] if sampled else [0, 1, 2, 3, 4, 5])
+    assert_same_result(place.result(), fresh(job()))
+
+
+@posix_only
+def test_a_late_list_of_a_take_is_completed_by_the_next_start(place, job, fresh, no_locks, monkeypatch):
+    ready, told = os.pipe()
+    replaced = files._replace
+
+    def late(part, path):
+        if path.name == "00001.json" and len(place.take().chunks if place.take() else ()) == 2:
+            os.write(told, b"x")
+            os.kill(os.getpid(), signal.SIGSTOP)
+        replaced(part, path)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            files._replace = late
+            place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)))
+        finally:
+            os._exit(0)
+    os.close(told)
+    assert os.read(ready, 1) == b"x"
+    time.sleep(1.5)
+    monkeypatch.setattr(RunStore, "clear", lambda store: None)
+    place.start(job())
+    assert len(place.take().chunks) == 6
+    os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    # The list of before; no chunk of it is lost.
+    assert len(place.take().chunks) == 3
+    place.start(job())
+    assert (place.made, place.kept) == ([], [0, 1, 2, 3, 4, 5])
     assert_same_result(place.result(), fresh(job()))

@@ -1,0 +1,163 @@
+"""`everanimate batch`: many jobs, on all GPUs of a Ray cluster."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+import tyro
+
+from ..batch.attempt import Engine, forget
+from ..batch.dispatch import Ended, Event, Task, dispatch
+from ..batch.graphs import GraphJobs, changed
+from ..batch.jobs import EXAMPLE, Job, read_jobs
+from ..batch.ray_workers import RayWorkers, cluster, ray_or_complain
+from ..batch.records import Record, inputs_of, is_done, read_record, write_list, write_record
+from ..batch.status import progress, share_left, statuses, table
+from ..errors import InputError, one_line
+from ..remote.graph import Graph, read_graph
+from ..remote.headless import Host
+from ..runs.store import RunFailed
+from .batch_jobs import OwnCommands, task_of
+from .command import Command
+from .options import option
+
+BELOW_HELP = f"""\
+A line of JOBS.jsonl is a JSON object: the options of `everanimate animate` by name, and a name for the job.
+
+    {EXAMPLE}
+
+"command": "colour" or "train precompute" takes the options of that command. Paths are seen from the file's folder.
+A job makes NAME.mp4, and keeps finished chunks in NAME.run. With --engine comfyui, a line says beside the name which
+inputs to set in the graph: {{"name": "dance", "LoadImage.image": "me.png", "EverAnimateAnimate.seed": 7}}. The graph's
+files are seen from the folder of JOBS.jsonl, too, and results lie in ROOT/everanimate/NAME.
+
+The same command again makes only what is missing. `everanimate batch status ROOT` says how far it is.
+
+A cluster by hand, in three lines (the last one shows what it has):
+
+    first machine:      ray start --head --port 6379
+    each other one:     ray start --address FIRST:6379
+    first machine:      ray status
+
+Then run the command on the first machine with --address auto. All machines need the same everanimate, Python and Ray,
+and share one folder, at the same path, with the jobs' files, the models and ROOT. A worker computes on one thread
+besides its GPU, unless OMP_NUM_THREADS was set before `ray start`. On equal GPUs, drivers and packages, results are
+equal bit for bit, however often a job was begun anew. Another kind of GPU rounds otherwise: its video is not equal, and
+that of a job which began on one kind and went on with another is equal to neither. Whoever reaches the ports of a Ray
+cluster can run anything on it: keep it in a network of your own, or give it a token (ray get-auth-token --help).
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make many animations, one a GPU at a time, on this machine or on all machines of a Ray cluster."""
+
+    jobs: tyro.conf.Positional[option(Path, "The jobs, a JSON object a line.", "JOBS.jsonl")]
+    out: option(Path, "Folder of the results, which all machines share.", "ROOT")
+    address: option(
+        str | None,
+        "The Ray cluster: auto for the one that this machine is part of, or HOST:PORT.",
+        "ADDRESS",
+        "one of this machine alone, for the time of the command",
+    ) = None
+    gpus_per_job: option(
+        float, "GPUs of a worker; 0.5 puts two on one. On machines without a GPU: 0, which works on CPUs.", "GPUS", 1
+    ) = 1.0
+    engine: option(Literal["diffusers", "comfyui"], "What makes the jobs.", None, "diffusers") = "diffusers"
+    graph: option(Path | None, "The graph of all jobs, in API format, for --engine comfyui.", "FILE", "none") = None
+    comfyui: option(Path | None, "Folder of ComfyUI, with main.py, for --engine comfyui.", "PATH", "none") = None
+    python: option(str | None, "The Python that ComfyUI runs in.", "EXE", "the one of this command") = None
+    comfyui_arguments: option(
+        str, 'More arguments of ComfyUI, in one text: --comfyui-arguments="--cpu --lowvram".', "TEXT", "none"
+    ) = ""
+
+
+def main(options: Options, command: Command) -> None:
+    """Make the jobs, or what is missing of them. All lines are checked before anything starts.
+
+    Raises InputError for what cannot serve, ConnectionError for a cluster that is not there, RunFailed when a job
+    failed.
+    """
+    ray_or_complain()
+    _check_together(options)
+    jobs = read_jobs(options.jobs)
+    root = Path(os.path.abspath(options.out))
+    if root.exists() and not root.is_dir():
+        raise InputError("out", "must be a folder", "results", f"the file {one_line(root)}")
+    graph = None if options.graph is None else read_graph(options.graph)
+    tasks = {job.name: _task(job, graph, root) for job in jobs}
+    root.mkdir(parents=True, exist_ok=True)
+    write_list(root, jobs)
+    more = () if graph is None else (graph,)
+    inputs = {job.name: inputs_of(job, *more) for job in jobs}
+    missing = [job for job in jobs if not is_done(root, job.name, inputs[job.name])]
+    command.say(f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished already")
+    command.kept = "finished chunks are kept"
+    if missing:
+        _make(options, missing, [tasks[job.name] for job in missing], inputs, graph, root, command)
+    rows = [row for row in statuses(root) if row.name in inputs]
+    for line in table(rows):
+        command.say(line)
+    failed = sum(bool(row.error) for row in rows)
+    if failed:
+        raise RunFailed(f"{failed} of {len(jobs)} jobs failed; the same command tries them again.")
+
+
+def _check_together(options: Options) -> None:
+    """Raise InputError for options that need each other, or exclude each other."""
+    if not options.gpus_per_job >= 0:
+        raise InputError("gpus_per_job", "must be 0 or more", 1, options.gpus_per_job)
+    for name in ("graph", "comfyui"):
+        given = getattr(options, name) is not None
+        if given != (options.engine == "comfyui"):
+            rule = "must be left out without --engine comfyui" if given else "must be given with --engine comfyui"
+            raise InputError(name, rule, "", one_line(getattr(options, name) or "none"))
+    if options.comfyui is not None and not (options.comfyui / "main.py").is_file():
+        raise InputError("comfyui", "must be a folder with ComfyUI's main.py", "", one_line(options.comfyui))
+
+
+def _task(job: Job, graph: Graph | None, root: Path) -> Task:
+    """A job as it is dispatched; InputError, with the line, for one that cannot serve."""
+    if graph is None:
+        return task_of(job, root)
+    changed(graph, job)
+    # Nobody knows how long a graph takes: the order of the file stays.
+    return Task(job.name, 1)
+
+
+def _make(
+    options: Options,
+    jobs: list[Job],
+    tasks: list[Task],
+    inputs: dict[str, str],
+    graph: Graph | None,
+    root: Path,
+    command: Command,
+) -> None:
+    """Make these jobs on the cluster."""
+    if graph is None:
+        engine: Callable[[], Engine] = partial(OwnCommands, root)
+    else:
+        folder, python = Path(os.path.abspath(cast(Path, options.comfyui))), options.python or sys.executable
+        host = Host(folder, python, options.comfyui_arguments, os.environ.get("OMP_NUM_THREADS"))
+        engine = partial(GraphJobs, graph, host, root, jobs[0].folder)
+    with cluster(options.address) as ray:
+        work = {job.name: (job, inputs[job.name]) for job in jobs}
+        workers = RayWorkers(ray, engine, root, work, options.gpus_per_job, len(jobs))
+        for job in jobs:
+            forget(root, job.name)
+
+        def tell(event: Event, task: Task) -> None:
+            job = work[task.name][0]
+            if event.ended is Ended.FAILED and read_record(root, task.name) is None:
+                # The worker that gave up could not write it any more.
+                write_record(root, task.name, Record(job.line, inputs[task.name], event.said))
+            said = f": {one_line(event.said)}" if event.said else ""
+            command.say(f"{one_line(task.name)} (line {job.line}) {event.ended.value}{said}")
+
+        dispatch(tasks, workers, partial(progress, root), tell, lambda task: task.length * share_left(root, task.name))
+        workers.close()
