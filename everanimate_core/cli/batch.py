@@ -65,7 +65,7 @@ class Options:
         "one of this machine alone, for the time of the command",
     ) = None
     gpus_per_job: option(
-        float, "GPUs of a worker; 0.5 puts two on one. On machines without a GPU: 0, which works on CPUs.", "GPUS", 1
+        float, "GPUs of a worker; 0.5 puts two on one. On machines without a GPU: 0, which works on CPUs.", "GPUS", 1.0
     ) = 1.0
     engine: option(Literal["diffusers", "comfyui"], "What makes the jobs.", None, "diffusers") = "diffusers"
     graph: option(Path | None, "The graph of all jobs, in API format, for --engine comfyui.", "FILE", "none") = None

@@ -67,6 +67,13 @@ def test_a_job_whose_worker_died_goes_on_elsewhere_and_makes_no_chunk_twice():
     assert results["a"].ended is Ended.FINISHED
 
 
+def test_a_place_where_a_job_died_takes_a_shorter_one_instead():
+    work = {"a": Work([4, 4, 4]), "b": Work([1]), "c": Work([3])}
+    workers = SimulatedWorkers(2, work, scripted={("a", 0): 1}, back=0.5)
+    run(workers)
+    assert workers.begun == [("machine 0", "a"), ("machine 1", "c"), ("machine 0", "b"), ("machine 1", "a")]
+
+
 def test_where_there_is_no_other_place_a_job_goes_on_where_it_died():
     workers = SimulatedWorkers(1, {"a": Work([4, 4])}, scripted={("a", 1): 1}, back=7)
     run(workers)

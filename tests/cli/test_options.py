@@ -197,6 +197,21 @@ OPTIONS = {
         "g.json",
         {"GRAPH": Path("g.json"), "[NODE.INPUT=VALUE...]": None, "--server": "http://127.0.0.1:8188"},
     ),
+    "batch status": ("results", {"ROOT": Path("results")}),
+    "batch": (
+        "jobs.jsonl --out results",
+        {
+            "JOBS.jsonl": Path("jobs.jsonl"),
+            "--out": Path("results"),
+            "--address": None,
+            "--gpus-per-job": 1.0,
+            "--engine": "diffusers",
+            "--graph": None,
+            "--comfyui": None,
+            "--python": None,
+            "--comfyui-arguments": "",
+        },
+    ),
     "lora inspect": ("f.safetensors", {"FILE": Path("f.safetensors")}),
     "lora convert": (
         "s.safetensors d.safetensors",
