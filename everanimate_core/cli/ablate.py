@@ -46,7 +46,7 @@ class Options:
     )
     out: option(Path, "Where results, table and plot go.", "DIR", "ablation") = Path("ablation")
     rows: option(several(str), "These rows alone, by name.", "NAME [NAME ...]", "the main ones") = ()
-    memory: option(bool, "Of the colouring: what its memory of the video is worth.", None) = False
+    memory: option(bool, "Of the colouring: what its memory of the video is worth.", None, False) = False
     seconds: option(float | None, "Length of each animation.", "SECONDS", "60, 20 with --memory") = None
     worlds: option(int, "How many worlds to animate.", "N", 8) = 8
     first_world: option(int, "Seed of the first of them, the others follow.", "N", 100) = 100
