@@ -45,8 +45,9 @@ def run_folders(root: Path, name: str) -> list[Path]:
 
 def progress(root: Path, name: str) -> int:
     """How many chunks of a job are there, or films of its training set; it grows with each that is finished."""
-    chunks = [path for folder in run_folders(root, name) for path in folder.glob("chunks/*.json")]
-    return len(chunks) + len(list((root / f"{name}{SETS}").glob("*.safetensors")))
+    # What begins with a dot is not finished.
+    chunks = [path for folder in run_folders(root, name) for path in folder.glob("chunks/[!.]*.json")]
+    return len(chunks) + len(list((root / f"{name}{SETS}").glob("[!.]*.safetensors")))
 
 
 def share_left(root: Path, name: str) -> float:

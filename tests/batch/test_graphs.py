@@ -156,7 +156,7 @@ def servers(root):
 
 def chunks(root, name):
     """{key: tensors} of the finished chunks of a job."""
-    records = (root / "everanimate" / name / "toy_world" / "chunks").glob("*.json")
+    records = (root / "everanimate" / name / "toy_world" / "chunks").glob("[!.]*.json")
     return {path.stem: load_file(path.with_suffix(".safetensors")) for path in records}
 
 

@@ -95,7 +95,7 @@ def test_ten_jobs_three_workers_a_worker_and_the_driver_killed(tmp_path, capsys)
         return [chunk for _, made, _ in attempts(root, name) for chunk in made]
 
     def records():
-        return {path: path.stat().st_mtime_ns for path in root.glob("*.run/chunks/*.json")}
+        return {path: path.stat().st_mtime_ns for path in root.glob("*.run/chunks/[!.]*.json")}
 
     with cluster(3) as address:
         process = start(batch(jobs, root, address))
@@ -126,7 +126,7 @@ def test_ten_jobs_three_workers_a_worker_and_the_driver_killed(tmp_path, capsys)
         assert stopped and {state for state, _, _ in found.values()} <= {"stopped", "finished", "waits", "failed"}
         for name, (state, seen, _) in found.items():
             listed = int(seen.partition("/")[0]) if seen != "-" else 0
-            done = len(list((root / f"{name}.run" / "chunks").glob("*.json")))
+            done = len(list((root / f"{name}.run" / "chunks").glob("[!.]*.json")))
             # A chunk may be there that no list had yet.
             assert done - listed in (0, 1)
             assert state != "finished" or listed == chunks[name] == done

@@ -119,6 +119,10 @@ def test_progress_and_what_is_left(root):
     (root / "films.set").mkdir()
     (root / "films.set" / "000000.safetensors").touch()
     assert progress(root, "films") == 1
+    # What a killed worker left of a file is nothing.
+    (root / "films.set" / ".everanimate-0-1.part.safetensors").touch()
+    (root / "part.run" / "chunks" / ".everanimate-0-1.part.json").touch()
+    assert [progress(root, name) for name in ("films", "part")] == [1, 2]
 
 
 def test_a_damaged_take_ends_no_list(root):
