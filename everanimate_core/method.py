@@ -17,8 +17,6 @@ from .ports import Codec
 
 # What is handed from chunk to chunk, by name: tensors on the CPU, laid out as they are read from a file.
 State = Mapping[str, Tensor]
-# Their types: latents are float32, pictures may be uint8, and what a network has read is of that network's type.
-HANDED_ON = (torch.float32, torch.uint8, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,9 @@ class Method(Protocol):
 
     def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Of all that is kept of a chunk, latents and extras included, by name; None: of any length."""
+
+    def types(self) -> Mapping[str, torch.dtype]:
+        """Of what is kept of a chunk, by name, where it is not float32."""
 
     def kept_numbers(self, chunks: int) -> int:
         """How many float32 numbers a run of so many chunks keeps, as far as that is known before."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..digests import digest
@@ -126,6 +127,10 @@ class EverAnimate:
             "statistics": (2, LATENT_CHANNELS),
             "last_frames": (None, self.height, self.width, 3),
         }
+
+    def types(self) -> Mapping[str, torch.dtype]:
+        """All of it is float32."""
+        return {}
 
     def kept_numbers(self, chunks: int) -> int:
         """How many float32 numbers a run of so many chunks keeps."""

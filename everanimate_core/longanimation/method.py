@@ -127,6 +127,10 @@ class LongAnimation:
             "next_reference": (1, self.height, self.width, 3),
         }
 
+    def types(self) -> Mapping[str, torch.dtype]:
+        """Of what a memory keeps."""
+        return {} if self.memory is None else self.memory.types
+
     def kept_numbers(self, chunks: int) -> int:
         """How many float32 numbers a run of so many windows keeps."""
         cells = LATENT_CHANNELS * (self.height // SPATIAL_FACTOR) * (self.width // SPATIAL_FACTOR)

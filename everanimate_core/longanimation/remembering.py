@@ -23,6 +23,10 @@ class Remembering(Protocol):
     def side(self) -> int:
         """Width and height of what is seen of a frame, in pixels."""
 
+    @property
+    def types(self) -> Mapping[str, torch.dtype]:
+        """Of what is kept of it, by name."""
+
     def kept_numbers(self, frames: int) -> int:
         """How many float32 numbers of it a run keeps for so many frames of a window."""
 
@@ -54,6 +58,11 @@ class _OfVideo:
     def side(self) -> int:
         """See Remembering."""
         return self.of.model.settings.vision.image
+
+    @property
+    def types(self) -> Mapping[str, torch.dtype]:
+        """See Remembering. What was read is of the type that the network computes in."""
+        return {"seen": torch.uint8, "past": self.of.model.computes_in}
 
     def seen(self, state: State, frames: Tensor) -> Tensor:
         """What is seen of the frames so far that the state has, and of these: [n, S, S, 3] uint8."""

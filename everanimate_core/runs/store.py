@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..digests import digest, file_digest
 from ..errors import InputError
 from ..files import clear_parts, probe, write_whole
-from ..method import HANDED_ON, Method, Sampled, State
+from ..method import Method, Sampled, State
 from ..tensor_files import write_tensors
 from .chunks import ChunkRecord
 from .ownership import LinkedLock, Taken, owned
@@ -236,9 +237,11 @@ class RunStore:
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except SafetensorError:
             return None
-        shapes = method.shapes()
+        shapes, types = method.shapes(), method.types()
         complete = {"latents", *method.extras} <= tensors.keys()
-        fitting = complete and all(_fits(tensor, shapes.get(name)) for name, tensor in tensors.items())
+        fitting = complete and all(
+            _fits(tensor, shapes.get(name), types.get(name, torch.float32)) for name, tensor in tensors.items()
+        )
         return tensors if fitting and all(tensor.isfinite().all() for tensor in tensors.values()) else None
 
 
@@ -260,12 +263,11 @@ def file_is(path: Path, known: str) -> bool:
     return path.is_file() and file_digest(path) == known
 
 
-def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None) -> bool:
-    """Whether a tensor is of a type that a method hands on, and of a shape in which None stands for any size, though
-    not for none."""
+def _fits(tensor: Tensor, shape: tuple[int | None, ...] | None, dtype: torch.dtype) -> bool:
+    """Whether a tensor is of a type, and of a shape in which None stands for any size, though not for none."""
     return (
         shape is not None
-        and tensor.dtype in HANDED_ON
+        and tensor.dtype == dtype
         and tensor.ndim == len(shape)
         and all(size == wanted if wanted else size for size, wanted in zip(tensor.shape, shape, strict=True))
     )
