@@ -72,6 +72,14 @@ def test_the_command_line_has_its_own_extra():
     assert not set(cli) & {requirement.name for requirement in requirements()}
 
 
+def test_the_batch_has_its_own_extra():
+    """Ray was tried with 2.60 only, and comes late to a new Python: tests are skipped without it."""
+    ray = extra("batch")["ray"]
+    assert set(extra("batch")) == {"ray"}
+    assert ray.specifier.contains("2.60.0") and ray.marker.evaluate({"python_version": "3.14"})
+    assert not ray.marker.evaluate({"python_version": "3.15"})
+
+
 def test_what_serves_developers_only_is_not_published(tmp_path, monkeypatch):
     """As comfy-cli packs a folder that is no git repository: all that .comfyignore does not keep out."""
     published = ["__init__.py", "everanimate_core/toy/network/weights/a.json", "nodes/a.py", "pyproject.toml"]

@@ -54,6 +54,8 @@ def cluster(address: str | None) -> Iterator[Any]:
     except (OSError, RuntimeError, ValueError) as error:
         example = "`ray start --head` on one machine, `ray start --address=IP:6379` on the others"
         got = one_line(error, 200).rstrip(".")
+        if address is None:
+            raise ConnectionError(f"Ray must start on this machine; got {got}.") from error
         raise ConnectionError(f"a Ray cluster must be up at {address} ({example}); got {got}.") from error
     try:
         yield ray

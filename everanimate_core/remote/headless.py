@@ -37,6 +37,8 @@ def end():
 threading.Thread(target=end, daemon=True).start()
 sys.exit(1 if program.wait() else 0)
 """
+# Runs the guard, and stands between it and the worker: Ray kills the children of a worker that ends, though not theirs.
+_BETWEEN = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', *sys.argv[1:]]))"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Headless:
         with log.open("ab") as file:
             # Its own group: Ctrl+C in a terminal goes to whoever started it, who then ends it.
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _GUARD, str(END), *command],
+                [sys.executable, "-c", _BETWEEN, _GUARD, str(END), *command],
                 cwd=host.folder,
                 stdin=subprocess.PIPE,
                 stdout=file,

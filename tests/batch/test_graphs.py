@@ -205,3 +205,27 @@ def test_three_jobs_on_a_comfyui_that_is_killed_once(tmp_path):
     # The files differ: a host writes into their tags what was there when the graph began.
     video = "everanimate/one/toy_world_00001_.mp4"
     assert equal(frames_of(root / video)[0], frames_of(other / video)[0])
+
+
+@needs_ray
+@needs_comfyui
+def test_a_comfyui_ends_with_the_command_that_is_killed_and_another_one_goes_on(tmp_path):
+    root, base = tmp_path / "results", base_folder(tmp_path / "base")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    jobs = write_jobs(tmp_path / "jobs.jsonl", line("one", 120, 1))
+    with cluster(1) as address:
+        arguments = ["batch", str(jobs), "--out", str(root), "--address", address, "--gpus-per-job", "0"]
+        arguments += ["--engine", "comfyui", "--graph", str(TOY_WORLD), "--comfyui", COMFYUI, "--python", python]
+        arguments += [f"--comfyui-arguments=--cpu --disable-api-nodes --base-directory {base}"]
+        process = start(arguments)
+        while not chunks(root, "one"):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        # At once: the run may still be held by the ComfyUI that is about to end.
+        code, said, complaints = finish(start(arguments))
+        assert (code, complaints) == (0, "")
+        assert rows(said) == {"one": ("finished", "4/4", "")}
+        assert servers(root) == []
+    assert len(attempts(root, "one")) >= 2

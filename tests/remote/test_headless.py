@@ -139,13 +139,16 @@ folder = Path(sys.argv[1])
 headless = Headless(Host(folder, sys.executable), folder / "out", folder / "in", folder / "log")
 headless.wait()
 print(json.dumps(headless.server.ask("/")["pid"]), flush=True)
+if sys.argv[2] == "with its child":
+    os.kill(headless.process.pid, signal.SIGKILL)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_it_ends_with_a_worker_that_is_killed(tmp_path):
+@pytest.mark.parametrize("how", ["alone", "with its child"])  # as Ray kills a worker that ends
+def test_it_ends_with_a_worker_that_is_killed(tmp_path, how):
     (tmp_path / "main.py").write_text(ANSWERS, encoding="utf-8")
-    owner = subprocess.run([sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    owner = subprocess.run([sys.executable, "-c", OWNER, str(tmp_path), how], cwd=ROOT, capture_output=True, text=True)
     assert owner.returncode == -signal.SIGKILL, owner.stderr
     assert gone(json.loads(owner.stdout))
