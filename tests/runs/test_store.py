@@ -199,6 +199,9 @@ class Keeper:
 
     extras: tuple[str, ...] = ("tails",)
 
+    def types(self):
+        return {}
+
     def shapes(self):
         return {"latents": (1, 16, 3, 2, 4), "tails": (1, 16, 2, 2, 4), "last_frames": (None, 16, 32, 3)}
 
