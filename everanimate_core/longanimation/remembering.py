@@ -20,10 +20,6 @@ class Remembering(Protocol):
         """What decides a memory beside the network and the frames, as JSON values by the names of the settings."""
 
     @property
-    def side(self) -> int:
-        """Width and height of what is seen of a frame, in pixels."""
-
-    @property
     def types(self) -> Mapping[str, torch.dtype]:
         """Of what is kept of it, by name."""
 
@@ -56,7 +52,7 @@ class _OfVideo:
 
     @property
     def side(self) -> int:
-        """See Remembering."""
+        """Width and height of what is seen of a frame, in pixels."""
         return self.of.model.settings.vision.image
 
     @property

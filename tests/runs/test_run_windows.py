@@ -136,35 +136,46 @@ def test_a_paused_run_that_was_taken_over_stops_and_harms_nothing(place, job, fr
     assert_same_result(place.result(), fresh(job()))
 
 
-@posix_only
-@pytest.mark.parametrize(
-    ("ending", "written"), [(".safetensors", 1), (".safetensors", 2), (".json", 1), ("5x24000-1001.mp4", 1)]
-)
-def test_a_late_write_lands_under_its_key_and_harms_nothing(place, job, fresh, no_locks, monkeypatch, ending, written):
-    """The worst moment: the owner is paused between its last look at the owner's file and the renaming."""
+def paused_before_rename(place, job, is_late):
+    """A child process that starts the run, and is paused for longer than its lease just before it gives a file its
+    name: the first whose path `is_late` takes."""
     ready, told = os.pipe()
-    key = fresh(job())[0][1][2].key
-    replaced, seen = files._replace, []
+    replaced = files._replace
 
     def late(part, path):
-        if path.name in (f"{key}{ending}", f"{key}-{ending}"):
-            seen.append(path)
-            if len(seen) == written:
-                os.write(told, b"x")
-                os.kill(os.getpid(), signal.SIGSTOP)
+        if is_late(path):
+            os.write(told, b"x")
+            os.kill(os.getpid(), signal.SIGSTOP)
         replaced(part, path)
 
     child = os.fork()
     if child == 0:
         try:
             files._replace = late
-            place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)))
+            place.start(with_sound_of_its_own(job, FileSound(POSE_VIDEO)))
         finally:
             os._exit(0)
     os.close(told)
     assert os.read(ready, 1) == b"x"
     time.sleep(1.5)
+    return child
 
+
+@posix_only
+@pytest.mark.parametrize(
+    ("ending", "written"), [(".safetensors", 1), (".safetensors", 2), (".json", 1), ("5x24000-1001.mp4", 1)]
+)
+def test_a_late_write_lands_under_its_key_and_harms_nothing(place, job, fresh, no_locks, monkeypatch, ending, written):
+    """The worst moment: the owner is paused between its last look at the owner's file and the renaming."""
+    key, seen = fresh(job())[0][1][2].key, []
+
+    def is_late(path):
+        if path.name in (f"{key}{ending}", f"{key}-{ending}"):
+            seen.append(path)
+            return len(seen) == written
+        return False
+
+    child = paused_before_rename(place, job(), is_late)
     # Nothing is cleared away below it, as on a volume where the new owner does not see its file yet.
     monkeypatch.setattr(RunStore, "clear", lambda store: None)
     place.start(job())
@@ -184,25 +195,10 @@ def test_a_late_write_lands_under_its_key_and_harms_nothing(place, job, fresh, n
 
 @posix_only
 def test_a_late_list_of_a_take_is_completed_by_the_next_start(place, job, fresh, no_locks, monkeypatch):
-    ready, told = os.pipe()
-    replaced = files._replace
+    def is_late(path):
+        return path.name == "00001.json" and len(place.take().chunks if place.take() else ()) == 2
 
-    def late(part, path):
-        if path.name == "00001.json" and len(place.take().chunks if place.take() else ()) == 2:
-            os.write(told, b"x")
-            os.kill(os.getpid(), signal.SIGSTOP)
-        replaced(part, path)
-
-    child = os.fork()
-    if child == 0:
-        try:
-            files._replace = late
-            place.start(with_sound_of_its_own(job(), FileSound(POSE_VIDEO)))
-        finally:
-            os._exit(0)
-    os.close(told)
-    assert os.read(ready, 1) == b"x"
-    time.sleep(1.5)
+    child = paused_before_rename(place, job(), is_late)
     monkeypatch.setattr(RunStore, "clear", lambda store: None)
     place.start(job())
     assert len(place.take().chunks) == 6
