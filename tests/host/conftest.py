@@ -83,6 +83,8 @@ def comfy(tmp_path_factory):
         (base / "models" / name).mkdir(parents=True)
     host = InProcessHost(base)
     tiny_models.write_animate(base / "models")
+    if "WanAnimate2ToVideo" in host.nodes:
+        tiny_models.write_bases(base / "models")
     yield host
     torch.set_num_threads(threads)
     shutil.rmtree(base / "models")  # pytest keeps the folders of three sessions, and these are large

@@ -97,6 +97,11 @@ class InProcessHost:
         name = tiny_models.MODEL_FILES[dtype or torch.float32]
         return self._once(name, lambda: self.call("UNETLoader", unet_name=name)[0])
 
+    def load_base(self, base):
+        """The tiny MODEL of Wan-Animate 2 or SCAIL-2, "animate2" or "scail2", one per session."""
+        name = tiny_models.BASE_FILES[base]
+        return self._once(name, lambda: self.call("UNETLoader", unet_name=name)[0])
+
     def load_vae(self):
         """The tiny Wan 2.1 VAE, one per session."""
         return self._once("vae", tiny_models.load_vae)

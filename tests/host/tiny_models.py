@@ -17,10 +17,12 @@ LAYERS = 10  # a multiple of five, so that the face adapter has two blocks
 FFN_DIM = 512
 TEXT_DIM = 4096
 CLIP_DIM = 1280  # the width that Wan's image embedding expects
+BASE_LAYERS = 2  # of the networks that newer hosts know
 FULL_VAE_WIDTH = 96
 NARROW_VAE_WIDTH = 16
 
 MODEL_FILES = {torch.float32: "tiny_animate_fp32.safetensors", torch.bfloat16: "tiny_animate_bf16.safetensors"}
+BASE_FILES = {"animate2": "tiny_animate2.safetensors", "scail2": "tiny_scail2.safetensors"}
 VAE_FILE = "random_wan_vae.safetensors"
 _WAN_VAE_MARKER = "decoder.middle.0.residual.0.gamma"
 
@@ -77,6 +79,30 @@ def animate_state_dict(seed=0):
         dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init,
     )  # fmt: skip
     return _randomise(network, _ANIMATE_GAINS, seed)
+
+
+def base_state_dict(base, seed=0):
+    """A network of Wan-Animate 2 or SCAIL-2, "animate2" or "scail2", with original key names."""
+    import comfy.ops
+
+    sizes = {"dim": DIM, "ffn_dim": FFN_DIM, "num_heads": DIM // 128, "num_layers": BASE_LAYERS, "text_dim": TEXT_DIM}
+    sizes |= {"dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
+    if base == "animate2":
+        from comfy.ldm.wan.model_animate2 import WanAnimate2Model
+
+        network = WanAnimate2Model(in_dim=36, **sizes)
+    else:
+        from comfy.ldm.wan.model import SCAIL2WanModel
+
+        network = SCAIL2WanModel(in_dim=20, **sizes)
+    return _randomise(network, _ANIMATE_GAINS, seed)
+
+
+def write_bases(models: Path):
+    """Wan-Animate 2 and SCAIL-2 for the stock loader, on hosts that know them: the first one's file says what it is."""
+    for base, name in BASE_FILES.items():
+        config = json.dumps({"transformer": {"model_type": base}})
+        save_file(base_state_dict(base), models / "diffusion_models" / name, metadata={"config": config})
 
 
 def _wan_vae(width):
