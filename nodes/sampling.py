@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import chain
 
+import comfy.latent_formats
 import comfy.model_patcher
 import comfy.samplers
 import torch
@@ -149,9 +150,11 @@ def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> N
     node: in whose name. noise: [B, C, N + T, h, w].
     """
     channels, height, width = correct.shape
-    if noise.ndim != 5 or noise.shape[1] != channels:
-        wan = f"[1, {channels}, frames, height, width]"
-        raise SamplingError(node, "the sampler's latent", "must be one of the Wan 2.1 VAE", wan, list(noise.shape))
+    latent_format = guider.model_patcher.get_model_object("latent_format")
+    # That of Wan 2.2's VAE is one of these too, with more channels.
+    if not isinstance(latent_format, comfy.latent_formats.Wan21) or latent_format.latent_channels != channels:
+        example, got = "Wan2.2-Animate, Wan-Animate 2 or SCAIL-2", f"one with {type(latent_format).__name__} latents"
+        raise SamplingError(node, "the sampled model", "must be one of the Wan 2.1 VAE", example, got)
     for cond in chain.from_iterable(guider.conds.values()):
         # Conditioning that Condition Chunk did not make says nothing of anchors.
         marker = cond["model_conds"].get(CONDITION_KEY)
