@@ -87,8 +87,8 @@ def late(film):
 
 
 def again(film):
-    """From the join on the last frame is shown again, as in a chain whose overlap was not cut off."""
-    return film.frames[[*range(JOIN), *range(JOIN - 1, FRAMES - 1)]]
+    """From the first join on a frame behind, as in a chain whose overlap was not cut off."""
+    return film.frames[[*range(JOINS[0]), *range(JOINS[0] - 1, FRAMES - 1)]]
 
 
 def swap(film):
@@ -109,7 +109,11 @@ EXPECTED = {
     blur: {"sharpness": (START + 15, START + 35)},
     swap: {"identity": START},
     late: {"shifts": [asdict(Shift(START, -1))], "repeats": [START]},
-    again: {"shifts": [asdict(Shift(JOIN, -1))], "repeats": [JOIN], "doubled": [asdict(Doubled(JOIN, 1))]},
+    again: {
+        "shifts": [asdict(Shift(JOINS[0], -1))],
+        "repeats": [JOINS[0]],
+        "doubled": [asdict(Doubled(JOINS[0], 1))],
+    },
 }
 
 
