@@ -14,11 +14,11 @@ from .alignment import STILL
 # Longer overlaps are not looked for.
 LONGEST = 16
 # Mean squared difference to the frames shown before, over that one frame earlier or later. In films and animations of
-# the toy world, where nothing is doubled, it is 0.05 or more for one or two frames, and 0.4 or more for LONG ones, which
-# are seldom alike in order by chance.
+# the toy world, where nothing is doubled, it is 0.05 or more for one or two frames. For LONG or more, which are seldom
+# alike in order by chance, it is 0.4 or more.
 ALIKE, ALIKE_LONG, LONG = 0.05, 0.2, 3
-# Frames to each side of a join that tell how much motion is usual, and the part of it that must be there: where a motion
-# turns, two frames are alike too, and those beside them differ by an eighth of what is usual.
+# Frames to each side of a join that tell how much motion is usual, and the part of it that must be there. Where a
+# motion turns, two frames are alike too, but those beside them differ by no more than an eighth of what is usual.
 AROUND, MOVING = 24, 0.15
 
 

@@ -1,4 +1,4 @@
-"""The table of a report: exact text, rows worked out by hand, and a video file whose chunks are off by known factors."""
+"""The table of a report: its exact text, and that of a video file whose chunks are off by known factors."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -144,7 +144,7 @@ STATES = {
         "low": on(restoring_model, target="low_frequency"),
     },
     "EverAnimateJoinChunks": {"plain": lambda parts: {"images": parts.pictures(2)}},
-    "EverAnimateDriftReport": {"plain": plain_drift},
+    "EverAnimateDriftReport": {"plain": plain_drift, "divided": on(plain_drift, chunk_frames=9)},
     "EverAnimateLoadToy": {"plain": lambda parts: {"seed": 0, "frames": 5}},
     "EverAnimateLoadLora": {"plain": loading_lora},
     "EverAnimatePatchModel": {"plain": lambda parts: {"model": parts.comfy.load_model()}},
@@ -367,8 +367,11 @@ CASES += cases(
     ("reference_images", lambda parts: parts.pictures(1, 1, 32, 32), "identity plot"),
     ("truth", lambda parts: parts.grey(slow=True), "compared_with colour_cast psnr ssim true_steps plot"),
     # The jump of 0.2 over the median step of both sides: twelve of 0.1 before it, eight of 0.02 behind it.
-    ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index", "plain",
+    ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index divided", "plain",
      {"joins": [13], "seam_index": 1.999}),
+    ("chunk_frames", 13, "plot joins seam_index divided", "plain", {"joins": [13], "seam_index": 1.999}),
+    ("overlap", 4, "plot joins seam_index divided", "divided",
+     {"joins": [9, 14, 19], "divided": "in chunks of 9 frames, overlap 4"}),
 )  # fmt: skip
 CASES += cases(
     "EverAnimateLoadToy",

@@ -40,7 +40,7 @@ SIGNATURES = {
         "model",
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
-    "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot, report"),
+    "EverAnimateDriftReport": ("video reference_images truth? plan? chunk_frames=0 overlap=0", "plot, report, table"),
     "EverAnimateLoadToy": (
         "seed=0 frames=250 network=toy light=off",
         "model, vae, positive, negative, reference, pose, truth",
