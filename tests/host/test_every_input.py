@@ -363,7 +363,7 @@ CASES += cases(
 )
 CASES += cases(
     "EverAnimateDriftReport",
-    ("video", lambda parts: parts.grey(slow=True), "lightness a b colour_cast step plot"),
+    ("video", lambda parts: parts.grey(slow=True), "lightness a b saturation colour_cast step plot"),
     ("reference_images", lambda parts: parts.pictures(1, 1, 32, 32), "identity plot"),
     ("truth", lambda parts: parts.grey(slow=True), "compared_with colour_cast psnr ssim true_steps plot"),
     # The jump of 0.2 over the median step of both sides: twelve of 0.1 before it, eight of 0.02 behind it.
