@@ -7,7 +7,6 @@ import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io
 
-from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
 from ..everanimate_core.everanimate.method import ever_animate
 from ..everanimate_core.everanimate.notes import before_sampling
@@ -37,7 +36,7 @@ from .host import (
 )
 from .node import in_its_name
 from .notes import no_sound, size_of, trained_settings
-from .sampling import restored_sampler, restores
+from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
 from .validation import widgets_checked
 
@@ -125,13 +124,7 @@ class EverAnimateAnimate(io.ComfyNode):
         **values,
     ) -> io.NodeOutput:
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
-        if restores(model, sampler):
-            raise InputError(
-                "every chunk",
-                "has a correction of its own",
-                "set restore_strength and connect model and sampler without it",
-                "one from Restore Flow or Restorative Sampler",
-            )
+        check_not_restoring(model, sampler)
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = WarnOfBlank(HostCodec(vae, video.tiled), logging.warning)
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler

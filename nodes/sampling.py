@@ -178,6 +178,17 @@ def restores(model, sampler) -> bool:
     return bool(model.get_wrappers(WrappersMP.SAMPLER_SAMPLE, RESTORE_KEY)) or isinstance(sampler, RestoredSampler)
 
 
+def check_not_restoring(model, sampler) -> None:
+    """Raise InputError, in a node that corrects every chunk by itself, for the correction of one chunk."""
+    if restores(model, sampler):
+        raise InputError(
+            "every chunk",
+            "has a correction of its own",
+            "set restore_strength and connect model and sampler without it",
+            "one from Restore Flow or Restorative Sampler",
+        )
+
+
 def restoring_inputs() -> list:
     """What both restoring nodes ask for first, but for what they wrap: memory and widgets."""
     return [
