@@ -222,13 +222,11 @@ def drift_facts(comfy, plot, report):
 
 
 def flow_facts(comfy, model):
-    """Restore Flow's MODEL, and the correction that it makes after guidance."""
-    functions = model.model_options.get("sampler_post_cfg_function", [])
+    """Restore Flow's MODEL, and the correction that it brings to each sampling."""
+    from comfy.patcher_extension import WrappersMP
 
-    def corrected(x0, sigma):
-        return functions[-1]({"denoised": x0, "sigma": sigma})
-
-    return model_facts(comfy, model) | {"correction": estimate(corrected if functions else None)}
+    wrappers = model.get_wrappers(WrappersMP.SAMPLER_SAMPLE, comfy.module(PACK, "nodes.sampling").RESTORE_KEY)
+    return model_facts(comfy, model) | {"correction": estimate(wrappers[-1].correct.estimate if wrappers else None)}
 
 
 GIVEN = {
