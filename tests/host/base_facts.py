@@ -63,4 +63,4 @@ def run_of(comfy, inputs):
         return noted, made if mask is None else torch.where(mask > 0, made, samples)
 
     place = nodes, "sample_latent"
-    return long_run(comfy, "EverAnimateLongRun", inputs, nodes, job_facts, SAMPLED, place, sample_latent)[0]
+    return long_run(comfy, "EverAnimateLongRun", inputs, job_facts, SAMPLED, place, sample_latent)[0]

@@ -41,13 +41,8 @@ class BaseParts(Parts):
         return vae
 
     @once
-    def base(self, name):
-        """The tiny MODEL of a base."""
-        return self.comfy.load_base(name)
-
-    @once
     def rounded_base(self, name):
-        """The same with weights of 8 bits."""
+        """The tiny MODEL of a base with weights of 8 bits."""
         return self.comfy.call("UNETLoader", unet_name=BASE_FILES[name], weight_dtype="fp8_e4m3fn")[0]
 
     @once
@@ -102,7 +97,7 @@ def person(frames, height, width, colour, ground, wide=WIDTH // 2):
 
 def plain(parts):
     return {
-        "model": parts.base("animate2"),
+        "model": parts.comfy.load_base("animate2"),
         "vae": parts.vae(),
         "positive": parts.text(0),
         "negative": parts.text(1),
@@ -119,7 +114,7 @@ def plain(parts):
 
 def on_scail2(parts):
     return plain(parts) | {
-        "model": parts.base("scail2"),
+        "model": parts.comfy.load_base("scail2"),
         "method": parts.scail2(),
         "reference_images": parts.people(),
         "driving_video": parts.pictures(SCAIL2_TOTAL, 1),
@@ -133,23 +128,15 @@ def masks(parts, colour=BLUE):
     return {"driving_mask": parts.mask(colour=colour), "reference_image_mask": parts.mask_of_people()}
 
 
-def masked(parts):
-    return on_scail2(parts) | {"method": parts.scail2(**masks(parts))}
+def other_grounds(parts):
+    """The same as replacement_mode wants them."""
+    return {"driving_mask": parts.mask(ground=1.0), "reference_image_mask": parts.mask_of_people(ground=0.0)}
 
 
-def of_animate2(parts):
+def looked_at(parts):
     return {"clip_vision_output": parts.features()}
 
 
-def of_scail2(parts):
-    return {"clip_vision_output": parts.features()}
-
-
-MASKS = {"driving_mask": lambda parts: parts.mask(), "reference_image_mask": lambda parts: parts.mask_of_people()}
-OTHER_GROUNDS = {
-    "driving_mask": lambda parts: parts.mask(ground=1.0),
-    "reference_image_mask": lambda parts: parts.mask_of_people(ground=0.0),
-}
 # 512 and 64 pixels, and the whole length: a tile in time would begin anew inside the chunk.
 IN_TILES = ["decode in tiles", 3, {"tile_x": 64, "tile_y": 64, "overlap": 8, "tile_t": 3}]
 OTHER_SIZES = {
@@ -172,18 +159,18 @@ STATES = {
         "only chunk 1": on(plain, begun=BEGUN, seed=3, only_chunk=1),
         "from chunk 1": on(plain, begun=BEGUN, seed=3, from_chunk=1, total_frames=TOTAL + FRAMES - 1),
         "scail2": on_scail2,
-        "masked": masked,
+        "masked": on(on_scail2, method=lambda parts: parts.scail2(**masks(parts))),
         "only chunk 0": on(on_scail2, begun=BEGUN, seed=3, only_chunk=0),
     },
     ANIMATE2: {
-        "plain": of_animate2,
-        "in a part": on(of_animate2, pose_start_percent=0.1, pose_end_percent=0.9),
+        "plain": looked_at,
+        "in a part": on(looked_at, pose_start_percent=0.1, pose_end_percent=0.9),
     },
     SCAIL2: {
-        "plain": of_scail2,
-        "masked": on(of_scail2, **MASKS),
-        "replacing": on(of_scail2, replacement_mode=True, **OTHER_GROUNDS),
-        "in a part": on(of_scail2, pose_start=0.1, pose_end=0.9),
+        "plain": looked_at,
+        "masked": lambda parts: looked_at(parts) | masks(parts),
+        "replacing": lambda parts: looked_at(parts) | other_grounds(parts) | {"replacement_mode": True},
+        "in a part": on(looked_at, pose_start=0.1, pose_end=0.9),
     },
 }
 
@@ -313,9 +300,12 @@ CASES += [
     runs("width", 32, f"known_width {PEOPLE} {FOOTAGE} {CARRIED} noise_mask latents last_chunk video", "scail2"),
     runs("seed", 1, f"{NOISE} {CARRIED}", "scail2", seeds=[1, 2]),
     runs("restore_strength", 1.0, RESTORATION, "scail2"),
-    # The two latents that show the carried frames stay as they are.
+    # The first chunk is held at its end, the second, which is the last one, at its beginning.
     runs(
-        *("only_chunk", 1, f"only_chunk {MADE_OF_IT} seeds encoded", "only chunk 0"),
+        "only_chunk",
+        1,
+        f"only_chunk {MADE_OF_IT} seeds encoded decoded pose_video_latent {CARRIED} noise_mask",
+        "only chunk 0",
         seeds=[4],
         made_with=[0, 4],
     ),
