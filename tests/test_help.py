@@ -73,6 +73,8 @@ def literal(node, known):
     """What an expression of a text can be, as a pattern: what is filled in may be anything. known: of variables."""
     if isinstance(node, ast.JoinedStr):
         return "".join(literal(part, known) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return literal(node.value, known)
     if isinstance(node, ast.Constant):
         return re.escape(str(node.value))
     return known.get(getattr(node, "id", None), ANYTHING)
