@@ -149,6 +149,7 @@ STATES = {
     LONG_RUN: {
         "plain": plain,
         "guided": on(plain, cfg=2.0),
+        "two prompts": on(plain, prompts=lambda parts: parts.text(2) + parts.text(3)),
         "short footage": on(plain, driving_video=lambda parts: parts.pictures(10, 1), total_frames=TOTAL),
         "other sizes": on(plain, **OTHER_SIZES),
         "restoring": on(plain, restore_strength=1.0),
@@ -218,6 +219,8 @@ CASES = [
     runs("sampler", lambda parts: parts.sampler(), "sampler known_sampler"),
     runs("sigmas", torch.tensor([1.0, 0.5, 0.0]), "sigmas known_sigmas"),
     runs("prompts", lambda parts: parts.text(2) + parts.text(3), "prompts text cross_attn_pose"),
+    # That of the second chunk alone.
+    runs("prompts", lambda parts: parts.text(2) + parts.text(4), "prompts text cross_attn_pose", "two prompts"),
     runs(
         "chunk_frames",
         13,
