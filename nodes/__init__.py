@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .animate import EverAnimateAnimate
 from .chunk import EverAnimateChunk, EverAnimatePlanChunks
+from .chunk_frames import EverAnimateChunkFrames
 from .longanimation import (
     LongAnimationApply,
     LongAnimationCondition,
@@ -54,6 +55,7 @@ class EverAnimateExtension(ComfyExtension):
             LongAnimationLoadToy,
             LongAnimationLoadVideoMemory,
             LongAnimationMemory,
+            EverAnimateChunkFrames,
         ]
 
 
