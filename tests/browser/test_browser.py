@@ -27,7 +27,10 @@ if MISSING:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_opens_from_the_template_browser(page, name):
+def test_a_workflow_opens_from_the_template_browser(page, server, name):
+    if name == "animate2_long":
+        # On older hosts the editor names the node that is missing.
+        skip_on_older_hosts(server, name)
     open_template(page, name)
     shipped = json.loads((ROOT / "workflows" / f"{name}.json").read_text())
     types = page.evaluate("() => app.graph._nodes.map(node => node.type)")
@@ -63,14 +66,14 @@ IN_ONE_NODE = {
 }
 
 
-# What ComfyUI must be to have the network of a graph.
-NEEDS = {"toy_colour": (0, 21)}
+# What ComfyUI must be to have the network, or a node, of a graph.
+NEEDS = {"animate2_long": (0, 31), "toy_colour": (0, 21)}
 
 
 def skip_on_older_hosts(server, name):
     version = server.get("/system_stats")["system"]["comfyui_version"]
     if tuple(map(int, version.split(".")[:2])) < NEEDS.get(name, (0, 0)):
-        pytest.skip(f"ComfyUI {version} has no CogVideoX")
+        pytest.skip(f"ComfyUI {version} is too old for {name}")
 
 
 @pytest.mark.parametrize("name", IN_ONE_NODE)

@@ -137,6 +137,7 @@ def test_settings_other_than_in_training_where_the_lora_may_be(comfy, told, monk
 
 def test_the_blocks(comfy, told):
     lines, texts = told
+    (drawn, *_) = comfy.call("EverAnimatePlanChunks", total_frames=TOTAL, chunk_frames=FRAMES, overlap=3)
     vae, otherwise = comfy.load_vae(), "unless yours was trained otherwise."
     widgets = {"width": 80, "height": 64, "identity_latents": 2, "motion_latents": 2}
     (memory,) = comfy.call("EverAnimateMemory", vae=vae, reference_images=reference_image(), **widgets)
@@ -145,7 +146,6 @@ def test_the_blocks(comfy, told):
     assert lines() == [
         "pose_video ends before the animation, after 9 of 150 frames; from there it goes on by continuation pingpong."
     ]
-    (drawn, *_) = comfy.call("EverAnimatePlanChunks", total_frames=TOTAL, chunk_frames=FRAMES, overlap=3)
     condition(comfy, memory, drawn, 0, face_video=moving_pattern(5, size=32))
     trained = "but the released LoRA was trained with"
     assert lines() == [
