@@ -46,8 +46,8 @@ def animation(comfy, drawn, count, video, all_so_far):
         )
         assert len(chunk) == drawn.chunk_frames
         # What the chunk begins with is what the chunk before ended with.
-        assert (0 if carried is None else len(carried)) == offset == (drawn.overlap if index else 0)
-        assert carried is None or torch.equal(carried, chunk[:offset])
+        assert offset == (drawn.overlap if index else 0)
+        assert torch.equal(carried, chunk[:offset]) if offset else carried is None
         (kept,) = comfy.call("ImageFromBatch", image=chunk, batch_index=keep_from, length=keep_count)
         (joined,) = comfy.call("EverAnimateJoinChunks", images=kept, **({} if joined is None else {"previous": joined}))
     return numbers(joined)
