@@ -80,6 +80,12 @@ def knob(
     return field(default=default, metadata=declared | {"choices": None if choices is None else tuple(choices)})
 
 
+def like(settings: type, name: str, **other: Any) -> Any:
+    """A field that declares what another class of settings declares. other: default or help, where they differ."""
+    part = next(part for part in fields(settings) if part.name == name)
+    return field(default=other.pop("default", part.default), metadata={**part.metadata, **other})
+
+
 def knobs(settings: type) -> dict[str, Knob]:
     """The settings that a class declares, by name, in its order."""
     kinds = get_type_hints(settings)

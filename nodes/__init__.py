@@ -4,8 +4,10 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .animate import EverAnimateAnimate
+from .animate2 import EverAnimateMethodAnimate2
 from .chunk import EverAnimateChunk, EverAnimatePlanChunks
 from .chunk_frames import EverAnimateChunkFrames
+from .long_run import EverAnimateLongRun
 from .longanimation import (
     LongAnimationApply,
     LongAnimationCondition,
@@ -21,6 +23,7 @@ from .memory import EverAnimateMemory, EverAnimateMemoryFromLatents, EverAnimate
 from .prepare import EverAnimatePrepare
 from .samples import give_samples
 from .sampling import EverAnimateRestorativeSampler, EverAnimateRestoreFlow, EverAnimateSigmas
+from .scail2 import EverAnimateMethodScail2
 from .toy import EverAnimateLoadToy
 from .video import EverAnimateDriftReport, EverAnimateJoinChunks
 from .video_memory import LongAnimationLoadVideoMemory, LongAnimationMemory
@@ -55,6 +58,9 @@ class EverAnimateExtension(ComfyExtension):
             LongAnimationLoadToy,
             LongAnimationLoadVideoMemory,
             LongAnimationMemory,
+            EverAnimateLongRun,
+            EverAnimateMethodAnimate2,
+            EverAnimateMethodScail2,
             EverAnimateChunkFrames,
         ]
 

@@ -80,7 +80,10 @@ class HostCodec:
 
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] normalised -> [F, H, W, 3] in 0..1."""
-        raw = to_raw(latents)
+        return self.decode_raw(to_raw(latents))
+
+    def decode_raw(self, raw: Tensor) -> Tensor:
+        """The host's raw latents [1, 16, T, h, w] -> [F, H, W, 3] in 0..1."""
         if not self.tiled:
             return self.vae.decode(raw)[0].float().cpu()
         compression = self.vae.spacial_compression_decode()
@@ -89,6 +92,18 @@ class HostCodec:
         return (
             self.vae.decode_tiled(raw, tile_x=tile, tile_y=tile, overlap=overlap, tile_t=raw.shape[2])[0].float().cpu()
         )
+
+
+class RawCodec(HostCodec):
+    """The same for methods whose latents stay in the host's raw space, from its sampler to its VAE, bit for bit."""
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1 -> [1, 16, T, h, w] raw."""
+        return self.vae.encode(frames).float().cpu()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1, 16, T, h, w] raw -> [F, H, W, 3] in 0..1."""
+        return self.decode_raw(latents)
 
 
 @contextmanager
@@ -298,8 +313,20 @@ def sample(
     """
     end = request.end
     latent = empty_latent(request) if end is None else held_latent(request, end)
+    raw = sample_latent(model, positive, negative, latent, sampler, sigmas, cfg, seed, on_step)
+    latents = to_network(raw)[:, :, request.anchors :]
+    return latents if end is None else with_end(latents, end)
+
+
+def sample_latent(
+    model, positive, negative, latent: dict, sampler, sigmas: Tensor, cfg: float, seed: int, on_step
+) -> Tensor:
+    """Sample a LATENT as the host's SamplerCustom does, its noise mask included; raw latents of its shape.
+
+    on_step: see `sample`.
+    """
     start = latent["samples"]
-    raw = comfy.sample.sample_custom(
+    return comfy.sample.sample_custom(
         model,
         comfy.sample.prepare_noise(start, seed),
         cfg,
@@ -313,8 +340,6 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    latents = to_network(raw)[:, :, request.anchors :]
-    return latents if end is None else with_end(latents, end)
 
 
 def progress_bar(steps: int) -> comfy.utils.ProgressBar:

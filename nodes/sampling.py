@@ -1,8 +1,11 @@
 """Nodes around sampling: noise levels, and explicit restoration around a SAMPLER or on a MODEL, with equal results."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import chain
 
+import comfy.latent_formats
 import comfy.model_patcher
 import comfy.samplers
 import torch
@@ -10,14 +13,22 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..everanimate_core.errors import InputError
+from ..everanimate_core.errors import InputError, check_finite
 from ..everanimate_core.everanimate.flow import sigma_schedule
+from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS
 from ..everanimate_core.everanimate.memory import ContextMemory
-from ..everanimate_core.everanimate.restoration import Correction, Restoration, check_strength, correction
+from ..everanimate_core.everanimate.restoration import (
+    Correction,
+    Restoration,
+    check_strength,
+    correction,
+    correction_of_statistics,
+)
+from ..everanimate_core.latents import channel_statistics
 from . import widgets
 from .alignment import CONDITION_KEY
 from .checks import check_images
-from .host import frame_source
+from .host import frame_source, to_network
 from .node import SamplingError, in_its_name
 
 RESTORE_KEY = "everanimate_restore"
@@ -54,6 +65,38 @@ class EverAnimateSigmas(io.ComfyNode):
         return io.NodeOutput(sigma_schedule(steps, shift, denoise))
 
 
+@dataclass(frozen=True)
+class Correcting:
+    """Around the host's call of a SAMPLER: the clean estimates of its model calls are corrected, in this one sampling.
+
+    node: in whose name errors speak.
+    """
+
+    node: str
+    correct: Correction
+
+    def __call__(
+        self,
+        sample: Callable,
+        guider,
+        sigmas,
+        extra_args,
+        callback,
+        noise,
+        latent_image=None,
+        denoise_mask=None,
+        disable_pbar=False,
+    ) -> Tensor:
+        """sample: the SAMPLER's own method. What follows is the host's interface of it."""
+        check_correction(self.node, self.correct, guider, noise)
+        correct = self.correct.behind(held_slots(denoise_mask, self.correct.head))
+        options = comfy.model_patcher.set_model_options_post_cfg_function(
+            dict(extra_args["model_options"]), partial(_corrected, correct)
+        )
+        extra_args = extra_args | {"model_options": options}
+        return sample(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+
+
 def restored_model(node: str, model, correct: Correction | None):
     """A clone of the MODEL whose clean estimates are corrected; the MODEL itself when nothing is to be corrected.
 
@@ -61,14 +104,8 @@ def restored_model(node: str, model, correct: Correction | None):
     """
     if correct is None:
         return model
-
-    def outer_sample(executor, noise, *arguments, **keywords):
-        check_correction(node, correct, executor.class_obj, noise)
-        return executor(noise, *arguments, **keywords)
-
     model = model.clone()
-    model.set_model_sampler_post_cfg_function(partial(_corrected, correct))
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, RESTORE_KEY, outer_sample)
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, RESTORE_KEY, Correcting(node, correct))
     return model
 
 
@@ -81,31 +118,25 @@ def restored_sampler(node: str, sampler, correct: Correction | None):
 
 
 class RestoredSampler(comfy.samplers.Sampler):
-    """A SAMPLER around another, which sees the model as it is patched by `restored_model`, for this one run."""
+    """A SAMPLER around another, which is called as it is on a model of `restored_model`."""
 
     def __init__(self, node: str, sampler, correct: Correction):
         self.node, self.sampler, self.correct = node, sampler, correct
 
-    def sample(
-        self,
-        model_wrap,
-        sigmas,
-        extra_args,
-        callback,
-        noise,
-        latent_image=None,
-        denoise_mask=None,
-        disable_pbar=False,
-    ):
-        """The host's own interface of a SAMPLER; model_wrap is its guider."""
-        check_correction(self.node, self.correct, model_wrap, noise)
-        options = comfy.model_patcher.set_model_options_post_cfg_function(
-            dict(extra_args["model_options"]), partial(_corrected, self.correct)
-        )
-        extra_args = extra_args | {"model_options": options}
-        return self.sampler.sample(
-            model_wrap, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar
-        )
+    def sample(self, *arguments, **named):
+        """The host's own interface of a SAMPLER."""
+        return Correcting(self.node, self.correct)(self.sampler.sample, *arguments, **named)
+
+
+def held_slots(denoise_mask: Tensor | None, leading: int) -> int:
+    """How many slots directly behind the `leading` ones are held: 0 in the host's mask [B, C, T, h, w] throughout.
+
+    Slots that are held further behind do not count: they are measured with what is in front of them.
+    """
+    if denoise_mask is None:
+        return 0
+    free = denoise_mask.amax(dim=(0, 1, 3, 4))[leading:] > 0
+    return int((free.cumsum(0) == 0).sum())
 
 
 def _corrected(correct: Correction, arguments: dict) -> Tensor:
@@ -114,16 +145,25 @@ def _corrected(correct: Correction, arguments: dict) -> Tensor:
 
 
 def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> None:
-    """Raise SamplingError, before any step, when this guider's chunk [B, 16, N + T, h, w] is not of the memory's shape.
+    """Raise SamplingError, before any step, when this guider's chunk is not the one that the correction is for.
 
-    node: in whose name.
+    node: in whose name. noise: [B, C, N + T, h, w].
     """
-    expected = list(correct.memory.identity.shape[2:])
+    channels, height, width = correct.shape
+    latent_format = guider.model_patcher.get_model_object("latent_format")
+    # That of Wan 2.2's VAE is one of these too, with more channels.
+    if not isinstance(latent_format, comfy.latent_formats.Wan21) or latent_format.latent_channels != channels:
+        example, got = "Wan2.2-Animate, Wan-Animate 2 or SCAIL-2", f"one with {type(latent_format).__name__} latents"
+        raise SamplingError(node, "the sampled model", "must be one of the Wan 2.1 VAE", example, got)
     for cond in chain.from_iterable(guider.conds.values()):
         # Conditioning that Condition Chunk did not make says nothing of anchors.
-        anchors = cond["model_conds"].get(CONDITION_KEY)
-        got = [expected[0] if anchors is None else int(anchors.cond), *noise.shape[3:]]
-        if got != expected:
+        marker = cond["model_conds"].get(CONDITION_KEY)
+        anchors = correct.head if marker is None else int(marker.cond)
+        expected, got = [correct.head, height, width], [anchors, *noise.shape[3:]]
+        if height is None:
+            if anchors != correct.head:
+                raise SamplingError(node, "leading_latents", "must be the anchors of this chunk", anchors, correct.head)
+        elif got != expected:
             raise SamplingError(
                 node,
                 "memory",
@@ -135,14 +175,50 @@ def check_correction(node: str, correct: Correction, guider, noise: Tensor) -> N
 
 def restores(model, sampler) -> bool:
     """Whether a MODEL or SAMPLER comes from the restoring nodes, whose correction is that of one chunk."""
-    return bool(model.get_wrappers(WrappersMP.OUTER_SAMPLE, RESTORE_KEY)) or isinstance(sampler, RestoredSampler)
+    return bool(model.get_wrappers(WrappersMP.SAMPLER_SAMPLE, RESTORE_KEY)) or isinstance(sampler, RestoredSampler)
+
+
+def check_not_restoring(model, sampler) -> None:
+    """Raise InputError, in a node that corrects every chunk by itself, for the correction of one chunk."""
+    if restores(model, sampler):
+        raise InputError(
+            "every chunk",
+            "has a correction of its own",
+            "set restore_strength and connect model and sampler without it",
+            "one from Restore Flow or Restorative Sampler",
+        )
 
 
 def restoring_inputs() -> list:
-    """What both restoring nodes ask for, but for what they wrap: memory and widgets, mask and pose_video."""
+    """What both restoring nodes ask for first, but for what they wrap: memory and widgets."""
     return [
-        widgets.Memory.Input("memory", tooltip="The memory that this chunk was conditioned on."),
+        widgets.Memory.Input(
+            "memory",
+            optional=True,
+            tooltip="The memory that this chunk was conditioned on. Leave it out where first_chunk is connected.",
+        ),
         *widgets.restoration(),
+    ]
+
+
+def first_chunk_inputs() -> list:
+    """first_chunk and leading_latents, which take the place of a memory on other networks."""
+    return [
+        io.Latent.Input(
+            "first_chunk",
+            optional=True,
+            tooltip="In place of a memory, for Wan-Animate 2, SCAIL-2 and others with the Wan 2.1 VAE: what the "
+            "sampler made of chunk 0, whose colour and contrast are then the goal. Chunk 0 itself needs no correction.",
+        ),
+        io.Int.Input(
+            "leading_latents",
+            optional=True,
+            default=0,
+            min=0,
+            max=16,
+            tooltip="With first_chunk: how many latents stand in front of the chunk's own, trim_latent of the chunk's "
+            "node. Wan-Animate 2: 1. SCAIL-2: 0; the frames that it carries over are found by their noise mask.",
+        ),
     ]
 
 
@@ -164,15 +240,35 @@ def static_inputs() -> list:
 
 
 def make_correction(
-    memory: ContextMemory, strength: float, schedule: str, target: str, mask: Tensor | None, pose_video
+    strength: float,
+    schedule: str,
+    target: str,
+    memory: ContextMemory | None = None,
+    mask: Tensor | None = None,
+    pose_video=None,
+    first_chunk: dict | None = None,
+    leading_latents: int = 0,
 ) -> Correction | None:
     """The correction that the inputs of a restoring node describe, None for none.
 
-    Raises ValueError for low_frequency without mask and pose, or with one of another size than the animation's, and for
-    values that are no numbers.
+    Raises InputError unless there is either a memory or a first chunk, for what does not go with it, for low_frequency
+    without mask and pose, or with one of another size than the animation's, and for values that are no numbers.
     """
     check_strength(strength)
     check_images(mask=mask, pose_video=pose_video)
+    restoration = Restoration(strength, schedule, target)
+    if (memory is None) == (first_chunk is None):
+        raise InputError(
+            "either memory or first_chunk",
+            "must be connected",
+            "memory behind Condition Chunk, first_chunk with Wan-Animate 2 and SCAIL-2",
+            "neither" if memory is None else "both",
+        )
+    if memory is None:
+        statistics = first_statistics(first_chunk, leading_latents)
+        return correction_of_statistics(restoration, statistics, leading_latents)
+    if leading_latents:
+        raise InputError("leading_latents", "must be 0 with a memory", "it knows its anchors", leading_latents)
     pose = None
     if target == "low_frequency":
         if mask is not None:
@@ -182,7 +278,25 @@ def make_correction(
             with frame_source("pose_video", pose_video) as source:
                 pose = brightest(source)
             check_frames("pose_video", pose, memory)
-    return correction(Restoration(strength, schedule, target), memory, pose, mask)
+    return correction(restoration, memory, pose, mask)
+
+
+def first_statistics(first_chunk: dict, leading: int) -> Tensor:
+    """The statistics [2, 16] of a sampled chunk 0, a LATENT, without the `leading` latents in front of its own.
+
+    Raises InputError when nothing is left, and for latents of another VAE or with values that are no numbers.
+    """
+    raw = first_chunk["samples"]
+    if raw.ndim != 5 or raw.shape[1] != LATENT_CHANNELS:
+        wan = f"[1, {LATENT_CHANNELS}, frames, height, width]"
+        raise InputError("first_chunk", "must hold latents of the Wan 2.1 VAE", wan, list(raw.shape))
+    check_finite("first_chunk", raw)
+    slots = raw.shape[2]
+    if not 0 <= leading < slots:
+        raise InputError(
+            "leading_latents", f"must leave latents of first_chunk, which has {slots}", f"0 to {slots - 1}", leading
+        )
+    return channel_statistics(to_network(raw)[:, :, leading:])
 
 
 def brightest(source) -> Tensor:
@@ -211,12 +325,13 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
             display_name="Restorative Sampler",
             category=widgets.CATEGORY,
             description="Correct drift while a chunk is sampled, for models that were not trained to do so. At every "
-            "model call, the clean picture that the model expects is moved towards what the memory knows. For "
-            "SamplerCustom or SamplerCustomAdvanced; use one for each chunk.",
+            "model call, the clean picture that the model expects is moved towards what the memory or chunk 0 knows. "
+            "For SamplerCustom or SamplerCustomAdvanced; with a memory, use one for each chunk.",
             inputs=[
                 *restoring_inputs(),
                 io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
                 *static_inputs(),
+                *first_chunk_inputs(),
             ],
             outputs=[
                 io.Sampler.Output(display_name="sampler", tooltip="The sampler; unchanged when nothing is to do.")
@@ -225,10 +340,9 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
 
     @classmethod
     @in_its_name
-    def execute(cls, memory, strength, schedule, target, sampler=None, mask=None, pose_video=None) -> io.NodeOutput:
+    def execute(cls, sampler=None, **restoring) -> io.NodeOutput:
         sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        correct = make_correction(memory, strength, schedule, target, mask, pose_video)
-        return io.NodeOutput(restored_sampler("Restorative Sampler", sampler, correct))
+        return io.NodeOutput(restored_sampler("Restorative Sampler", sampler, make_correction(**restoring)))
 
 
 class EverAnimateRestoreFlow(io.ComfyNode):
@@ -241,13 +355,19 @@ class EverAnimateRestoreFlow(io.ComfyNode):
             display_name="Restore Flow",
             category=widgets.CATEGORY,
             description="The correction of Restorative Sampler as a patch of the model, for KSampler and others that "
-            "take no SAMPLER. Use one for each chunk, each on the unpatched model.",
-            inputs=[widgets.model(), *restoring_inputs(), *static_inputs()],
+            "take no SAMPLER. With a memory, use one for each chunk, each on the unpatched model.",
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="Wan2.2-Animate, Wan-Animate 2, SCAIL-2 or another model with the Wan 2.1 VAE."
+                ),
+                *restoring_inputs(),
+                *static_inputs(),
+                *first_chunk_inputs(),
+            ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model; unchanged when nothing is to do.")],
         )
 
     @classmethod
     @in_its_name
-    def execute(cls, model, memory, strength, schedule, target, mask=None, pose_video=None) -> io.NodeOutput:
-        correct = make_correction(memory, strength, schedule, target, mask, pose_video)
-        return io.NodeOutput(restored_model("Restore Flow", model, correct))
+    def execute(cls, model, **restoring) -> io.NodeOutput:
+        return io.NodeOutput(restored_model("Restore Flow", model, make_correction(**restoring)))

@@ -6,14 +6,14 @@ leads from it back to the clean clip z:
     exact   v* = (x~ - z) / sigma = v + (x~ - x) / sigma        bounded   v_r = v + w(sigma) (x~ - x)
 
 Sampling, for networks that were not trained so: the drift d = x0 - R(x0) of the clean estimate from what the memory
-knows takes the place of z~ - z, so that x~ - x = (1 - sigma) d and the same equation corrects the velocity. Every
-weight is a function of sigma alone: samplers call the network at any noise level, some of them twice a step.
+or the first chunk knows takes the place of z~ - z, so that x~ - x = (1 - sigma) d and the same equation corrects the
+velocity. Every weight is a function of sigma alone: samplers call the network at any noise level, some twice a step.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, inf
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -175,7 +175,7 @@ OFF = Restoration()
 
 
 def match_statistics(x0: Tensor, statistics: Tensor) -> Tensor:
-    """R of `statistics`: x0 [B, 16, T, h, w] with the channel means and spreads [2, 16] of the first chunk.
+    """R of `statistics`: x0 [B, C, T, h, w] with the channel means and spreads [2, C] of the first chunk.
 
     The statistics transfer of AdaIN (Huang and Belongie, arXiv 1703.06868), by channel over time and space.
     """
@@ -265,7 +265,7 @@ def clean_target(
         low = low_pass(lasting(memory.identity), region)
         return lambda x0: match_low_frequency(x0, low, region)
     if name == "statistics" and memory.statistics is not None:
-        return lambda x0: match_statistics(x0, cast(Tensor, memory.statistics))
+        return partial(match_statistics, statistics=memory.statistics)
     return None
 
 
@@ -273,20 +273,33 @@ def clean_target(
 class Correction:
     """c(x0, sigma), the one function that all hosts share: v' = v + c and x0' = x0 - sigma c.
 
-    memory: of the chunk that is sampled. target: R for that chunk, of x0's chunk latents [B, 16, T, h, w].
+    shape: (C, h, w) that the chunk must have; h and w are None where any will do. head: how many slots at the start are
+    neither measured nor corrected: references or anchors, and what is held behind them. target: R, of what x0 has
+    behind the head, [B, C, T, h, w].
     """
 
     restoration: Restoration
-    memory: ContextMemory
+    shape: tuple[int, int | None, int | None]
+    head: int
     target: CleanTarget
 
+    def behind(self, held: int) -> "Correction":
+        """The same correction with `held` (0 and up) further slots in its head.
+
+        Of held slots the host puts the given latents back after each model call; what the network says there is its own
+        guess, which would move the statistics of the rest.
+        """
+        return replace(self, head=self.head + held)
+
     def __call__(self, x0: Tensor, sigma: Tensor) -> Tensor:
-        """c of x0's shape [B, 16, N + T, h, w], 0 on the N anchors. sigma: a scalar or [B], on any device."""
-        sigma = _per_sample(sigma).to(x0.device)
-        chunk = x0[:, :, self.memory.anchors :]
-        weight = self.restoration.strength * restoration_weight(sigma, self.restoration.schedule) * (1 - sigma)
+        """c of x0's shape [B, C, head + T, h, w], 0 on the head. sigma: a scalar or [B], on any device."""
         c = torch.zeros_like(x0)
-        c[:, :, self.memory.anchors :] = weight * (chunk - self.target(chunk))
+        chunk = x0[:, :, self.head :]
+        # A chunk that is held throughout has nothing to measure.
+        if chunk.shape[2]:
+            sigma = _per_sample(sigma).to(x0.device)
+            weight = self.restoration.strength * restoration_weight(sigma, self.restoration.schedule) * (1 - sigma)
+            c[:, :, self.head :] = weight * (chunk - self.target(chunk))
         return c
 
     def estimate(self, x0: Tensor, sigma: Tensor) -> Tensor:
@@ -300,14 +313,32 @@ def correction(
     pose: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Correction | None:
-    """The correction of one chunk; pose, mask: see clean_target.
+    """The correction of one chunk of EverAnimate; pose, mask: see clean_target. Its head are the memory's anchors.
 
     None when nothing is to be corrected (strength 0, or no target): the host then leaves its sampler as it is.
     """
     target = clean_target(restoration.target, memory, pose, mask)
     if target is None or not restoration.strength:
         return None
-    return Correction(restoration, memory, target)
+    _, channels, anchors, height, width = memory.identity.shape
+    return Correction(restoration, (channels, height, width), anchors, target)
+
+
+def correction_of_statistics(restoration: Restoration, statistics: Tensor | None, head: int) -> Correction | None:
+    """The correction of one chunk of a network that has no memory, towards the first chunk.
+
+    statistics: [2, C] of the first chunk's own slots, None while it is still to come. head: slots in front of the
+    chunk's own. None as in `correction`. InputError for the target low_frequency: only a memory has identity latents.
+    """
+    if restoration.target == "low_frequency":
+        raise InputError(
+            "target", "must be statistics without a memory", "only a memory shows what stands still", "low_frequency"
+        )
+    if statistics is None or not restoration.strength or restoration.target == "none":
+        return None
+    return Correction(
+        restoration, (statistics.shape[1], None, None), head, partial(match_statistics, statistics=statistics)
+    )
 
 
 def restored(network: Velocity, correct: Correction | None) -> Velocity:

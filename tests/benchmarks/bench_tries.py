@@ -96,9 +96,10 @@ class Temporal:
     def sample_chunk(self, request, noise_seed, *, sigmas):
         """The chunk's latents, led at their beginning to the low frequencies of the chunk before."""
         if request.correct is not None:
-            motion = request.correct.memory.motion
-            everywhere = torch.ones(1, 1, 1, *motion.shape[3:])
-            low = low_pass(motion[:, :, -1:], everywhere)
+            carried = request.anchors + GEOMETRY.motion
+            last = request.context.y[:, :, carried - 1 : carried]
+            everywhere = torch.ones(1, 1, 1, *last.shape[3:])
+            low = low_pass(last, everywhere)
 
             def target(x0):
                 fade = torch.zeros(x0.shape[2])

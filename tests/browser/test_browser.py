@@ -26,11 +26,21 @@ if MISSING:
     pytest.skip(f"browser tests skipped: no {', no '.join(MISSING)}", allow_module_level=True)
 
 
+# What ComfyUI must be to have the nodes of a graph.
+TO_OPEN = {"animate2_long": (0, 31)}
+# What it must be to have its network.
+TO_RUN = {"toy_colour": (0, 21)}
+
+
+def skip_on_older_hosts(server, needed):
+    version = server.get("/system_stats")["system"]["comfyui_version"]
+    if tuple(map(int, version.split(".")[:2])) < needed:
+        pytest.skip(f"ComfyUI {version} is older than {'.'.join(map(str, needed))}")
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_opens_from_the_template_browser(page, server, name):
-    if name == "animate2_long":
-        # On older hosts the editor names the node that is missing.
-        skip_on_older_hosts(server, name)
+    skip_on_older_hosts(server, TO_OPEN.get(name, ()))
     open_template(page, name)
     shipped = json.loads((ROOT / "workflows" / f"{name}.json").read_text())
     types = page.evaluate("() => app.graph._nodes.map(node => node.type)")
@@ -66,19 +76,9 @@ IN_ONE_NODE = {
 }
 
 
-# What ComfyUI must be to have the network, or a node, of a graph.
-NEEDS = {"animate2_long": (0, 31), "toy_colour": (0, 21)}
-
-
-def skip_on_older_hosts(server, name):
-    version = server.get("/system_stats")["system"]["comfyui_version"]
-    if tuple(map(int, version.split(".")[:2])) < NEEDS.get(name, (0, 0)):
-        pytest.skip(f"ComfyUI {version} is too old for {name}")
-
-
 @pytest.mark.parametrize("name", IN_ONE_NODE)
 def test_a_graph_with_everything_in_one_node_runs_from_the_page(page, server, name):
-    skip_on_older_hosts(server, name)
+    skip_on_older_hosts(server, TO_RUN.get(name, ()))
     loader, node, frames, steps = IN_ONE_NODE[name]
     open_template(page, name)
     set_widget(page, loader, "frames", frames)
@@ -94,7 +94,7 @@ def test_a_graph_with_everything_in_one_node_runs_from_the_page(page, server, na
 
 @pytest.mark.parametrize("name", IN_ONE_NODE)
 def test_the_finished_video_takes_the_place_of_the_live_preview(page, server, name):
-    skip_on_older_hosts(server, name)
+    skip_on_older_hosts(server, TO_RUN.get(name, ()))
     loader, node, frames, _ = IN_ONE_NODE[name]
     open_template(page, name)
     set_widget(page, loader, "frames", frames)

@@ -17,6 +17,7 @@ from everanimate_core.everanimate.restoration import (
     bounded_target,
     clean_target,
     correction,
+    correction_of_statistics,
     exact_target,
     lasting,
     loss_weight,
@@ -406,6 +407,62 @@ def test_levels_of_a_batch_are_each_its_own(memory):
         torch.testing.assert_close(both[sample : sample + 1], correct(x0[sample : sample + 1], at(level)[0]))
 
 
+@pytest.mark.parametrize("target", ["statistics", "low_frequency"])
+def test_the_head_is_the_memorys_anchors_and_the_rest_is_corrected_to_the_last_bit(memory, estimate, target):
+    mask, sigma = torch.ones(1, 48, 80), at(0.6)[0]
+    correct = correction(Restoration(0.7, target=target), memory, mask=mask)
+    chunk, aim = estimate[:, :, ANCHORS:], clean_target(target, memory, mask=mask)
+    expected = 0.7 * restoration_weight(sigma) * (1 - sigma) * (chunk - aim(chunk))
+    c = correct(estimate, sigma)
+    assert (correct.head, correct.shape) == (ANCHORS, (16, 6, 10))
+    assert torch.equal(c[:, :, ANCHORS:], expected) and expected.any()
+    assert not c[:, :, :ANCHORS].any()
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_held_slots_are_neither_measured_nor_corrected(memory, estimate, held):
+    sigma, free = at(0.6), ANCHORS + held
+    c = correction(Restoration(0.7), memory).behind(held)(estimate, sigma)
+    assert not c[:, :, :free].any()
+    # What is behind them is corrected as if it were all that there is.
+    alone = correction_of_statistics(Restoration(0.7), memory.statistics, 0)(estimate[:, :, free:], sigma)
+    assert torch.equal(c[:, :, free:], alone) and alone.any()
+
+
+def test_without_held_slots_the_network_s_guess_there_moves_the_rest(memory, estimate):
+    sigma, correct = at(0.6), correction(Restoration(0.7), memory)
+    other = estimate.clone()
+    other[:, :, ANCHORS] += 1
+    free = ANCHORS + 1
+    assert torch.equal(correct.behind(1)(other, sigma), correct.behind(1)(estimate, sigma))
+    assert not torch.isclose(correct(other, sigma)[:, :, free:], correct(estimate, sigma)[:, :, free:]).any()
+
+
+@pytest.mark.parametrize("target", ["statistics", "low_frequency"])
+def test_where_all_is_held_nothing_is_corrected(memory, estimate, target):
+    correct = correction(Restoration(0.7, target=target), memory, mask=torch.ones(1, 48, 80))
+    assert not correct.behind(LATENTS)(estimate, at(0.6)).any()
+
+
+def test_a_first_chunk_alone_corrects_as_a_memory_with_its_statistics(memory, estimate):
+    sigma = at(0.6)
+    of_memory = correction(Restoration(0.7, "fixed"), memory)
+    of_statistics = correction_of_statistics(Restoration(0.7, "fixed"), memory.statistics, ANCHORS)
+    assert torch.equal(of_statistics(estimate, sigma), of_memory(estimate, sigma))
+    # Nothing is known of the size of the first chunk.
+    assert of_statistics.shape == (16, None, None)
+
+
+def test_latents_of_another_vae_are_corrected_by_their_own_channels():
+    first, later = 2 * randn(1, 48, 3, 4, 4, seed=18) + 0.5, randn(1, 48, 5, 6, 8, seed=19)
+    correct = correction_of_statistics(Restoration(1.0, "exact"), channel_statistics(first), 2)
+    assert correct.shape == (48, None, None)
+    # At strength 1, `exact` goes (1 - sigma) of the way.
+    after, sigma = correct.estimate(later, at(0.25))[:, :, 2:], 0.25
+    expected = sigma * channel_statistics(later[:, :, 2:])[0] + (1 - sigma) * channel_statistics(first)[0]
+    torch.testing.assert_close(channel_statistics(after)[0], expected, rtol=0, atol=1e-12)
+
+
 def test_nothing_to_correct_leaves_the_sampler_alone(memory):
     def network(x, sigma):
         return torch.sin(x)
@@ -416,6 +473,9 @@ def test_nothing_to_correct_leaves_the_sampler_alone(memory):
         correction(Restoration(0.0, "fixed", "low_frequency"), memory, mask=torch.ones(1, 48, 80)),
         correction(Restoration(1.0, "fixed", "none"), memory),
         correction(Restoration(1.0, "fixed", "statistics"), first),
+        correction_of_statistics(Restoration(), memory.statistics, ANCHORS),
+        correction_of_statistics(Restoration(1.0, "fixed", "none"), memory.statistics, ANCHORS),
+        correction_of_statistics(Restoration(1.0), None, ANCHORS),
     ]
     noise, sigmas = draw_noise((1, 16, ANCHORS + LATENTS, 6, 10), 0), sigma_schedule(4)
     for correct in idle:
@@ -451,3 +511,8 @@ def test_errors(memory):
     assert refusal(correction, Restoration(1.0, target="low_frequency"), memory) == needs
     # Said even where strength 0 makes it harmless: before any sampling starts.
     assert refusal(correction, Restoration(0.0, target="low_frequency"), memory) == needs
+    for strength in (1.0, 0.0):
+        static = Restoration(strength, target="low_frequency")
+        assert refusal(correction_of_statistics, static, memory.statistics, 0) == (
+            "target must be statistics without a memory (only a memory shows what stands still); got low_frequency."
+        )

@@ -1,6 +1,7 @@
 """A VAE for the host's nodes with exact arithmetic, so that run folders made with it fit on every machine."""
 
 import comfy.latent_formats
+import torch
 from exact_parts import ExactCodec
 
 
@@ -10,6 +11,8 @@ class ExactVae:
     latent_channels, latent_dim = 16, 3
 
     def __init__(self):
+        # What a run knows a VAE by.
+        self.first_stage_model = torch.nn.Identity()
         self._codec, self._format = ExactCodec(), comfy.latent_formats.Wan21()
 
     def encode(self, frames):

@@ -234,6 +234,64 @@ def test_conditioning_of_other_nodes_is_restored_too(comfy, second):
     assert relative_error(around, sampled(comfy, second.model, plain, chunk)) > 1e-3
 
 
+# --- latents that are held
+
+
+HELD_MASKS = {
+    # As nodes of the host write it, and as Set Latent Noise Mask does.
+    "of latents": lambda free: free.view(1, 1, -1, 1, 1).expand(-1, -1, -1, 8, 8),
+    "of frames": lambda free: free.view(-1, 1, 1).expand(-1, 8, 8),
+}
+
+
+@pytest.mark.parametrize("form", HELD_MASKS)
+def test_held_slots_behind_the_anchors_are_neither_measured_nor_corrected(comfy, second, core, form):
+    positive, negative, latent = second.chunk
+    slots = latent["samples"].shape[2]
+    free = torch.ones(slots)
+    free[ANCHORS] = 0
+    given = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
+    chunk = positive, negative, {"samples": given, "noise_mask": HELD_MASKS[form](free).contiguous()}
+    plain, patched = select(comfy, "euler"), second.model.clone()
+    correct = core.correction(core.Restoration(STRENGTH), second.memory).behind(1)
+    patched.set_model_sampler_post_cfg_function(
+        lambda arguments: correct.estimate(arguments["denoised"], arguments["sigma"])
+    )
+    expected = sampled(comfy, patched, plain, chunk)
+    assert torch.equal(sampled(comfy, second.model, on_sampler(comfy, second, plain), chunk), expected)
+    assert torch.equal(sampled(comfy, on_model(comfy, second), plain, chunk), expected)
+
+
+def test_held_slots_at_the_end_and_slots_that_are_held_in_part_are_measured(comfy):
+    held_slots = comfy.module(PACK, "nodes.sampling").held_slots
+    mask = torch.ones(2, 16, 7, 4, 4)
+    mask[:, :, 2:4] = 0
+    mask[:, :, 6] = 0
+    assert [held_slots(mask, leading) for leading in range(8)] == [0, 0, 2, 1, 0, 0, 1, 0]
+    for part in ((0, 0, 2, 0, 0), (1, 15, 2, 3, 3)):
+        touched = mask.clone()
+        touched[part] = 0.1
+        assert held_slots(touched, 2) == 0
+    assert held_slots(torch.zeros(1, 1, 7, 4, 4), 2) == 5
+    assert held_slots(None, 2) == 0
+
+
+def test_a_given_end_is_measured_as_it_was(comfy, second, core):
+    """As Animate Long Video makes one chunk alone."""
+    positive, negative, latent = second.chunk
+    mask = torch.ones(1, 1, latent["samples"].shape[2], 8, 8)
+    mask[:, :, -1] = 0
+    given = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(0))
+    chunk = positive, negative, {"samples": given, "noise_mask": mask}
+    plain, patched = select(comfy, "euler"), second.model.clone()
+    correct = core.correction(core.Restoration(STRENGTH), second.memory)
+    patched.set_model_sampler_post_cfg_function(
+        lambda arguments: correct.estimate(arguments["denoised"], arguments["sigma"])
+    )
+    expected = sampled(comfy, patched, plain, chunk)
+    assert torch.equal(sampled(comfy, second.model, on_sampler(comfy, second, plain), chunk), expected)
+
+
 # --- errors
 
 
@@ -269,6 +327,42 @@ def test_the_memory_of_another_animation_is_refused_before_sampling(comfy, secon
                 "width); got a chunk of [4, 8, 8]."
             )
     assert not calls
+
+
+def of_first_chunk(comfy, second, **inputs):
+    """name, model and sampler of both restoring nodes with a first chunk in the place of the memory."""
+    values = {"memory": None, "first_chunk": {"samples": torch.randn(1, 16, 7, 8, 8)}} | inputs
+    yield "Restorative Sampler", second.model, on_sampler(comfy, second, **values)
+    yield "Restore Flow", on_model(comfy, second, **values), select(comfy, "euler")
+
+
+def test_a_first_chunk_and_the_anchors_of_a_chunk_must_go_together(comfy, second):
+    with network_inputs(second.model.model.diffusion_model) as calls:
+        for name, model, sampler in of_first_chunk(comfy, second, leading_latents=1):
+            assert refusal(sampled, comfy, model, sampler, second.chunk) == (
+                f"{name}: leading_latents must be the anchors of this chunk (4); got 1."
+            )
+        assert not calls
+        for _, model, sampler in of_first_chunk(comfy, second, leading_latents=ANCHORS):
+            assert sampled(comfy, model, sampler, second.chunk).isfinite().all()
+    assert calls
+
+
+def test_a_model_of_another_vae_is_refused_before_sampling(comfy, second):
+    import tiny_models
+    from comfy.latent_formats import HunyuanVideo
+
+    text, of_hunyuan = comfy.conditioning(), second.model.clone()
+    of_hunyuan.add_object_patch("latent_format", HunyuanVideo())
+    for model, latents in ((tiny_models.load_wan22(), "Wan22"), (of_hunyuan, "HunyuanVideo")):
+        other = SimpleNamespace(model=model, memory=second.memory, pose=second.pose)
+        with network_inputs(model.model.diffusion_model) as calls:
+            for name, restored, sampler in of_first_chunk(comfy, other):
+                assert refusal(sampled, comfy, restored, sampler, (text, text, second.chunk[2])) == (
+                    f"{name}: the sampled model must be one of the Wan 2.1 VAE (Wan2.2-Animate, Wan-Animate 2 or "
+                    f"SCAIL-2); got one with {latents} latents."
+                )
+        assert not calls
 
 
 # --- Animate Long Video

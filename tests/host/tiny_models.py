@@ -98,6 +98,19 @@ def base_state_dict(base, seed=0):
     return _randomise(network, _ANIMATE_GAINS, seed)
 
 
+def load_wan22():
+    """A MODEL of Wan 2.2's own VAE, which has 48 channels."""
+    import comfy.ops
+    import comfy.sd
+    from comfy.ldm.wan.model import WanModel
+
+    network = WanModel(
+        model_type="t2v", in_dim=48, out_dim=48, dim=DIM, ffn_dim=FFN_DIM, num_heads=DIM // 128, num_layers=1,
+        text_dim=TEXT_DIM, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+    return comfy.sd.load_diffusion_model_state_dict(_randomise(network))
+
+
 def write_bases(models: Path):
     """Wan-Animate 2 and SCAIL-2 for the stock loader, on hosts that know them: the first one's file says what it is."""
     for base, name in BASE_FILES.items():
