@@ -29,6 +29,7 @@ FIRST = "dance_video"
 SHOWN_IN = {
     "EverAnimateAnimate": "toy_world",
     "EverAnimateChunk": "animate_chunks",
+    "EverAnimateChunkFrames": "animate2_long",
     "EverAnimateJoinChunks": "toy_blocks",
     "EverAnimateLoadLora": "animate_long",
     "EverAnimateLoadToy": "toy_world",

@@ -179,6 +179,14 @@ def animate2_video():
     return board(over_time(("photo", world.reference()), {"dance": film, "animation": made}, frames), OF_THE_TOY)
 
 
+def animate2_long():
+    """A plain video of another figure drives."""
+    film, frames = World(45), (25, 125, 225)
+    world, video = World(19, motion_seed=film.seed), film.frames(range(226))
+    made = animated(FULL, world, 226)
+    return board(over_time(("photo", world.reference()), {"video": video, "animation": made}, frames), OF_THE_TOY)
+
+
 def animate_chunks():
     world, plan = World(27), FULL.settings.plan(91)
     made, columns = animated(FULL, world, 91), []
@@ -284,8 +292,8 @@ def colour_window():
 
 
 DRAWN = (
-    animate2_video, animate_chunks, animate_long, colour_long, colour_window, dance_video, low_vram, replace_in_video,
-    scail2_replace, toy_blocks, toy_colour, toy_drift, toy_world,
+    animate2_long, animate2_video, animate_chunks, animate_long, colour_long, colour_window, dance_video, low_vram,
+    replace_in_video, scail2_replace, toy_blocks, toy_colour, toy_drift, toy_world,
 )  # fmt: skip
 BY_NAME = {draw.__name__: draw for draw in DRAWN}
 

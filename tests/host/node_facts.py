@@ -248,6 +248,12 @@ GIVEN = {
         memory_facts(memory) | {"images": mark(images), "latent": mark(latent["samples"])}
     ),
     "EverAnimateJoinChunks": lambda comfy, images: {"images": mark(images)},
+    "EverAnimateChunkFrames": lambda comfy, images, previous_frames, offset, keep_from, keep_count: {
+        "images": mark(images),
+        "previous_frames": mark(previous_frames),
+        "offset": offset,
+        "kept": (keep_from, keep_count),
+    },
     "EverAnimateDriftReport": drift_facts,
     "EverAnimateLoadToy": lambda comfy, model, vae, positive, negative, reference, pose, truth: {
         "network": mark(model.model.diffusion_model.head.head.weight),

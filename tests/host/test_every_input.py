@@ -151,6 +151,14 @@ STATES = {
         "first chunk": on(restoring_first, model=lambda parts: parts.model()),
     },
     "EverAnimateJoinChunks": {"plain": lambda parts: {"images": parts.pictures(2)}},
+    "EverAnimateChunkFrames": {
+        "plain": lambda parts: {
+            "plan": parts.plan(total=TOTAL + FRAMES - OVERLAP),
+            "chunk_index": 1,
+            "video": parts.pictures(TOTAL, 1),
+            "previous": parts.pictures(FRAMES),
+        },
+    },
     "EverAnimateDriftReport": {"plain": plain_drift, "divided": on(plain_drift, chunk_frames=9)},
     "EverAnimateLoadToy": {"plain": lambda parts: {"seed": 0, "frames": 5}},
     "EverAnimateLoadLora": {"plain": loading_lora},
@@ -369,6 +377,13 @@ CASES += cases(
     "EverAnimateJoinChunks",
     ("images", lambda parts: parts.pictures(2, 1), "images"),
     ("previous", lambda parts: parts.pictures(3, 1), "images"),
+)
+CASES += cases(
+    "EverAnimateChunkFrames",
+    ("plan", lambda parts: parts.plan(total=TOTAL - 2), "kept", "plain", {"kept": (4, 3)}),
+    ("chunk_index", 2, "images"),
+    ("video", lambda parts: parts.pictures(TOTAL, 2), "images"),
+    ("previous", lambda parts: parts.pictures(FRAMES, 3), "previous_frames"),
 )
 CASES += cases(
     "EverAnimateDriftReport",

@@ -42,6 +42,10 @@ SIGNATURES = {
         "model",
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
+    "EverAnimateChunkFrames": (
+        "plan chunk_index=0 video previous?",
+        "images, previous_frames, frame_offset, keep_from, keep_count",
+    ),
     "EverAnimateDriftReport": ("video reference_images truth? plan? chunk_frames=0 overlap=0", "plot, report, table"),
     "EverAnimateLoadToy": (
         "seed=0 frames=250 network=toy light=off",
