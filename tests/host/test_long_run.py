@@ -91,25 +91,52 @@ def test_vae_work_of_scail_2(comfy, vae_frames):
     assert vae_frames == first + 2 * later
 
 
+def animation_of(comfy, base, footage, references, fit="stretch", total_frames=0, continuation="pingpong", **settings):
+    """What Long Run makes of its inputs. settings: of the method."""
+    bases, build = comfy.module(PACK, "nodes.bases"), comfy.module(PACK, "nodes.base_animation").base_animation
+    source = comfy.module(PACK, "everanimate_core.media.frames").TensorFrames
+    text, chosen = comfy.conditioning(), bases.BaseSettings(chunk_frames=FRAMES, continuation=continuation)
+    how = method(comfy, base, **settings)
+    videos = {name: source(images) for name, images in {"driving_video": footage, **how.videos()}.items()}
+    prompts = comfy.load_vae(), [text], text, chosen
+    return build(how, videos, references, *prompts, SIZE, SIZE, fit, total_frames)
+
+
 def test_references_do_not_add_up_from_chunk_to_chunk(comfy):
-    animation = scail2_animation(comfy, total(SCAIL2, 6))
+    pictures = torch.cat([reference_image(SIZE), moving_pattern(1, SIZE, phase=1.1)])
+    animation = animation_of(comfy, SCAIL2, SCAIL2.footage(total(SCAIL2, 6)), pictures)
     codec = comfy.module(PACK, "nodes.host").RawCodec(comfy.load_vae())
     state = {"last_frames": moving_pattern(5, SIZE), "statistics": torch.ones(2, 16)}
     for index in (1, 5):
         request = animation.request(state, animation.chunk(index), codec)
-        assert len(request.positive[0][1]["reference_latents"]) == 1
-        assert len(request.negative[0][1]["reference_latents"]) == 1
+        assert len(request.positive[0][1]["reference_latents"]) == 2
+        assert len(request.negative[0][1]["reference_latents"]) == 2
 
 
-def scail2_animation(comfy, frames, fit="stretch", **base):
-    """What Long Run makes of its inputs, on SCAIL-2."""
-    bases, build = comfy.module(PACK, "nodes.bases"), comfy.module(PACK, "nodes.base_animation").base_animation
-    source = comfy.module(PACK, "everanimate_core.media.frames").TensorFrames
-    text, settings = comfy.conditioning(), bases.BaseSettings(chunk_frames=FRAMES)
-    how = method(comfy, SCAIL2, **base)
-    given = {"driving_video": SCAIL2.footage(frames), **how.videos()}
-    videos = {name: source(images) for name, images in given.items()}
-    return build(how, videos, reference_image(SIZE), comfy.load_vae(), [text], text, settings, SIZE, SIZE, fit)
+@BASES
+@pytest.mark.parametrize("continuation", ["pingpong", "loop", "hold", "error"])
+@pytest.mark.parametrize("frames", [1, 16, 17, 18, 40, 75])
+def test_every_frame_of_the_driving_video_is_seen_once_and_in_order(comfy, base, frames, continuation):
+    """The driving video's frames carry their number; those that the chunks keep are all of them, or their going on."""
+    length = frames if continuation == "error" else 23
+    side = SIZE // 2 if base is SCAIL2 else SIZE
+    numbered = (torch.arange(length) / 256).view(-1, 1, 1, 1).expand(-1, side, side, 3)
+    animation = animation_of(
+        comfy, base, numbered, reference_image(SIZE), total_frames=frames, continuation=continuation
+    )
+    animation.check()
+    seen = []
+    for index in range(animation.plan.chunk_count):
+        chunk = animation.chunk(index).all()["driving_video"]
+        assert len(chunk) == FRAMES
+        seen += (256 * chunk[animation.plan.kept(index), 0, 0, 0]).int().tolist()
+    there = {
+        "error": lambda number: number,
+        "hold": lambda number: min(number, 22),
+        "loop": lambda number: number % 23,
+        "pingpong": lambda number: 22 - abs(22 - number % 44),
+    }
+    assert seen == [there[continuation](number) for number in range(frames)]
 
 
 @pytest.mark.parametrize("replacing", [False, True])
@@ -119,7 +146,10 @@ def test_what_pad_adds_to_a_mask_is_its_ground(comfy, replacing):
         "driving_mask": palette_mask(FRAMES, SIZE // 2, ground=driving)[:, 8:24],
         "reference_image_mask": palette_mask(1, SIZE, ground=picture)[:, 16:48],
     }
-    animation = scail2_animation(comfy, FRAMES, fit="pad", replacement_mode=replacing, **low)
+    footage = SCAIL2.footage(FRAMES)
+    animation = animation_of(
+        comfy, SCAIL2, footage, reference_image(SIZE), fit="pad", replacement_mode=replacing, **low
+    )
     fitted = {**animation.chunk(0).all(), "reference_image_mask": animation.base.reference_image_mask}
     for name, ground, added in (("driving_mask", driving, 8), ("reference_image_mask", picture, 16)):
         mask = fitted[name]
