@@ -74,7 +74,8 @@ class Base(ABC):
     clip_vision_output: what CLIP vision sees in the first reference picture. name: in run folders. title: for people.
     network: the host's class of the network. node: the host's node that conditions a chunk. overlap: O, frames that are
     carried on. leading: slots in front of the chunk's own, cut before decoding. end_latents: at the end of a chunk,
-    those that show the carried frames. multiple: of the animation's sides, in pixels.
+    those that show the carried frames. multiple: of the animation's sides, in pixels. video_names: of its fields, those
+    that are driving videos, beside the driving video itself; each chunk of a run knows its frames of them.
     """
 
     name: ClassVar[str]
@@ -85,6 +86,7 @@ class Base(ABC):
     leading: ClassVar[int]
     end_latents: ClassVar[int]
     multiple: ClassVar[int]
+    video_names: ClassVar[tuple[str, ...]] = ()
 
     clip_vision_output: Any = None
 
@@ -96,8 +98,8 @@ class Base(ABC):
         """Width and height at which the node reads driving videos of an animation of this size."""
 
     def videos(self) -> Mapping[str, Any]:
-        """The driving videos that are settings of the base, by name, beside the driving video itself."""
-        return {}
+        """The driving videos that are settings of the base, by name, as far as they are there."""
+        return {name: getattr(self, name) for name in self.video_names if getattr(self, name) is not None}
 
     def margin(self, video: str) -> float:
         """The brightness of what fit = pad adds to a driving video."""
@@ -129,7 +131,8 @@ class Base(ABC):
 
     def facts(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values; pictures, features, prompts as digests."""
-        others = [part.name for part in fields(self) if part.name not in self.widgets().keys() | self.videos().keys()]
+        elsewhere = {*self.widgets(), *self.video_names}
+        others = [part.name for part in fields(self) if part.name not in elsewhere]
         return self.widgets() | {name: conditioning_digest(getattr(self, name), name) for name in others}
 
     def check_host(self) -> None:

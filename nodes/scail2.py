@@ -63,6 +63,7 @@ class Scail2(Base):
     leading: ClassVar[int] = 0
     end_latents: ClassVar[int] = 2
     multiple: ClassVar[int] = 32
+    video_names: ClassVar[tuple[str, ...]] = ("driving_mask",)
 
     def __post_init__(self):
         super().__post_init__()
@@ -71,10 +72,6 @@ class Scail2(Base):
     def footage_size(self, width: int, height: int) -> tuple[int, int]:
         """Half of the animation's."""
         return width // 2, height // 2
-
-    def videos(self) -> Mapping[str, Any]:
-        """The mask, if there is one."""
-        return {} if self.driving_mask is None else {"driving_mask": self.driving_mask}
 
     def margin(self, video: str) -> float:
         """The ground of the mask; black beside the footage."""

@@ -5,7 +5,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..everanimate_core.errors import InputError
-from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.plan import ChunkPlan, check_chunk
 from . import widgets
 from .host import check_cancel, frame_source
 from .node import in_its_name
@@ -96,6 +96,14 @@ class EverAnimateDriftReport(io.ComfyNode):
 
     @classmethod
     @in_its_name
+    def validate_inputs(cls, chunk_frames=None, overlap=None) -> bool:
+        """Look at both widgets when a graph is queued; the host hands over None for one that comes from a link."""
+        if chunk_frames is not None and overlap is not None:
+            check_division(chunk_frames, overlap)
+        return True
+
+    @classmethod
+    @in_its_name
     def execute(cls, video, reference_images, truth=None, plan=None, chunk_frames=0, overlap=0) -> io.NodeOutput:
         # Here, because the pack works without the packages that evaluation needs.
         from ..everanimate_core.evaluation.evaluate import evaluate
@@ -104,8 +112,7 @@ class EverAnimateDriftReport(io.ComfyNode):
 
         if plan is not None and chunk_frames:
             raise InputError("chunk_frames", "must be 0 where a plan is connected", "one or the other", chunk_frames)
-        if overlap and not chunk_frames:
-            raise InputError("overlap", "goes with chunk_frames", "chunk_frames 81", f"{overlap} and no chunk_frames")
+        check_division(chunk_frames, overlap)
         with (
             frame_source("video", video) as source,
             frame_source("truth", truth) as true_source,
@@ -131,3 +138,11 @@ class EverAnimateDriftReport(io.ComfyNode):
             )
         picture = to_image(plot(report))
         return io.NodeOutput(picture, report.to_json(), as_table(report, plan), ui=ui.PreviewImage(picture, cls=cls))
+
+
+def check_division(chunk_frames: int, overlap: int) -> None:
+    """Raise InputError unless a video can be divided so; chunk_frames 0: it is not divided."""
+    if chunk_frames:
+        check_chunk(chunk_frames, overlap)
+    elif overlap:
+        raise InputError("overlap", "goes with chunk_frames", "chunk_frames 81", f"{overlap} and no chunk_frames")

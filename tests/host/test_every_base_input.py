@@ -337,7 +337,7 @@ CASES += cases(
     SCAIL2,
     ("clip_vision_output", lambda parts: parts.features(3), "clip_vision_output known_clip_vision_output"),
     ("replacement_mode", True, "ref_mask_flag known_replacement_mode"),
-    ("driving_mask", lambda parts: parts.mask(), "masks driving_mask_28ch known_driving_mask"),
+    ("driving_mask", lambda parts: parts.mask(), "masks driving_mask_28ch"),
     ("driving_mask", lambda parts: parts.mask(colour=RED), "masks driving_mask_28ch", "masked"),
     # A VIDEO of the same pictures.
     ("driving_mask", lambda parts: parts.mask_video(), "", "masked"),

@@ -19,6 +19,7 @@ CHECKED = {
     "EverAnimateLongRun": ("Long Run", ()),
     "EverAnimateMethodAnimate2": ("Wan-Animate 2 Method", ()),
     "EverAnimateMethodScail2": ("SCAIL-2 Method", ()),
+    "EverAnimateDriftReport": ("Drift Report", ()),
     "LongAnimationPlan": ("Plan Windows", ()),
     "LongAnimationCondition": ("Condition Window", ("window_index",)),
     "LongAnimationApply": ("Apply SketchDiT", ()),
