@@ -27,7 +27,7 @@ if MISSING:
 
 
 # What ComfyUI must be to have the nodes of a graph.
-TO_OPEN = {"animate2_long": (0, 31)}
+TO_OPEN = {"animate2_long": (0, 31), "animate2_video": (0, 31), "scail2_replace": (0, 31)}
 # What it must be to have its network.
 TO_RUN = {"toy_colour": (0, 21)}
 

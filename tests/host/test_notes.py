@@ -8,8 +8,11 @@ import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image
 from graphs import FRAMES, OVERLAP, SIZE, TOTAL, condition, first_memory, plan
+from long_runs import knows_the_bases, long_run, method
+from native_chain import SCAIL2, palette_mask
 from test_animate import animate
 
+__all__ = ["knows_the_bases"]
 CHANGE = "which changes its proportions; fit crop or pad keeps them."
 STRETCHED = [
     f"reference_images is 64x64 and is stretched to 80x64, {CHANGE}",
@@ -233,3 +236,24 @@ def test_line_art(comfy, told):
     # Those of the run stand below the line that says where it is.
     assert {tuple(text[1:]) for text in of_the_run} == {(*expected, SOUND.format(name="lineart"))}
     assert (of_the_plan, of_the_window) == (expected[2:], expected[:2])
+
+
+@pytest.mark.usefixtures("knows_the_bases")
+def test_a_base(comfy, told):
+    lines, texts = told
+    how = method(comfy, SCAIL2, driving_mask=palette_mask(20, 32))
+    long_run(comfy, SCAIL2, "noted_base", 20, method=how, width=96, steps=1, total_frames=30)
+    # SCAIL-2 reads what drives it at half the size.
+    expected = [
+        f"driving_video is 32x32 and is stretched to 48x32, {CHANGE}",
+        f"driving_mask is 32x32 and is stretched to 48x32, {CHANGE}",
+        "driving_video ends before the animation, after 20 of 30 frames; from there it goes on by continuation "
+        "pingpong.",
+        "The last chunk adds only 1 of the 12 frames that a chunk adds, and takes as long. total_frames 29 ends "
+        "before it; chunk_frames 21 divides the animation more evenly.",
+        "chunk_frames is 17, but SCAIL-2 was trained with 81: set 81 unless yours was trained otherwise.",
+        f"reference_images is 64x64 and is stretched to 96x64, {CHANGE}",
+        SOUND.format(name="driving_video"),
+    ]
+    assert lines() == expected
+    assert {tuple(text.splitlines()[1:]) for _, text in texts} == {tuple(expected)}
