@@ -177,7 +177,7 @@ def _help(
     pipe.send(True)
     with torch.no_grad(), _computing(transformer, rank, devices, meeting):
         while True:
-            pose, face, *others = [_received(form, devices[rank]) for form in pipe.recv()]
+            pose, face, *others = (_received(form, devices[rank]) for form in pipe.recv())
             predict_velocity(transformer, Driving(pose, face), *others)
             if devices[rank].type != "cpu":
                 torch.accelerator.synchronize(devices[rank])
@@ -192,7 +192,7 @@ def _end_with_leader() -> None:
     os._exit(1)
 
 
-def _received(form: Any, device: torch.device) -> Tensor | None:
+def _received(form: Any, device: torch.device) -> Any:
     """A tensor of a call; form: its shape and type, or None for none."""
     if form is None:
         return None
@@ -203,9 +203,7 @@ def _received(form: Any, device: torch.device) -> Tensor | None:
 
 
 @contextmanager
-def _computing(
-    transformer: nn.Module, rank: int, devices: Sequence[torch.device], meeting: Path
-) -> Iterator[None]:
+def _computing(transformer: nn.Module, rank: int, devices: Sequence[torch.device], meeting: Path) -> Iterator[None]:
     """Be one of the processes that compute together; they find each other by a file, which is not there yet."""
     kind = devices[rank].type
     # Sizes of shares are exchanged on the CPU, which then need not wait for the GPU.

@@ -61,6 +61,19 @@ from .options import (
 from .prepared import prepare_once
 from .running import run_job
 
+BELOW_HELP = """\
+With --processes 2, two processes sample each chunk together, on the first two GPUs. Others are chosen like this:
+
+    CUDA_VISIBLE_DEVICES=2,3 everanimate animate --processes 2 ...
+
+Each of them computes a part of the picture at every step, and holds the whole network: a chunk is to take less time,
+a GPU needs about as much memory as before. One process reads, decodes, writes and speaks. When one dies, the run ends,
+finished chunks are kept, and the same command goes on. The result equals that of one process but for the last bits, as
+that of another kind of GPU does; a run may go on with more or fewer processes than it began with. With --device cpu,
+all of them compute on the CPU, which is for trying it. We have had no machine with two GPUs: how much faster it is, and
+that it works on them at all, is not measured.
+"""
+
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
 # Width, height and rate of the driving videos are those of the animation.
@@ -94,7 +107,7 @@ class Options:
     device: Device = None
     dtype: Dtype = None
     processes: option(
-        int, "Processes that sample each chunk together, each on a GPU of its own, which holds the whole network.", "N", 1
+        int, "Processes that sample each chunk together, each on a GPU of its own; see below.", "N", 1
     ) = 1
     run: option(Path | None, "Folder where finished chunks are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)

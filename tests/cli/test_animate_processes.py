@@ -50,7 +50,7 @@ class KillingHelpers(Command):
 def test_when_a_process_dies_finished_chunks_are_kept_for_however_many_processes(tmp_path, command):
     out, whole = tmp_path / "dance.mp4", tmp_path / "whole.mp4"
     options = parse(animate_module.Options, "animate", animate(out, *TOGETHER)[1:])
-    with pytest.raises(RunFailed, match="got exit code -9 of process 2 of 2. Finished chunks are kept"):
+    with pytest.raises(RunFailed, match=r"got exit code -9 of process 2 of 2\. Finished chunks are kept"):
         animate_module.main(options, KillingHelpers())
     assert len(latents_of(out)) == 2
 
