@@ -3,11 +3,9 @@
 import json
 import logging
 
-import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io
 
-from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
 from ..everanimate_core.everanimate.method import ever_animate
 from ..everanimate_core.everanimate.notes import before_sampling
 from ..everanimate_core.everanimate.settings import Settings
@@ -16,13 +14,10 @@ from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.notes import Size
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
-from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
-from ..everanimate_core.runs.store import RunStore
-from ..everanimate_core.runs.videos import NumberedVideos
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
-from .fingerprint import conditioning_digest, disk_digest, run_settings
+from .fingerprint import disk_digest, run_settings
 from .host import (
     HostCodec,
     check_cancel,
@@ -36,6 +31,7 @@ from .host import (
 )
 from .node import in_its_name
 from .notes import no_sound, size_of, trained_settings
+from .running import asked_prompts, asked_sampling, run_here
 from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
 from .validation import widgets_checked
@@ -54,23 +50,10 @@ class EverAnimateAnimate(io.ComfyNode):
             widgets.reference_images(),
             widgets.pose_video("The pose video (skeletons on black). A VIDEO is streamed.", optional=False),
             *widgets.of("width", "height", "total_frames", "steps", "shift", "cfg", "seed"),
-            io.String.Input(
-                "run_name",
-                default="everanimate",
-                tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
-                "there, it is continued.",
-            ),
+            widgets.run_name("everanimate"),
             *widgets.optional_drivers(),
-            io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
-            io.Sigmas.Input(
-                "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
-            ),
-            io.Conditioning.Input(
-                "prompts",
-                optional=True,
-                tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that follow. "
-                "Replaces positive.",
-            ),
+            *widgets.sampling(),
+            widgets.prompts(),
             *widgets.of("seed_mode", "identity_latents", "motion_latents", "chunk_frames", "overlap", "continuation"),
             *widgets.of("keyframes", "clip_source", "fit", "tiled", "latent_context", "resume", "from_chunk", "fps"),
             *widgets.of("restore_strength", "restore_schedule", "restore_target", optional=True),
@@ -84,13 +67,10 @@ class EverAnimateAnimate(io.ComfyNode):
             is_output_node=True,
             inputs=[*inputs, *widgets.newer_than(inputs), widgets.audio("pose_video")],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
-                io.Image.Output(
-                    display_name="last chunk",
-                    tooltip="The frames that the last chunk adds, to look at. The whole animation is in `video`.",
-                ),
+                widgets.finished_video(),
+                widgets.last_chunk(),
                 widgets.Memory.Output(display_name="memory", tooltip="The memory after the last chunk."),
-                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
+                widgets.report(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -127,11 +107,8 @@ class EverAnimateAnimate(io.ComfyNode):
         check_not_restoring(model, sampler)
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = WarnOfBlank(HostCodec(vae, video.tiled), logging.warning)
-        sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        sigmas = sigma_schedule(settings.steps, settings.shift) if sigmas is None else sigmas
-        check_sigmas(sigmas)
-        prompts_name = "positive" if prompts is None else "prompts"
-        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        sampler, sigmas = asked_sampling(settings, sampler, sigmas)
+        prompts, prompt_digests = asked_prompts(positive, prompts)
         check_images(
             reference_images=reference_images,
             pose_video=pose_video,
@@ -149,7 +126,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 method,
                 video,
                 network=run_settings(*made_with) | {"tiled": video.tiled},
-                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
+                prompts=prompt_digests,
                 sound=sound,
                 sound_start=sound_start(pose_video, audio),
                 metadata=graph_metadata(cls.hidden),
@@ -169,9 +146,7 @@ class EverAnimateAnimate(io.ComfyNode):
                 chosen = restored_sampler("Animate Long Video", sampler, request.correct)
                 return sample(model, *conditioning, request, chosen, sigmas, settings.cfg, noise_seed, on_step)
 
-            store, videos = RunStore(folder), NumberedVideos(folder)
-            with progress:
-                outcome = run(job, store, sample_chunk, codec, videos, video, **progress.callbacks())
+            outcome = run_here(job, folder, sample_chunk, codec, video, progress)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

@@ -8,25 +8,49 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.knobs import knob, knobs
 from . import widgets
 from .bases import NEEDED, Base, Method, check_range
 from .node import in_its_name
+from .validation import widgets_checked
 
 
 @dataclass(frozen=True)
 class Animate2(Base):
     """Wan-Animate 2: plain footage drives one picture; the last frame is carried on.
 
-    clip_vision_output_pose: what CLIP vision sees in the first driving frame. positive_pose: a CONDITIONING. Strengths:
-    0..10. The percents are of the sampling, 0..1.
+    clip_vision_output_pose: what CLIP vision sees in the first driving frame. positive_pose: a CONDITIONING.
     """
 
     positive_pose: Any = None
     clip_vision_output_pose: Any = None
-    pose_strength: float = 1.0
-    pose_start_percent: float = 0.0
-    pose_end_percent: float = 1.0
-    reference_image_strength: float = 1.0
+    pose_strength: float = knob(
+        1.0, "How strongly the driving video moves the person (1 as trained).", low=0.0, high=10.0, step=0.01
+    )
+    pose_start_percent: float = knob(
+        0.0,
+        "The part of the sampling, 0 to 1, at which the driving video begins to count.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        rare=True,
+    )
+    pose_end_percent: float = knob(
+        1.0,
+        "The part of the sampling, 0 to 1, from which the driving video does not count any more.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        rare=True,
+    )
+    reference_image_strength: float = knob(
+        1.0,
+        "How strongly the picture holds the person (1 as trained). Below, the prompt changes more.",
+        low=0.0,
+        high=10.0,
+        step=0.01,
+        rare=True,
+    )
 
     name: ClassVar[str] = "wan-animate-2"
     title: ClassVar[str] = "Wan-Animate 2"
@@ -36,6 +60,10 @@ class Animate2(Base):
     leading: ClassVar[int] = 1
     end_latents: ClassVar[int] = 1
     multiple: ClassVar[int] = 16
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range("pose_start_percent", self.pose_start_percent, "pose_end_percent", self.pose_end_percent)
 
     def footage_size(self, width: int, height: int) -> tuple[int, int]:
         """That of the animation."""
@@ -83,46 +111,16 @@ class EverAnimateMethodAnimate2(io.ComfyNode):
                     tooltip="What CLIP vision sees in the first frame of the driving video. Not connected: "
                     "clip_vision_output.",
                 ),
-                io.Float.Input(
-                    "pose_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="How strongly the driving video moves the person (1 as trained).",
-                ),
-                io.Float.Input(
-                    "pose_start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The part of the sampling, 0 to 1, at which the driving video begins to count.",
-                ),
-                io.Float.Input(
-                    "pose_end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The part of the sampling, 0 to 1, from which the driving video does not count any more.",
-                ),
-                io.Float.Input(
-                    "reference_image_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="How strongly the picture holds the person (1 as trained). Below, the prompt changes more.",
-                ),
+                *widgets.of(*knobs(Animate2), among=knobs(Animate2)),
             ],
             outputs=[Method.Output(display_name="method", tooltip="For Long Run.")],
         )
+
+    validate_inputs = widgets_checked(Animate2)
 
     @classmethod
     @in_its_name
     def execute(cls, **settings) -> io.NodeOutput:
         base = Animate2(**settings)
         base.check_host()
-        check_range("pose_start_percent", base.pose_start_percent, "pose_end_percent", base.pose_end_percent)
         return io.NodeOutput(base)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.settings import Settings
-from ..everanimate_core.knobs import check_knobs, knob, like
+from ..everanimate_core.knobs import check_knobs, knob, knobs, like
 from ..everanimate_core.noise import SEED_MODES
 from ..everanimate_core.plan import ChunkPlan
 from .fingerprint import conditioning_digest
@@ -69,7 +69,7 @@ class BaseSettings:
 
 @dataclass(frozen=True)
 class Base(ABC):
-    """A base with the settings that it alone has. A field that stands for a picture or a video is None without one.
+    """A base with the settings that it alone has; a picture, a video or what CLIP vision sees is None without one.
 
     clip_vision_output: what CLIP vision sees in the first reference picture. name: in run folders. title: for people.
     network: the host's class of the network. node: the host's node that conditions a chunk. overlap: O, frames that are
@@ -87,6 +87,9 @@ class Base(ABC):
     multiple: ClassVar[int]
 
     clip_vision_output: Any = None
+
+    def __post_init__(self):
+        check_knobs(self)
 
     @abstractmethod
     def footage_size(self, width: int, height: int) -> tuple[int, int]:
@@ -122,8 +125,7 @@ class Base(ABC):
 
     def widgets(self) -> dict[str, Any]:
         """Its numbers and switches, by name."""
-        values = {part.name: getattr(self, part.name) for part in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, (bool, int, float))}
+        return {name: getattr(self, name) for name in knobs(type(self))}
 
     def facts(self) -> dict[str, Any]:
         """What a run must share with an earlier part of it, as JSON values; pictures, features, prompts as digests."""

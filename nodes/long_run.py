@@ -4,27 +4,22 @@ import json
 import logging
 from contextlib import ExitStack
 
-import comfy.samplers
 import folder_paths
 from comfy_api.latest import InputImpl, io
 
 from ..everanimate_core.digests import weights_digest
-from ..everanimate_core.everanimate.flow import check_sigmas, sigma_schedule
 from ..everanimate_core.knobs import knobs
 from ..everanimate_core.media.blank import WarnOfBlank
 from ..everanimate_core.media.rates import file_rate
 from ..everanimate_core.notes import Size, lengths, short_end, stretched, untrained
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
-from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
-from ..everanimate_core.runs.store import RunStore
-from ..everanimate_core.runs.videos import NumberedVideos
 from . import widgets
 from .base_animation import FOOTAGE, BaseAnimation, base_animation
 from .bases import NEEDED, BaseSettings, Method
 from .checks import check_images
-from .fingerprint import conditioning_digest, disk_digest, run_settings
+from .fingerprint import disk_digest, run_settings
 from .host import (
     RawCodec,
     check_cancel,
@@ -37,6 +32,7 @@ from .host import (
 )
 from .node import in_its_name
 from .notes import no_sound, size_of
+from .running import asked_prompts, asked_sampling, run_here
 from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
 from .validation import widgets_checked
@@ -66,22 +62,9 @@ class EverAnimateLongRun(io.ComfyNode):
             ),
             *widgets.of("width", "height", "total_frames"),
             *widgets.of("steps", "shift", "cfg", "seed", among=_KNOBS),
-            io.String.Input(
-                "run_name",
-                default="long_run",
-                tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
-                "there, it is continued.",
-            ),
-            io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
-            io.Sigmas.Input(
-                "sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."
-            ),
-            io.Conditioning.Input(
-                "prompts",
-                optional=True,
-                tooltip="A prompt for each chunk: entry k of this list serves chunk k, the last one all that follow. "
-                "Replaces positive.",
-            ),
+            widgets.run_name("long_run"),
+            *widgets.sampling(),
+            widgets.prompts(),
             *widgets.of("chunk_frames", "continuation", among=_KNOBS),
             *widgets.of("fit"),
             *widgets.of("seed_mode", among=_KNOBS),
@@ -100,12 +83,9 @@ class EverAnimateLongRun(io.ComfyNode):
             is_output_node=True,
             inputs=inputs,
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
-                io.Image.Output(
-                    display_name="last chunk",
-                    tooltip="The frames that the last chunk adds, to look at. The whole animation is in `video`.",
-                ),
-                io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk."),
+                widgets.finished_video(),
+                widgets.last_chunk(),
+                widgets.report(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id, io.Hidden.dynprompt],
         )
@@ -140,11 +120,8 @@ class EverAnimateLongRun(io.ComfyNode):
         method.check_network(model)
         folder = run_folder(folder_paths.get_output_directory(), run_name)
         codec = WarnOfBlank(RawCodec(vae, video.tiled), logging.warning)
-        sampler = comfy.samplers.sampler_object("euler") if sampler is None else sampler
-        sigmas = sigma_schedule(settings.steps, settings.shift) if sigmas is None else sigmas
-        check_sigmas(sigmas)
-        prompts_name = "positive" if prompts is None else "prompts"
-        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        sampler, sigmas = asked_sampling(settings, sampler, sigmas)
+        prompts, prompt_digests = asked_prompts(positive, prompts)
         check_images(reference_images=reference_images, driving_video=driving_video)
         rate = file_rate(video.fps) if video.fps else None
         with ExitStack() as files:
@@ -162,7 +139,7 @@ class EverAnimateLongRun(io.ComfyNode):
                     "vae": weights_digest(vae.first_stage_model.state_dict().items()),
                     "tiled": video.tiled,
                 },
-                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
+                prompts=prompt_digests,
                 sound=sound,
                 sound_start=sound_start(driving_video, audio),
                 metadata=graph_metadata(cls.hidden),
@@ -183,9 +160,7 @@ class EverAnimateLongRun(io.ComfyNode):
                 raw = sample_latent(model, *conditioning, chosen, sigmas, settings.cfg, noise_seed, on_step)
                 return raw[:, :, request.leading :].float().cpu()
 
-            store, takes = RunStore(folder), NumberedVideos(folder)
-            with progress:
-                outcome = run(job, store, sample_chunk, codec, takes, video, **progress.callbacks())
+            outcome = run_here(job, folder, sample_chunk, codec, video, progress)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

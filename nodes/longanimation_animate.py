@@ -25,10 +25,7 @@ from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import latent_frames
 from ..everanimate_core.runs.job import make_job
 from ..everanimate_core.runs.names import run_folder
-from ..everanimate_core.runs.run import run
 from ..everanimate_core.runs.settings import RunSettings
-from ..everanimate_core.runs.store import RunStore
-from ..everanimate_core.runs.videos import NumberedVideos
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
@@ -48,6 +45,7 @@ from .longanimation import (
 )
 from .node import in_its_name
 from .notes import no_sound
+from .running import asked_prompts, run_here
 from .showing import RunProgress
 from .validation import widgets_checked
 from .video_memory import MEMORY_KNOBS, HostVideoModel, VideoModelType
@@ -77,21 +75,11 @@ class LongAnimationAnimate(io.ComfyNode):
                 widgets.widget("height", default=576),
                 *of_run("total_frames"),
                 *of("steps", "cfg", "seed"),
-                io.String.Input(
-                    "run_name",
-                    default="longanimation",
-                    tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is "
-                    "there, it is continued.",
-                ),
+                widgets.run_name("longanimation"),
                 *of("seed_mode", "window_frames", "overlap", "reference_mode", "strength", "blocks"),
                 *of("fuse", "fuse_from", "lines", "threshold"),
                 *of_run("fit", "tiled", "resume", "from_chunk", "fps"),
-                io.Conditioning.Input(
-                    "prompts",
-                    optional=True,
-                    tooltip="A prompt for each window: entry k serves window k, the last one all that follow. Replaces "
-                    "positive.",
-                ),
+                widgets.prompts("window"),
                 *of_run("on_change", "only_chunk", "candidates", optional=True),
                 widgets.audio("lineart"),
                 VideoModelType.Input(
@@ -103,7 +91,7 @@ class LongAnimationAnimate(io.ComfyNode):
                 *widgets.of(*MEMORY_KNOBS, among=MEMORY_KNOBS, optional=True),
             ],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder."),
+                widgets.finished_video(),
                 io.Image.Output(display_name="last window", tooltip="The frames that the last window adds."),
                 io.String.Output(
                     display_name="report", tooltip="JSON: frames, seconds and colour distance of every window."
@@ -143,8 +131,7 @@ class LongAnimationAnimate(io.ComfyNode):
         codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
         check_prompts(positive=positive, negative=negative, prompts=prompts)
-        prompts_name = "positive" if prompts is None else "prompts"
-        prompts = [positive] if prompts is None else [[prompt] for prompt in prompts]
+        prompts, prompt_digests = asked_prompts(positive, prompts)
         rate = file_rate(video.fps) if video.fps else None
         with frame_source("lineart", lineart, rate) as source, sound_of(lineart, audio) as sound:
             size = video.width, video.height, video.fit
@@ -162,7 +149,7 @@ class LongAnimationAnimate(io.ComfyNode):
                     "tiled": video.tiled,
                     **memory_facts(video_model, control),
                 },
-                prompts=[conditioning_digest(prompt, prompts_name) for prompt in prompts],
+                prompts=prompt_digests,
                 sound=sound,
                 sound_start=sound_start(lineart, audio),
                 metadata=graph_metadata(cls.hidden),
@@ -183,9 +170,7 @@ class LongAnimationAnimate(io.ComfyNode):
                 on_step = progress.on_step(0)
                 return sampled(model, control, prompt, negative, request, settings, noise_seed, on_step)
 
-            store, videos = RunStore(folder), NumberedVideos(folder)
-            with progress:
-                outcome = run(job, store, sample_window, codec, videos, video, **progress.callbacks())
+            outcome = run_here(job, folder, sample_window, codec, video, progress)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,

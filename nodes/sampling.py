@@ -208,7 +208,7 @@ def first_chunk_inputs() -> list:
             "first_chunk",
             optional=True,
             tooltip="In place of a memory, for Wan-Animate 2, SCAIL-2 and others with the Wan 2.1 VAE: what the "
-            "sampler made of chunk 0. Its colour and contrast are the goal. Chunk 0 itself needs no correction.",
+            "sampler made of chunk 0, whose colour and contrast are then the goal. Chunk 0 itself needs no correction.",
         ),
         io.Int.Input(
             "leading_latents",
@@ -326,7 +326,7 @@ class EverAnimateRestorativeSampler(io.ComfyNode):
             category=widgets.CATEGORY,
             description="Correct drift while a chunk is sampled, for models that were not trained to do so. At every "
             "model call, the clean picture that the model expects is moved towards what the memory or chunk 0 knows. "
-            "For SamplerCustom or SamplerCustomAdvanced; use one for each chunk.",
+            "For SamplerCustom or SamplerCustomAdvanced; with a memory, use one for each chunk.",
             inputs=[
                 *restoring_inputs(),
                 io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
@@ -355,7 +355,7 @@ class EverAnimateRestoreFlow(io.ComfyNode):
             display_name="Restore Flow",
             category=widgets.CATEGORY,
             description="The correction of Restorative Sampler as a patch of the model, for KSampler and others that "
-            "take no SAMPLER. Use one for each chunk, each on the unpatched model.",
+            "take no SAMPLER. With a memory, use one for each chunk, each on the unpatched model.",
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Wan2.2-Animate, Wan-Animate 2, SCAIL-2 or another model with the Wan 2.1 VAE."

@@ -8,11 +8,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.knobs import knob, knobs
 from ..everanimate_core.media.frames import fit_frames
 from . import widgets
 from .bases import NEEDED, Base, Method, check_range
 from .checks import check_images
 from .node import in_its_name
+from .validation import widgets_checked
 
 # The network was trained with masks whose channels are on or off; the host counts one as on above this.
 ON = 225 / 255
@@ -23,16 +25,35 @@ class Scail2(Base):
     """SCAIL-2: plain footage drives one or more pictures; the last 5 frames are carried on.
 
     driving_mask: IMAGE or VIDEO, one colour a person throughout, black elsewhere (white in replacement_mode).
-    reference_image_mask: [R, H, W, 3], the same colours, white elsewhere (black in replacement_mode). pose_strength:
-    0..10. pose_start, pose_end: parts of the sampling, 0..1.
+    reference_image_mask: [R, H, W, 3], the same colours, white elsewhere (black in replacement_mode).
     """
 
-    replacement_mode: bool = False
     driving_mask: Any = None
     reference_image_mask: Tensor | None = None
-    pose_strength: float = 1.0
-    pose_start: float = 0.0
-    pose_end: float = 1.0
+    replacement_mode: bool = knob(
+        False,
+        "Off: the picture moves like the person in the driving video. On: it takes that person's place in the driving "
+        "video.",
+    )
+    pose_strength: float = knob(
+        1.0, "How strongly the driving video moves the person (1 as trained).", low=0.0, high=10.0, step=0.01
+    )
+    pose_start: float = knob(
+        0.0,
+        "The part of the sampling, 0 to 1, at which the driving video begins to count.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        rare=True,
+    )
+    pose_end: float = knob(
+        1.0,
+        "The part of the sampling, 0 to 1, from which the driving video does not count any more.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        rare=True,
+    )
 
     name: ClassVar[str] = "scail-2"
     title: ClassVar[str] = "SCAIL-2"
@@ -42,6 +63,10 @@ class Scail2(Base):
     leading: ClassVar[int] = 0
     end_latents: ClassVar[int] = 2
     multiple: ClassVar[int] = 32
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range("pose_start", self.pose_start, "pose_end", self.pose_end)
 
     def footage_size(self, width: int, height: int) -> tuple[int, int]:
         """Half of the animation's."""
@@ -111,6 +136,9 @@ def check_ground(name: str, mask: Tensor, white: bool, replacement: bool) -> Non
         raise InputError(name, rule, "as Create SCAIL-2 Colored Mask makes it in that mode", got)
 
 
+_KNOBS = knobs(Scail2)
+
+
 class EverAnimateMethodScail2(io.ComfyNode):
     """What Long Run has to know of SCAIL-2."""
 
@@ -127,12 +155,7 @@ class EverAnimateMethodScail2(io.ComfyNode):
                     optional=True,
                     tooltip="What CLIP vision sees in the first reference picture. SCAIL-2 needs it.",
                 ),
-                io.Boolean.Input(
-                    "replacement_mode",
-                    default=False,
-                    tooltip="Off: the picture moves like the person in the driving video. On: it takes that person's "
-                    "place in the driving video.",
-                ),
+                *widgets.of("replacement_mode", among=_KNOBS),
                 io.MultiType.Input(
                     "driving_mask",
                     [io.Image, io.Video],
@@ -146,39 +169,17 @@ class EverAnimateMethodScail2(io.ComfyNode):
                     tooltip="Who is where in the pictures, a mask for each: the same colours, white elsewhere (black "
                     "with replacement_mode).",
                 ),
-                io.Float.Input(
-                    "pose_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="How strongly the driving video moves the person (1 as trained).",
-                ),
-                io.Float.Input(
-                    "pose_start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The part of the sampling, 0 to 1, at which the driving video begins to count.",
-                ),
-                io.Float.Input(
-                    "pose_end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The part of the sampling, 0 to 1, from which the driving video does not count any more.",
-                ),
+                *widgets.of("pose_strength", "pose_start", "pose_end", among=_KNOBS),
             ],
             outputs=[Method.Output(display_name="method", tooltip="For Long Run.")],
         )
+
+    validate_inputs = widgets_checked(Scail2)
 
     @classmethod
     @in_its_name
     def execute(cls, **settings) -> io.NodeOutput:
         base = Scail2(**settings)
         base.check_host()
-        check_range("pose_start", base.pose_start, "pose_end", base.pose_end)
         check_images(driving_mask=base.driving_mask, reference_image_mask=base.reference_image_mask)
         return io.NodeOutput(base)

@@ -112,6 +112,52 @@ def reference_images() -> io.Image.Input:
     )
 
 
+def run_name(default: str) -> io.String.Input:
+    """The name of a run."""
+    return io.String.Input(
+        "run_name",
+        default=default,
+        tooltip="Name of the run, in the folder everanimate of the output folder. If a run of this name is there, it "
+        "is continued.",
+    )
+
+
+def sampling() -> list[io.Input]:
+    """A sampler and noise levels of one's own."""
+    return [
+        io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; euler when nothing is connected."),
+        io.Sigmas.Input("sigmas", optional=True, tooltip="Noise levels of your own; steps and shift then do nothing."),
+    ]
+
+
+def prompts(part: str = "chunk") -> io.Conditioning.Input:
+    """A prompt for each chunk. part: what the method calls a chunk."""
+    return io.Conditioning.Input(
+        "prompts",
+        optional=True,
+        tooltip=f"A prompt for each {part}: entry k of this list serves {part} k, the last one all that follow. "
+        "Replaces positive.",
+    )
+
+
+def finished_video() -> io.Video.Output:
+    """What a run made."""
+    return io.Video.Output(display_name="video", tooltip="The whole animation, as written to the output folder.")
+
+
+def last_chunk() -> io.Image.Output:
+    """What can be looked at without a file."""
+    return io.Image.Output(
+        display_name="last chunk",
+        tooltip="The frames that the last chunk adds, to look at. The whole animation is in `video`.",
+    )
+
+
+def report() -> io.String.Output:
+    """What a run says of its chunks."""
+    return io.String.Output(display_name="report", tooltip="JSON: frames and seconds of every chunk.")
+
+
 def restoration() -> list[io.Input]:
     """strength, schedule and target of explicit restoration, at a node whose purpose it is."""
     return [

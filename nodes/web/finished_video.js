@@ -1,7 +1,7 @@
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 
-const NODES = ["EverAnimateAnimate", "LongAnimationAnimate"]
+const NODES = ["EverAnimateAnimate", "LongAnimationAnimate", "EverAnimateLongRun"]
 const SO_FAR = "video so far"
 
 const remove = (node, name) => {

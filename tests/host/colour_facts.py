@@ -103,7 +103,7 @@ def animate(comfy, inputs):
         return noted, state
 
     place = nodes.comfy.sample, "sample_custom"
-    return long_run(comfy, "LongAnimationAnimate", inputs, nodes, job_facts, SAMPLED, place, sample_custom)[0]
+    return long_run(comfy, "LongAnimationAnimate", inputs, job_facts, SAMPLED, place, sample_custom)[0]
 
 
 def facts_of(comfy, node, inputs):

@@ -122,15 +122,15 @@ def video_facts(path):
     return {"video": seen, "pitch": pitch(path)}
 
 
-def long_run(comfy, node, inputs, module, job_facts, sampled, place, stand_in):
+def long_run(comfy, node, inputs, job_facts, sampled, place, stand_in):
     """A node that makes a whole video, started anew: the facts of its run, and what else it gives.
 
-    inputs: those of an earlier start under `begun`, if there is one. module: the node's. job_facts(job): of its job.
+    inputs: those of an earlier start under `begun`, if there is one. job_facts(job): of its job.
     place: (object, name) of what samples; stand_in stands there: it gives the facts of a sampling, named in sampled,
     and what it made.
     """
     output, vae = comfy.base / "output" / "everanimate", inputs["vae"]
-    facts, samplings = {}, []
+    running, facts, samplings = comfy.module(PACK, "nodes.running"), {}, []
 
     def run(job, store, sample_chunk, codec, videos, asked, **callbacks):
         facts.update(job_facts(job))
@@ -147,8 +147,8 @@ def long_run(comfy, node, inputs, module, job_facts, sampled, place, stand_in):
     for path in output.glob(f"{RUN}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.MonkeyPatch.context() as patch:
-        real_run = module.run
-        patch.setattr(module, "run", run)
+        real_run = running.run
+        patch.setattr(running, "run", run)
         patch.setattr(*place, sample)
         if begun is not None:
             comfy.call(node, **(inputs | begun))
@@ -175,9 +175,7 @@ def animate(comfy, inputs):
         made = noise(request.latents_shape, seed)[:, :, request.anchors :]
         return noted, made if request.end is None else with_end(made, request.end)
 
-    facts, (memory,) = long_run(
-        comfy, "EverAnimateAnimate", inputs, nodes, job_facts, SAMPLED, (nodes, "sample"), sample
-    )
+    facts, (memory,) = long_run(comfy, "EverAnimateAnimate", inputs, job_facts, SAMPLED, (nodes, "sample"), sample)
     return facts | {f"after_{name}": value for name, value in memory_facts(memory).items()}
 
 
@@ -222,13 +220,11 @@ def drift_facts(comfy, plot, report):
 
 
 def flow_facts(comfy, model):
-    """Restore Flow's MODEL, and the correction that it makes after guidance."""
-    functions = model.model_options.get("sampler_post_cfg_function", [])
+    """Restore Flow's MODEL, and the correction that it brings to each sampling."""
+    from comfy.patcher_extension import WrappersMP
 
-    def corrected(x0, sigma):
-        return functions[-1]({"denoised": x0, "sigma": sigma})
-
-    return model_facts(comfy, model) | {"correction": estimate(corrected if functions else None)}
+    wrappers = model.get_wrappers(WrappersMP.SAMPLER_SAMPLE, comfy.module(PACK, "nodes.sampling").RESTORE_KEY)
+    return model_facts(comfy, model) | {"correction": estimate(wrappers[-1].correct.estimate if wrappers else None)}
 
 
 GIVEN = {

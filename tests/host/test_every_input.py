@@ -87,6 +87,10 @@ def restoring_model(parts):
     return restoring(parts) | {"model": parts.model()}
 
 
+def restoring_first(parts):
+    return {"first_chunk": parts.latents(3)}
+
+
 def loading_lora(parts):
     return {"model": parts.comfy.load_model(), "lora_name": parts.lora()}
 
@@ -138,10 +142,12 @@ STATES = {
     "EverAnimateRestorativeSampler": {
         "plain": restoring,
         "low": on(restoring, target="low_frequency"),
+        "first chunk": restoring_first,
     },
     "EverAnimateRestoreFlow": {
         "plain": restoring_model,
         "low": on(restoring_model, target="low_frequency"),
+        "first chunk": on(restoring_first, model=lambda parts: parts.model()),
     },
     "EverAnimateJoinChunks": {"plain": lambda parts: {"images": parts.pictures(2)}},
     "EverAnimateDriftReport": {"plain": plain_drift},
@@ -353,6 +359,8 @@ for node in ("EverAnimateRestorativeSampler", "EverAnimateRestoreFlow"):
         ("target", "low_frequency", "correction"),
         ("mask", torch.ones(FRAMES, HEIGHT, WIDTH), "correction", "low"),
         ("pose_video", lambda parts: torch.zeros(FRAMES, HEIGHT, WIDTH, 3), "correction", "low"),
+        ("first_chunk", lambda parts: parts.latents(3, 1), "correction", "first chunk"),
+        ("leading_latents", 1, "correction", "first chunk"),
     )
 CASES += cases("EverAnimateRestorativeSampler", ("sampler", lambda parts: parts.sampler(), "sampler"))
 CASES += cases("EverAnimateRestoreFlow", ("model", lambda parts: parts.model(torch.bfloat16), "network"))

@@ -32,11 +32,13 @@ SIGNATURES = {
     ),
     "EverAnimateSigmas": ("steps=20 shift=5.0 denoise=1.0", "sigmas"),
     "EverAnimateRestorativeSampler": (
-        "memory strength=1.0 schedule=gaussian target=statistics sampler? mask? pose_video?",
+        "strength=1.0 schedule=gaussian target=statistics memory? sampler? mask? pose_video? first_chunk? "
+        "leading_latents=0",
         "sampler",
     ),
     "EverAnimateRestoreFlow": (
-        "model memory strength=1.0 schedule=gaussian target=statistics mask? pose_video?",
+        "model strength=1.0 schedule=gaussian target=statistics memory? mask? pose_video? first_chunk? "
+        "leading_latents=0",
         "model",
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from clips import moving_pattern, reference_image
 from graphs import SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks, sample
+from refusals import refusal
 from test_animate import animate
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -167,10 +168,13 @@ def test_chunks_out_of_order(comfy):
             refused()
 
 
-@pytest.mark.parametrize(
+each_restoring_node = pytest.mark.parametrize(
     ("node_id", "name"),
     [("EverAnimateRestorativeSampler", "Restorative Sampler"), ("EverAnimateRestoreFlow", "Restore Flow")],
 )
+
+
+@each_restoring_node
 def test_the_restoring_nodes(comfy, node_id, name):
     inputs = {"memory": first_memory(comfy), "target": "low_frequency"}
     inputs |= {"model": aligned(comfy)} if node_id == "EverAnimateRestoreFlow" else {}
@@ -181,6 +185,61 @@ def test_the_restoring_nodes(comfy, node_id, name):
         comfy.call(node_id, mask=spoiled(mask(1)), **inputs)
     with pytest.raises(ValueError, match=f"^{name}: pose_video {NUMBERS}"):
         comfy.call(node_id, pose_video=spoiled(moving_pattern(9)), **inputs)
+
+
+def first_chunk(latents=5, channels=16):
+    return {"samples": torch.randn(1, channels, latents, 8, 8, generator=torch.Generator().manual_seed(0))}
+
+
+OF_A_FIRST_CHUNK = {
+    "nothing": (
+        lambda comfy: {},
+        "either memory or first_chunk must be connected (memory behind Condition Chunk, first_chunk with Wan-Animate 2 "
+        "and SCAIL-2); got neither.",
+    ),
+    "both": (
+        lambda comfy: {"memory": first_memory(comfy), "first_chunk": first_chunk()},
+        "either memory or first_chunk must be connected (memory behind Condition Chunk, first_chunk with Wan-Animate 2 "
+        "and SCAIL-2); got both.",
+    ),
+    "leading with a memory": (
+        lambda comfy: {"memory": first_memory(comfy), "leading_latents": 1},
+        "leading_latents must be 0 with a memory (it knows its anchors); got 1.",
+    ),
+    "low_frequency": (
+        lambda comfy: {"first_chunk": first_chunk(), "target": "low_frequency", "mask": mask(1)},
+        "target must be statistics without a memory (only a memory shows what stands still); got low_frequency.",
+    ),
+    "no latents left": (
+        lambda comfy: {"first_chunk": first_chunk(2), "leading_latents": 2},
+        "leading_latents must leave latents of first_chunk, which has 2 (0 to 1); got 2.",
+    ),
+    "from the end": (
+        lambda comfy: {"first_chunk": first_chunk(2), "leading_latents": -1},
+        "leading_latents must leave latents of first_chunk, which has 2 (0 to 1); got -1.",
+    ),
+    "another VAE": (
+        lambda comfy: {"first_chunk": first_chunk(channels=48)},
+        "first_chunk must hold latents of the Wan 2.1 VAE ([1, 16, frames, height, width]); got [1, 48, 5, 8, 8].",
+    ),
+    "a picture": (
+        lambda comfy: {"first_chunk": {"samples": torch.zeros(1, 16, 8, 8)}},
+        "first_chunk must hold latents of the Wan 2.1 VAE ([1, 16, frames, height, width]); got [1, 16, 8, 8].",
+    ),
+    "no numbers": (
+        lambda comfy: {"first_chunk": {"samples": spoiled(first_chunk()["samples"])}},
+        f"first_chunk {NUMBERS} (check what made it); got one in first_chunk[0] of 1.",
+    ),
+}
+
+
+@each_restoring_node
+@pytest.mark.parametrize("kind", OF_A_FIRST_CHUNK)
+@pytest.mark.parametrize("strength", [1.0, 0.0])
+def test_a_first_chunk_in_the_place_of_a_memory(comfy, node_id, name, kind, strength):
+    make, said = OF_A_FIRST_CHUNK[kind]
+    inputs = make(comfy) | ({"model": aligned(comfy)} if node_id == "EverAnimateRestoreFlow" else {})
+    assert refusal(comfy.call, node_id, strength=strength, **inputs) == f"{name}: {said}"
 
 
 def test_another_vae_is_refused_in_the_name_of_each_node(comfy):

@@ -1,6 +1,9 @@
 """What a node shows while it runs: texts, pictures, the video so far, and after Cancel what is finished."""
 
+import json
+import re
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -134,3 +137,18 @@ def test_without_previews_the_last_finished_frame_is_shown(comfy, previews, kept
     (picture,) = [preview for _, _, preview in previews if preview is not None]
     assert picture[1].size == (6, 4)
     assert picture[1].getpixel((0, 0)) == (0, 128, 255)
+
+
+def test_every_node_that_makes_a_whole_video_shows_it_so_far(comfy):
+    """The script of the pack knows these nodes by their ids."""
+    script = (Path(__file__).resolve().parents[2] / "nodes" / "web" / "finished_video.js").read_text(encoding="utf-8")
+    (known,) = re.findall(r"^const NODES = (\[.*\])$", script, re.MULTILINE)
+    whole = {
+        name
+        for name, node in comfy.nodes.items()
+        if getattr(node, "RELATIVE_PYTHON_MODULE", "").endswith(PACK)
+        and getattr(node, "OUTPUT_NODE", False)
+        and "run_name" in node.INPUT_TYPES()["required"]
+        and "model" in node.INPUT_TYPES()["required"]
+    }
+    assert sorted(json.loads(known)) == sorted(whole)
