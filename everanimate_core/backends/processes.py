@@ -125,9 +125,9 @@ class _Team:
             if helper.process.sentinel in ended:
                 helper.process.join()
                 raise RunFailed(
-                    "the processes that sample together must all run to the end (what this one said stands above); got "
-                    f"exit code {helper.process.exitcode} of process {number} of {len(self.helpers) + 1}. Finished "
-                    "chunks are kept; the same command goes on from there."
+                    "the processes that sample together must all run to the end (what it said, if anything, stands "
+                    f"above); got exit code {helper.process.exitcode} of process {number} of {len(self.helpers) + 1}. "
+                    "Finished chunks are kept; the same command goes on from there."
                 ) from cause
 
 

@@ -21,8 +21,8 @@ from everanimate_core.runs.store import RunFailed
 
 TWO = [torch.device("cpu")] * 2
 SAID = (
-    "the processes that sample together must all run to the end (what this one said stands above); got exit code {} of "
-    "process 2 of 2. Finished chunks are kept; the same command goes on from there."
+    "the processes that sample together must all run to the end (what it said, if anything, stands above); got exit "
+    "code {} of process 2 of 2. Finished chunks are kept; the same command goes on from there."
 )
 
 
