@@ -123,6 +123,27 @@ class ChunkPlan:
                 length,
             )
 
+    def check_previous(self, index: int, length: int) -> None:
+        """Raise InputError, which calls them `previous`, unless `length` finished frames can come before chunk `index`.
+
+        They are those of the chunk before, or all so far; 0: none is given.
+        """
+        if not index and length:
+            raise InputError(
+                "previous", "must not be connected for chunk 0", "no frames come before it", f"{length} frames"
+            )
+        if length < self.carried(index):
+            raise InputError(
+                "previous",
+                "must have at least as many frames as overlap",
+                f"{self.overlap} for chunk {index}, of the chunk before or of all so far",
+                length or "none",
+            )
+
+    def carried(self, index: int) -> int:
+        """How many frames chunk `index` shares with the one before: O, and 0 for chunk 0."""
+        return self.overlap if index else 0
+
     def source_indices(self, index: int, length: int) -> list[int]:
         """The F frames of a source of `length` frames that chunk `index` sees."""
         start = index * self.stride
@@ -131,7 +152,7 @@ class ChunkPlan:
     def kept(self, index: int) -> slice:
         """The part of chunk `index`'s F decoded frames that belongs to the animation."""
         start = index * self.stride
-        return slice(self.overlap if index else 0, min(self.chunk_frames, self.total_frames - start))
+        return slice(self.carried(index), min(self.chunk_frames, self.total_frames - start))
 
     def output_range(self, index: int) -> range:
         """The frames of the animation that chunk `index` supplies."""

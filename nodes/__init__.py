@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 from .animate import EverAnimateAnimate
 from .animate2 import EverAnimateMethodAnimate2
 from .chunk import EverAnimateChunk, EverAnimatePlanChunks
+from .chunk_frames import EverAnimateChunkFrames
 from .long_run import EverAnimateLongRun
 from .longanimation import (
     LongAnimationApply,
@@ -60,6 +61,7 @@ class EverAnimateExtension(ComfyExtension):
             EverAnimateLongRun,
             EverAnimateMethodAnimate2,
             EverAnimateMethodScail2,
+            EverAnimateChunkFrames,
         ]
 
 

@@ -33,7 +33,9 @@ class EverAnimatePlanChunks(io.ComfyNode):
                 widgets.pose_video("Gives the length when total_frames is 0."),
             ],
             outputs=[
-                widgets.Plan.Output(display_name="plan", tooltip="For Condition Chunk and Propagate Latents."),
+                widgets.Plan.Output(
+                    display_name="plan", tooltip="For Condition Chunk or Chunk Frames, and Propagate Latents."
+                ),
                 io.Int.Output(display_name="chunk_count", tooltip="How many chunks there are."),
                 io.Int.Output(display_name="total_frames", tooltip="Frames of the whole animation."),
             ],
@@ -49,8 +51,7 @@ class EverAnimatePlanChunks(io.ComfyNode):
             raise InputError("total_frames or pose_video", "must say how long the animation is", "", "neither")
         frames = frame_count("pose_video", pose_video)
         plan = ChunkPlan(total_frames or frames, chunk_frames, overlap, continuation)
-        settings = of_settings({"chunk_frames": chunk_frames, "overlap": overlap}, str)
-        tell_notes(cls.hidden.unique_id, of_lengths(frames, plan, str) + settings)
+        tell_notes(cls.hidden.unique_id, of_lengths(frames, plan, str))
         return io.NodeOutput(plan, plan.chunk_count, plan.total_frames)
 
 
@@ -114,7 +115,11 @@ class EverAnimateChunk(io.ComfyNode):
         with drivers(*inputs) as sources:
             if chunk_index == 0:
                 size = Size(memory.width, memory.height)
-                tell_notes(cls.hidden.unique_id, of_videos(sources, plan, size, fit, str))
+                # Not where they are set: other models have chunks and memories of another layout.
+                layout = {"identity_latents": memory.anchors, "motion_latents": memory.motion_count}
+                layout |= {"chunk_frames": plan.chunk_frames, "overlap": plan.overlap}
+                notes = of_videos(sources, plan, size, fit, str) + of_settings(layout, str)
+                tell_notes(cls.hidden.unique_id, notes)
             driving = sources.fitted(memory.width, memory.height, fit)
             request = request_chunk(
                 driving.chunk(plan, chunk_index), memory, HostCodec(vae), Settings(clip_source=clip_source)

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..everanimate_core.errors import check_finite
 from ..everanimate_core.everanimate.drivers import Drivers
 from ..everanimate_core.everanimate.memory import build_memory, memory_from_latents
-from ..everanimate_core.everanimate.notes import of_pictures, of_settings
+from ..everanimate_core.everanimate.notes import of_pictures
 from ..everanimate_core.everanimate.order import next_chunk
 from ..everanimate_core.everanimate.propagation import hand_over
 from ..everanimate_core.everanimate.settings import Settings
@@ -52,8 +52,7 @@ class EverAnimateMemory(io.ComfyNode):
         check_size(width, height)
         check_images(reference_images=reference_images)
         pictures = of_pictures([size_of(reference_images)], Size(width, height), fit, str)
-        latents = {"identity_latents": identity_latents, "motion_latents": motion_latents}
-        tell_notes(cls.hidden.unique_id, pictures + of_settings(latents, str))
+        tell_notes(cls.hidden.unique_id, pictures)
         references = fit_frames(reference_images[..., :3].float().cpu(), width, height, fit)
         return io.NodeOutput(build_memory(references, HostCodec(vae), identity_latents, motion_latents))
 

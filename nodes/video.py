@@ -5,9 +5,13 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.plan import ChunkPlan
 from . import widgets
 from .host import check_cancel, frame_source
 from .node import in_its_name
+
+# The longest chunk that can be given.
+MOST_FRAMES = 9999
 
 
 class EverAnimateJoinChunks(io.ComfyNode):
@@ -48,8 +52,8 @@ class EverAnimateDriftReport(io.ComfyNode):
             display_name="Drift Report",
             category=widgets.CATEGORY,
             description="Measure how a video drifts: colour, sharpness, contrast and identity over time, flashes, and "
-            "the seams between chunks; with the true video also PSNR and SSIM. Needs three packages more: pip install "
-            "scikit-image torchmetrics matplotlib.",
+            "the seams between chunks; with the true video also PSNR and SSIM. Gives a table to post. Needs three "
+            "packages more: pip install scikit-image torchmetrics matplotlib.",
             inputs=[
                 io.MultiType.Input("video", [io.Image, io.Video], tooltip="The animation."),
                 io.Image.Input("reference_images", tooltip="The person. The video is compared with the first picture."),
@@ -61,21 +65,47 @@ class EverAnimateDriftReport(io.ComfyNode):
                     "from the first frame.",
                 ),
                 widgets.Plan.Input("plan", optional=True, tooltip="The plan of the chunks, to look at their seams."),
+                io.Int.Input(
+                    "chunk_frames",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=MOST_FRAMES,
+                    tooltip="Frames of a chunk, for a video that was chained without a plan of this pack: 81 for "
+                    "Wan-Animate 2 and SCAIL-2. 0: not divided.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=MOST_FRAMES,
+                    tooltip="With chunk_frames: how many frames each chunk shares with the one before, of which the "
+                    "video has them once. Wan-Animate 2: 1, SCAIL-2: 5.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="plot", tooltip="The curves over time, chunk joins marked."),
                 io.String.Output(display_name="report", tooltip="JSON: all curves, numbers and findings."),
+                io.String.Output(
+                    display_name="table", tooltip="Markdown to post: how each chunk differs from chunk 0."
+                ),
             ],
             is_output_node=True,
         )
 
     @classmethod
     @in_its_name
-    def execute(cls, video, reference_images, truth=None, plan=None) -> io.NodeOutput:
+    def execute(cls, video, reference_images, truth=None, plan=None, chunk_frames=0, overlap=0) -> io.NodeOutput:
         # Here, because the pack works without the packages that evaluation needs.
         from ..everanimate_core.evaluation.evaluate import evaluate
         from ..everanimate_core.evaluation.plot import plot, to_image
+        from ..everanimate_core.evaluation.table import as_table
 
+        if plan is not None and chunk_frames:
+            raise InputError("chunk_frames", "must be 0 where a plan is connected", "one or the other", chunk_frames)
+        if overlap and not chunk_frames:
+            raise InputError("overlap", "goes with chunk_frames", "chunk_frames 81", f"{overlap} and no chunk_frames")
         with (
             frame_source("video", video) as source,
             frame_source("truth", truth) as true_source,
@@ -84,6 +114,8 @@ class EverAnimateDriftReport(io.ComfyNode):
                 raise InputError(
                     "plan", "must be of the video's length", f"{source.frame_count} frames", plan.total_frames
                 )
+            if chunk_frames:
+                plan = ChunkPlan(source.frame_count, chunk_frames, overlap)
             bar = comfy.utils.ProgressBar(source.frame_count)
 
             def on_frames(done: int, total: int) -> None:
@@ -98,4 +130,4 @@ class EverAnimateDriftReport(io.ComfyNode):
                 on_frames=on_frames,
             )
         picture = to_image(plot(report))
-        return io.NodeOutput(picture, report.to_json(), ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(picture, report.to_json(), as_table(report, plan), ui=ui.PreviewImage(picture, cls=cls))

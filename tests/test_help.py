@@ -73,6 +73,8 @@ def literal(node, known):
     """What an expression of a text can be, as a pattern: what is filled in may be anything. known: of variables."""
     if isinstance(node, ast.JoinedStr):
         return "".join(literal(part, known) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return literal(node.value, known)
     if isinstance(node, ast.Constant):
         return re.escape(str(node.value))
     return known.get(getattr(node, "id", None), ANYTHING)
@@ -88,18 +90,22 @@ def assigned(tree):
 
 
 def scopes():
-    """The functions of the sources, with those inside them, the methods, and what else stands in a file."""
+    """The functions of the sources, with those inside them, the methods, and what else stands in a file.
+
+    Each with the patterns of the texts that have a name there, {variable: pattern}.
+    """
     for tree in map(ast.parse, SOURCES):
+        constants = assigned(ast.Module([node for node in tree.body if isinstance(node, ast.Assign)], []))
         for node in tree.body:
-            yield from node.body if isinstance(node, ast.ClassDef) else [node]
+            for scope in node.body if isinstance(node, ast.ClassDef) else [node]:
+                yield scope, constants | assigned(scope)
 
 
 @cache
 def messages():
     """What the sources can say in an error, as patterns, without the name of the node."""
     named, found = errors(), set()
-    for scope in scopes():
-        known = assigned(scope)
+    for scope, known in scopes():
         for node in ast.walk(scope):
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) in named:
                 texts = {part: literal(text, known) for part, text in zip(named[node.func.id], node.args, strict=False)}

@@ -177,6 +177,40 @@ def test_chunks_outside_the_plan_are_refused(index):
     assert refusal(plan.check_index, index) == f"{rule}; got {index}."
 
 
+def test_a_chunk_begins_with_the_last_frames_of_the_one_before():
+    for plan in sampled_plans(100):
+        made = []
+        for index in range(plan.chunk_count):
+            seen = plan.source_indices(index, plan.total_frames)
+            carried = plan.carried(index)
+            plan.check_previous(index, len(made))
+            assert seen[:carried] == made[len(made) - carried :], plan
+            made += seen[plan.kept(index)]
+
+
+def test_what_comes_before_a_chunk():
+    plan = plan_of(19, 9, 4)
+    rule = (
+        "must have at least as many frames as overlap (4 for chunk {}, of the chunk before or of all so far); got {}."
+    )
+    for index, length, message in (
+        (0, 9, "must not be connected for chunk 0 (no frames come before it); got 9 frames."),
+        (1, 0, rule.format(1, "none")),
+        (2, 3, rule.format(2, 3)),
+    ):
+        assert refusal(plan.check_previous, index, length) == f"previous {message}"
+    for index, length in ((0, 0), (1, 4), (2, 14)):
+        plan.check_previous(index, length)
+    assert [plan.carried(index) for index in range(3)] == [0, 4, 4]
+
+
+def test_without_an_overlap_nothing_has_to_come_before_a_chunk():
+    plan = plan_of(12, 5, 0)
+    assert plan.carried(1) == 0
+    plan.check_previous(1, 0)
+    plan.check_previous(1, 5)
+
+
 def test_joins_are_where_chunks_begin():
     assert plan_of(20, 9, 4).joins == [9, 14, 19]
     assert plan_of(9, 9, 4).joins == []

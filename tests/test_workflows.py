@@ -13,6 +13,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
 TWINS = {
+    "animate2_long": "animate2_long",
+    "animate2_video": "animate2_video",
     "animate_long": "animate",
     "animate_chunks": "chunks",
     "colour_long": "colour_long",
@@ -20,13 +22,14 @@ TWINS = {
     "dance_video": "dance_video",
     "low_vram": "low_vram",
     "replace_in_video": "replace_in_video",
+    "scail2_replace": "scail2_replace",
     "toy_blocks": "toy_blocks",
     "toy_colour": "toy_colour",
     "toy_drift": "toy_drift",
     "toy_world": "toy_world",
 }
 # Models that a graph asks for; the toy ships with the pack.
-FILES = dict.fromkeys(TWINS, 5) | {"colour_long": 4, "colour_window": 4, "low_vram": 6}
+FILES = dict.fromkeys(TWINS, 5) | {"colour_long": 4, "colour_window": 4, "low_vram": 6, "scail2_replace": 7}
 FILES |= dict.fromkeys([name for name in TWINS if name.startswith("toy")], 0)
 OURS = ("EverAnimate", "LongAnimation")
 TITLE_HEIGHT = 30
@@ -35,8 +38,8 @@ RELEASED_PROMPT = "视频中的人在做动作"
 LARGEST_PICTURE, LARGEST_SAMPLES = 60_000, 1_500_000
 PICTURE_SIZE = (640, 360)
 SCREEN = (1600, 1000)
-# Seven chunks, each of three nodes.
-TOO_LARGE_FOR_A_SCREEN = {"toy_drift"}
+# Seven chunks, each of three nodes; three chunks, each with a node of 18 inputs.
+TOO_LARGE_FOR_A_SCREEN = {"toy_drift", "animate2_long"}
 
 each_workflow = pytest.mark.parametrize("name", sorted(TWINS))
 

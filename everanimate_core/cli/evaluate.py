@@ -1,4 +1,4 @@
-"""`everanimate evaluate`: a video file in, report.json and report.png out."""
+"""`everanimate evaluate`: a video file in, report.json, report.png and table.md out."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,13 +10,13 @@ import tyro
 
 from ..backends.devices import choose_device
 from ..errors import InputError
-from ..evaluation.alignment import describe
 from ..evaluation.boxes import read_boxes
 from ..evaluation.evaluate import evaluate
 from ..evaluation.lpips_weights import default_path, fetch_lpips
 from ..evaluation.networks import load_networks
 from ..evaluation.plot import save_plot
 from ..evaluation.report import Report, shown
+from ..evaluation.table import as_table
 from ..everanimate.settings import Settings
 from ..files import write_whole
 from ..plan import ChunkPlan
@@ -26,13 +26,13 @@ from .inputs import opened
 from .options import option, settings_options, several
 
 Say = Callable[[str], None]
-REPORT, PLOT = "report.json", "report.png"
+REPORT, PLOT, TABLE = "report.json", "report.png", "table.md"
 ChunkOptions = settings_options(Settings, "overlap")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How good a video stays: metrics over time, JSON and plot."""
+    """How good a video stays: metrics over time, JSON, plot, and a table of its chunks."""
 
     video: tyro.conf.Positional[option(Path | None, "The video to evaluate.", "VIDEO", "none")] = None
     against: option(Path | None, "The video as it should be, of the same size and length.", "VIDEO", "none") = None
@@ -81,41 +81,36 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
         reference = None
         if options.reference is not None:
             reference = opened(files, "reference", options.reference, say).read([0])[0]
+        plan = _plan(video.frame_count, options)
         report = evaluate(
             video,
             truth,
             reference,
-            _joins(video.frame_count, options),
+            [] if plan is None else plan.joins,
             options.face_boxes and read_boxes("face_boxes", options.face_boxes, gaps=True),
             options.person_boxes and read_boxes("person_boxes", options.person_boxes),
             options.reference_box,
             load_networks(options.lpips, options.inception, options.videomae, choose_device()),
             every_tenth(lambda done, total: say(f"{done} of {total} frames")),
         )
-    for line in summary(report):
+    table = as_table(report, plan)
+    for line in (*table.splitlines(), *summary(report)):
         say(line)
     out.mkdir(parents=True, exist_ok=True)
     with write_whole(out / REPORT) as part:
         part.write_text(report.to_json(), encoding="utf-8")
     with write_whole(out / PLOT) as part:
         save_plot(report, part)
+    with write_whole(out / TABLE) as part:
+        part.write_text(table, encoding="utf-8")
     return out
 
 
 def summary(report: Report) -> list[str]:
-    """The numbers, what has none and why, and the findings, a line each."""
-    found = vars(report.findings)
-    lasting = [name for name in ("colour", "sharpness", "identity") if found[name] is not None]
-    single = [f"{name} at {', '.join(map(str, found[name]))}" for name in ("flashes", "seams") if found[name]]
+    """The numbers, what has none and why, a line each."""
     return [
         *(f"{name} {shown(value)}{_left_out(report, name)}" for name, value in report.numbers.items()),
         *(f"{name} {how}" for name, how in report.missing.items()),
-        *(
-            [f"{name} departs at frame {found[name]}" for name in lasting]
-            + single
-            + describe(report.findings.shifts, report.findings.repeats)
-            or ["no departure, no flash, no visible seam"]
-        ),
     ]
 
 
@@ -124,6 +119,7 @@ def _left_out(report: Report, name: str) -> str:
     return f" ({count} of {report.frames} frames equal the true ones and have none)" if count else ""
 
 
-def _joins(frames: int, options: Options) -> list[int]:
+def _plan(frames: int, options: Options) -> ChunkPlan | None:
+    """The chunks of a video of so many frames; None: it is one piece."""
     chunk: Any = options.chunk
-    return ChunkPlan(frames, options.chunk_frames, chunk.overlap).joins if options.chunk_frames else []
+    return ChunkPlan(frames, options.chunk_frames, chunk.overlap) if options.chunk_frames else None

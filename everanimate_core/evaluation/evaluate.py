@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..ports import FrameSource
 from .alignment import MAX_SHIFT, Shift, describe, find_repeats, find_shifts, signatures
+from .doubling import find_doubled
 from .drift import seam_index, slope
 from .frame_metrics import (
     Box,
@@ -71,6 +72,7 @@ def evaluate(
     first: tuple[Tensor, Tensor] | None = None
     for rows in _blocks(count, networks):
         pictures = video.read(rows)
+        signs[0].append(signatures(pictures))
         lab, edges = mine.add(rows, pictures)
         first = first or (lab[:1], edges[:1])
         expected_lab, expected_edges = first
@@ -82,8 +84,7 @@ def evaluate(
             for name, values in _against(pictures, true_pictures, faces, persons, networks).items():
                 between[name] += values.tolist()
             distances.add(pictures, true_pictures)
-            for found, frames in zip(signs, (pictures, true_pictures), strict=True):
-                found.append(signatures(frames))
+            signs[1].append(signatures(true_pictures))
         between["colour_cast"] += colour_cast(lab, expected_lab).tolist()
         between["sharpness_ratio"] += sharpness_ratio(edges, expected_edges).tolist()
         if on_frames is not None:
@@ -94,6 +95,7 @@ def evaluate(
     if truth is not None:
         numbers |= distances.values()
     shifts, repeats = _steps_of(*signs) if truth is not None else ([], [])
+    doubled = find_doubled(torch.cat(signs[0]), joins) if truth is None else []
     if seams:
         numbers["seam_index"] = mean([seam.relative for seam in seams])
     return Report(
@@ -109,7 +111,7 @@ def evaluate(
         numbers=numbers,
         equal={name: equal_frames(curves[name]) for name in PSNRS if name in curves},
         seams=seams,
-        findings=find(curves, true.curves, seams, shifts, repeats),
+        findings=find(curves, true.curves, seams, shifts, repeats, doubled),
         missing={} if truth is None else networks.missing,
         sha256=networks.sha256,
     )

@@ -62,9 +62,18 @@ def to_lab(frames: Tensor) -> Tensor:
 
 
 def colour_curves(lab: Tensor) -> dict[str, Tensor]:
-    """Mean L, a and b, and the contrast (standard deviation of L), of Lab frames [F, H, W, 3]."""
+    """Mean L, a and b of Lab frames [F, H, W, 3], their contrast and their saturation.
+
+    Contrast is the standard deviation of L, saturation the mean chroma: the distance of a and b from grey.
+    """
     lightness, a, b = lab.mean(dim=(1, 2)).unbind(-1)
-    return {"lightness": lightness, "a": a, "b": b, "contrast": lab[..., 0].std(dim=(1, 2), correction=0)}
+    return {
+        "lightness": lightness,
+        "a": a,
+        "b": b,
+        "contrast": lab[..., 0].std(dim=(1, 2), correction=0),
+        "saturation": lab[..., 1:].norm(dim=-1).mean(dim=(1, 2)),
+    }
 
 
 def colour_cast(lab: Tensor, other: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .alignment import describe
 from .report import Report, shown
+from .words import steps_found
 
 WIDTH, PANEL_HEIGHT, DPI = 11.0, 1.7, 100  # inches, pixels an inch
 # Panels from above: label, curves, the range that is always shown, and the finding that belongs to it. What little a
@@ -87,7 +87,7 @@ def _draw(axes: Axes, report: Report, names: list[str], departed: int | None) ->
 def _title(report: Report) -> str:
     numbers = [f"{name} {shown(value, '.3f')}" for name, value in report.numbers.items()]
     size = f"{report.frames} frames of {report.width}x{report.height}, compared with the {report.compared_with}"
-    steps = describe(report.findings.shifts, report.findings.repeats)
+    steps = steps_found(report.findings)
     if len(steps) > STEPS_SHOWN:
         steps[STEPS_SHOWN - 1 :] = [f"and {len(steps) - STEPS_SHOWN + 1} more changes of step"]
     return "\n".join([size, "   ".join(numbers), *steps]).strip()

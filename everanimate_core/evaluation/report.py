@@ -10,6 +10,7 @@ import torch
 
 from ..errors import InputError
 from .alignment import Shift
+from .doubling import Doubled
 from .drift import (
     CAST_TOLERANCE,
     IDENTITY_TOLERANCE,
@@ -50,7 +51,8 @@ class Findings:
 
     colour, sharpness, identity: the first frame from which the video is off for good, None if it is not; identity needs
     a truth and person_boxes. flashes: single frames. seams: joins that stand out. shifts: where the video falls out of
-    step with the true one, or into it again; repeats: frames that show the one before again (alignment.py).
+    step with the true one, or into it again; repeats: frames that show the one before again (alignment.py). Both need a
+    truth. doubled: joins behind which the frames before it are shown again, looked for where there is no truth.
     """
 
     colour: int | None
@@ -60,6 +62,7 @@ class Findings:
     seams: list[int]
     shifts: list[Shift] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
+    doubled: list[Doubled] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,13 @@ class Report:
     """An evaluated video.
 
     compared_with: `truth` or `first frame`, what colour_cast and sharpness_ratio refer to. curves: a value a frame:
-    lightness, a, b, contrast (Lab), sharpness, step (difference to the frame before, 0 for the first), colour_cast
-    (ΔE), sharpness_ratio; with a reference identity (ΔE, to the reference); with a truth psnr, face_psnr (dB), ssim,
-    lpips, identity_from_truth (ΔE, to the true frame). truth: the true video's own curves. slopes: of every curve, per
-    100 frames. numbers: means over the video of what is measured against the truth and of the relative seam index, and
-    fid and videomae; NaN for what no frame has. equal: in how many frames there is no psnr or face_psnr because nothing
-    differs from the true one: it is infinite in the curve and left out of the mean. missing: what to do for metrics
-    without weights. sha256: of the weights used.
+    lightness, a, b, contrast, saturation (Lab), sharpness, step (difference to the frame before, 0 for the first),
+    colour_cast (ΔE), sharpness_ratio; with a reference identity (ΔE, to the reference); with a truth psnr, face_psnr
+    (dB), ssim, lpips, identity_from_truth (ΔE, to the true frame). truth: the true video's own curves. slopes: of every
+    curve, per 100 frames. numbers: means over the video of what is measured against the truth and of the relative seam
+    index, and fid and videomae; NaN for what no frame has. equal: in how many frames there is no psnr or face_psnr
+    because nothing differs from the true one: it is infinite in the curve and left out of the mean. missing: what to do
+    for metrics without weights. sha256: of the weights used.
     """
 
     frames: int
@@ -112,7 +115,12 @@ class Report:
 
 
 def find(
-    curves: Curves, truth: Curves, seams: Sequence[Seam], shifts: Iterable[Shift] = (), repeats: Iterable[int] = ()
+    curves: Curves,
+    truth: Curves,
+    seams: Sequence[Seam],
+    shifts: Iterable[Shift] = (),
+    repeats: Iterable[int] = (),
+    doubled: Iterable[Doubled] = (),
 ) -> Findings:
     """The findings in the curves of a video, given those of the true one (empty without), and what else was found."""
     curve = {name: torch.tensor(values) for name, values in curves.items()}
@@ -128,6 +136,7 @@ def find(
         seams=[seam.join for seam in seams if seam.visible],
         shifts=list(shifts),
         repeats=list(repeats),
+        doubled=list(doubled),
     )
 
 

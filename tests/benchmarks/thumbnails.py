@@ -171,6 +171,22 @@ def animate_long():
     return board(over_time(("photo", world.reference()), {"pose": pose, "animation": made}, frames), OF_THE_TOY)
 
 
+def animate2_video():
+    """The dance of another figure, of which the toy sees the pose; carried on by the last frame, and restored."""
+    dancer, frames = World(20), (50, 250, 450)
+    world, film = World(9, motion_seed=dancer.seed), {frame: dancer.frame(frame) for frame in frames}
+    made = animated(ROWS["baseline+restore"], world, 451)
+    return board(over_time(("photo", world.reference()), {"dance": film, "animation": made}, frames), OF_THE_TOY)
+
+
+def animate2_long():
+    """A plain video of another figure drives."""
+    film, frames = World(45), (25, 125, 225)
+    world, video = World(19, motion_seed=film.seed), film.frames(range(226))
+    made = animated(FULL, world, 226)
+    return board(over_time(("photo", world.reference()), {"video": video, "animation": made}, frames), OF_THE_TOY)
+
+
 def animate_chunks():
     world, plan = World(27), FULL.settings.plan(91)
     made, columns = animated(FULL, world, 91), []
@@ -242,6 +258,19 @@ def replace_in_video():
     )
 
 
+def scail2_replace():
+    """The mask in the first of SCAIL-2's colours, on the ground of a replacement."""
+    film, frames = World(30), (20, 60, 100)
+    world = Replaced(17, film)
+    made = animated(ROWS["baseline"], world, 101)
+    person = (max_pool2d(film.silhouette([frames[0]]), 5, 1, 2) > 0).float()[0, ..., None]
+    mask = person * torch.tensor([0.0, 0, 1]) + 1 - person
+    columns = [[("photo", shown(World(17).reference(), 2)), ("who is replaced", shown(mask, 2))]]
+    for frame in frames:
+        columns.append([("video", shown(film.frame(frame), 2)), (f"frame {frame}", shown(made[frame], 2))])
+    return board(columns, OF_THE_TOY)
+
+
 def colour_long():
     world, frames = World(33), (24, 96, 192)
     made, lineart = coloured(world, 209), world.lineart(range(209))
@@ -263,8 +292,8 @@ def colour_window():
 
 
 DRAWN = (
-    animate_chunks, animate_long, colour_long, colour_window, dance_video, low_vram, replace_in_video, toy_blocks,
-    toy_colour, toy_drift, toy_world,
+    animate2_long, animate2_video, animate_chunks, animate_long, colour_long, colour_window, dance_video, low_vram,
+    replace_in_video, scail2_replace, toy_blocks, toy_colour, toy_drift, toy_world,
 )  # fmt: skip
 BY_NAME = {draw.__name__: draw for draw in DRAWN}
 

@@ -1,4 +1,4 @@
-"""`everanimate evaluate` as its users call it: files in, report.json and report.png out, and what it refuses."""
+"""`everanimate evaluate` as its users call it: files in; report.json, report.png and table.md out; what it refuses."""
 
 import json
 import subprocess
@@ -67,7 +67,7 @@ def files(tmp_path_factory):
 
 
 def report_in(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.png", "table.md"]
     with VideoFrames(folder / "report.png") as plot:
         assert plot.width > 500
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -92,8 +92,15 @@ def test_against_the_true_video(files, evaluate, tmp_path):
     assert f"psnr {report['numbers']['psnr']:.4f}" in lines
     assert "lpips n/a (weights missing, get them with `everanimate evaluate --fetch-lpips`)" in lines
     assert "lpips" not in report["numbers"]
-    assert "flashes at 10" in lines
-    assert "seams at 30" in lines
+    assert "Found: flashes at 10; seams at 30." in lines
+    table = (tmp_path / "a" / "b" / "table.md").read_text(encoding="utf-8")
+    assert table in said
+    assert [line[:18] for line in table.splitlines()[2:5]] == [
+        "|     0 |   0-16 |",
+        "|     1 |  17-29 |",
+        "|     2 |  30-39 |",
+    ]
+    assert "PSNR" in table
     assert lines[-1] == f"Wrote {tmp_path / 'a' / 'b'}"
 
 
@@ -111,7 +118,8 @@ def test_a_video_alone(files, evaluate, tmp_path):
     assert code == 0
     report = report_in(tmp_path / "video.evaluation")
     assert (report["joins"], report["numbers"], report["missing"]) == ([], {}, {})
-    assert said.splitlines()[-2] == "no departure, no flash, no visible seam"
+    assert "Found: no departure, no flash, no visible seam." in said.splitlines()
+    assert "|    0 |   0-39 |" in said and "not divided into chunks: a part is 80 frames" in said
 
 
 def test_joins_go_by_the_overlap_of_the_run(files, evaluate, tmp_path):
@@ -122,10 +130,23 @@ def test_joins_go_by_the_overlap_of_the_run(files, evaluate, tmp_path):
         assert report_in(out)["joins"] == joins
 
 
+@pytest.mark.parametrize(("overlap", "joins"), [(1, [81, 161]), (5, [81, 157])])
+def test_chains_of_other_bases(evaluate, tmp_path, overlap, joins):
+    """Wan-Animate 2 goes on from 1 frame, SCAIL-2 from 5."""
+    write(tmp_path / "chained.mp4", World(3).frames([0]).expand(170, -1, -1, -1), 16)
+    code, said, complaints = evaluate("chained.mp4", "--chunk-frames", 81, "--overlap", overlap)
+    assert (code, complaints) == (0, "")
+    assert report_in(tmp_path / "chained.evaluation")["joins"] == joins
+    cells = " ".join(said.split())
+    for number, (start, stop) in enumerate(zip([0, *joins], [*joins, 170], strict=True)):
+        assert f"| {number} | {start}-{stop - 1} | {start / 16:.1f}-{stop / 16:.1f} | x1.00 |" in cells
+    assert f"at 16 frames a second, read in chunks of 81 frames, overlap {overlap}." in said
+
+
 def test_a_video_that_is_off_from_its_first_frame(files, evaluate, tmp_path):
     write(tmp_path / "red.mp4", World(3).frames(range(FRAMES)) * torch.tensor([1, 0.8, 0.8]))
     _, said, _ = evaluate("red.mp4", "--against", files / "truth.mp4")
-    assert "colour departs at frame 0" in said.splitlines()
+    assert "Found: colour departs at frame 0" in said
 
 
 def test_a_frame_shown_twice_and_one_missing(files, evaluate, tmp_path):
@@ -134,9 +155,8 @@ def test_a_frame_shown_twice_and_one_missing(files, evaluate, tmp_path):
     report = report_in(tmp_path / "video.evaluation")
     assert code == 0
     assert [(at["frame"], at["ahead"]) for at in report["findings"]["shifts"]] == [(11, -1), (29, 0)]
-    lines = "\n".join(said.splitlines())
-    assert "frame 10 is shown twice: from frame 11 on the video runs 1 frame behind" in lines
-    assert "frame 28 of the true video is missing: from frame 29 on the video is in step again" in lines
+    assert "frame 10 is shown twice: from frame 11 on the video runs 1 frame behind" in said
+    assert "frame 28 of the true video is missing: from frame 29 on the video is in step again" in said
 
 
 def test_a_copy_has_no_psnr(files, evaluate, tmp_path):

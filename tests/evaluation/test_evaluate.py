@@ -102,7 +102,8 @@ def test_curves_are_those_of_all_frames_at_once(videos, boxes):
         assert report.curves[name] == pytest.approx(curve.tolist(), abs=1e-4, nan_ok=True), name
         assert report.slopes[name] == pytest.approx(slope(report.curves[name]))
     assert report.truth["sharpness"] == pytest.approx(sharpness(true_edges).tolist())
-    assert set(report.truth) == {"lightness", "a", "b", "contrast", "sharpness", "step", "identity"}
+    of_one_video = {"lightness", "a", "b", "contrast", "saturation", "sharpness", "step", "identity"}
+    assert set(report.truth) == of_one_video
     assert report.numbers["psnr"] == pytest.approx(float(expected["psnr"].mean()))
     assert report.numbers["face_psnr"] == pytest.approx(float(expected["face_psnr"][1:].mean()))
     indices = [(seam_index(steps(video, video[0]), join), seam_index(steps(truth, truth[0]), join)) for join in (9, 20)]

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import conv2d, pad
 
 from everanimate_core.evaluation.alignment import Shift
+from everanimate_core.evaluation.doubling import Doubled
 from everanimate_core.evaluation.evaluate import evaluate
 from everanimate_core.evaluation.frame_metrics import colour_cast, to_lab
 from everanimate_core.evaluation.report import Findings
@@ -85,6 +86,11 @@ def late(film):
     return film.frames[[*range(START), *range(START - 1, FRAMES - 1)]]
 
 
+def again(film):
+    """From the first join on a frame behind, as in a chain whose overlap was not cut off."""
+    return film.frames[[*range(JOINS[0]), *range(JOINS[0] - 1, FRAMES - 1)]]
+
+
 def swap(film):
     """From START on another world's figure before this world's background."""
     late = range(START, FRAMES)
@@ -103,6 +109,11 @@ EXPECTED = {
     blur: {"sharpness": (START + 15, START + 35)},
     swap: {"identity": START},
     late: {"shifts": [asdict(Shift(START, -1))], "repeats": [START]},
+    again: {
+        "shifts": [asdict(Shift(JOINS[0], -1))],
+        "repeats": [JOINS[0]],
+        "doubled": [asdict(Doubled(JOINS[0], 1))],
+    },
 }
 
 
@@ -128,7 +139,7 @@ def test_against_the_true_video(film, fault):
         person_boxes=film.boxes,
         reference_box=film.boxes[0],
     )
-    check(report.findings, EXPECTED[fault])
+    check(report.findings, {finder: at for finder, at in EXPECTED[fault].items() if finder != "doubled"})
 
 
 @pytest.mark.parametrize("fault", EXPECTED)

@@ -79,10 +79,12 @@ def test_lab_is_its_formula(noise):
 def test_colour_curves(noise):
     lab = to_lab(noise(3))
     curves = colour_curves(lab)
-    assert list(curves) == ["lightness", "a", "b", "contrast"]
+    assert list(curves) == ["lightness", "a", "b", "contrast", "saturation"]
     for channel, name in enumerate(("lightness", "a", "b")):
         assert torch.allclose(curves[name], torch.stack([frame[..., channel].mean() for frame in lab]), atol=1e-4)
     assert curves["contrast"].numpy() == pytest.approx(np.std(lab[..., 0].numpy(), axis=(1, 2)), abs=1e-4)
+    chroma = np.hypot(lab[..., 1].numpy(), lab[..., 2].numpy())
+    assert curves["saturation"].numpy() == pytest.approx(chroma.mean(axis=(1, 2)), abs=1e-4)
 
 
 def test_colour_cast_is_what_most_of_the_picture_shares(noise):

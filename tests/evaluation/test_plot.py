@@ -93,6 +93,13 @@ def test_lost_steps_are_in_the_title():
     assert title.endswith("\nthe video runs 2 frames ahead from its start on")
 
 
+def test_frames_shown_again_are_in_the_title():
+    frames = World(3).frames(range(60))
+    chained = torch.cat([frames[:30], frames[25:]])
+    title = plot(evaluate(TensorFrames(chained), joins=[30])).get_suptitle()
+    assert title.endswith("\nthe last 5 frames are shown again at 30")
+
+
 def test_no_global_state(report):
     to_image(plot(report))
     assert pyplot.get_fignums() == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from everanimate_core.evaluation.alignment import Shift
+from everanimate_core.evaluation.doubling import Doubled
 from everanimate_core.evaluation.report import Findings, Report, Seam, as_json, equal_frames, mean, shown
 
 INF, NAN = float("inf"), float("nan")
@@ -21,7 +22,7 @@ REPORT = Report(
     slopes={"psnr": -1000.0, "face_psnr": NAN, "lightness": 100.0},
     numbers={"psnr": INF},
     seams=[Seam(2, 3.0, 1.5)],
-    findings=Findings(None, 3, None, [1], [], [Shift(2, -1)], [2]),
+    findings=Findings(None, 3, None, [1], [], [Shift(2, -1)], [2], [Doubled(2, 1)]),
     missing={"fid": "n/a"},
     sha256={},
 )
@@ -42,6 +43,7 @@ def test_json_has_no_infinities():
         "seams": [],
         "shifts": [{"frame": 2, "ahead": -1, "within": 0}],
         "repeats": [2],
+        "doubled": [{"join": 2, "frames": 1}],
     }
     assert set(found) == set(vars(REPORT))
 

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import numpy as np
-import pose_networks
 import pytest
 import torch
 from base_folder import PACK
@@ -12,9 +11,10 @@ from clips import write_video
 from driving.bodies import bent, keypoints
 from node_facts import RUN, mark
 from node_inputs import FPS, Parts, add_tones, once, pitch
-from pose_networks import PixelVae, RedEngine, body_in, scene
+from pose_networks import PixelVae, RedEngine, body_in, detector, pose_model
 from run_parts import video_of
 from safetensors import safe_open
+from segmenting import scene, segmenter
 
 from everanimate_core.driving.keypoints import Keypoints
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
@@ -24,6 +24,8 @@ WIDTH, HEIGHT, SIZE, FRAMES = 128, 96, 64, 6
 LARGE = [(10 + 2 * number, 8, 40 + 2 * number, 90) for number in range(FRAMES)]
 SMALL = [(90, 30, 110, 80)] * FRAMES
 GAP = 2, 4
+# Stand-ins of the host's networks, by their inputs.
+NETWORKS = {"pose_model": pose_model, "pose_vae": PixelVae, "detector": detector, "segmenter": segmenter}
 
 
 class DrivingParts(Parts):
@@ -67,7 +69,7 @@ class DrivingParts(Parts):
         """A stand-in of one of the host's networks; skips where the host has no nodes for them."""
         if "SDPoseKeypointExtractor" not in self.comfy.nodes:
             pytest.skip("this host has no nodes for people")
-        return PixelVae(weight) if name == "pose_vae" else getattr(pose_networks, name)(weight)
+        return NETWORKS[name](weight)
 
 
 def facts_of(comfy, node, inputs):

@@ -56,14 +56,14 @@ ANIMATE2 = Base("animate2", "WanAnimate2ToVideo", "EverAnimateMethodAnimate2", o
 SCAIL2 = Base("scail2", "WanSCAILToVideo", "EverAnimateMethodScail2", overlap=5, leading=0)
 
 
-def chained(comfy, base, footage, chunks, sampler="euler", seed=0, **inputs):
+def chained(comfy, base, footage, chunks, sampler="euler", seed=0, shift=5.0, model=None, **inputs):
     """The chunks of a native chain, each from the whole footage and the last frames of the one before.
 
-    inputs: more of the host's node.
+    model: the tiny one of the base without one. inputs: more of the host's node.
     """
     positive = negative = comfy.conditioning()
-    vae, model = comfy.load_vae(), comfy.load_base(base.name)
-    sigmas = comfy.call("EverAnimateSigmas", steps=STEPS)[0]
+    vae, model = comfy.load_vae(), model or comfy.load_base(base.name)
+    sigmas = comfy.call("EverAnimateSigmas", steps=STEPS, shift=shift)[0]
     chosen = comfy.call("KSamplerSelect", sampler_name=sampler)[0]
     made, before, offset = [], None, 0
     for index in range(chunks):

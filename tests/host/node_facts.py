@@ -1,6 +1,7 @@
 """What the nodes of the pack give, as facts that can be compared: {name: value}."""
 
 import json
+import re
 import shutil
 
 import av
@@ -210,10 +211,11 @@ def given(comfy, node, inputs, facts_of_outputs):
     return facts if vae is None else facts | {"encoded": encodings(vae), "decoded": decodings(vae)}
 
 
-def drift_facts(comfy, plot, report):
-    """Drift Report's curves and numbers, rounded."""
+def drift_facts(comfy, plot, report, table):
+    """Drift Report's curves and numbers, rounded, and how its table was divided."""
     found = json.loads(report)
     facts = {"plot": mark(plot), "joins": found["joins"], "compared_with": found["compared_with"]}
+    facts["divided"] = re.search(r"not divided|in chunks of \d+ frames, overlap \d+", table)[0]
     facts |= {name: [value and round(value, 4) for value in curve] for name, curve in found["curves"].items()}
     seams = found["numbers"].get("seam_index")
     return facts | {"true_steps": mark(found["truth"].get("step")), "seam_index": seams and round(seams, 3)}
@@ -246,6 +248,12 @@ GIVEN = {
         memory_facts(memory) | {"images": mark(images), "latent": mark(latent["samples"])}
     ),
     "EverAnimateJoinChunks": lambda comfy, images: {"images": mark(images)},
+    "EverAnimateChunkFrames": lambda comfy, images, previous_frames, offset, keep_from, keep_count: {
+        "images": mark(images),
+        "previous_frames": mark(previous_frames),
+        "offset": offset,
+        "kept": (keep_from, keep_count),
+    },
     "EverAnimateDriftReport": drift_facts,
     "EverAnimateLoadToy": lambda comfy, model, vae, positive, negative, reference, pose, truth: {
         "network": mark(model.model.diffusion_model.head.head.weight),

@@ -1,6 +1,7 @@
 """Every widget and every socket of every node of EverAnimate does something, and nothing but that.
 
-Those of Prepare Driving Video are in test_every_driving_input.py.
+Those of Prepare Driving Video are in test_every_driving_input.py, those of Long Run and of its methods in
+test_every_base_input.py.
 
 Each case takes a node in a state in which an input acts, changes that one input, and names the facts about what the
 node gives that then change: all others stay. Of Animate Long Video these are its job, what the network and the VAE are
@@ -150,7 +151,15 @@ STATES = {
         "first chunk": on(restoring_first, model=lambda parts: parts.model()),
     },
     "EverAnimateJoinChunks": {"plain": lambda parts: {"images": parts.pictures(2)}},
-    "EverAnimateDriftReport": {"plain": plain_drift},
+    "EverAnimateChunkFrames": {
+        "plain": lambda parts: {
+            "plan": parts.plan(total=TOTAL + FRAMES - OVERLAP),
+            "chunk_index": 1,
+            "video": parts.pictures(TOTAL, 1),
+            "previous": parts.pictures(FRAMES),
+        },
+    },
+    "EverAnimateDriftReport": {"plain": plain_drift, "divided": on(plain_drift, chunk_frames=9)},
     "EverAnimateLoadToy": {"plain": lambda parts: {"seed": 0, "frames": 5}},
     "EverAnimateLoadLora": {"plain": loading_lora},
     "EverAnimatePatchModel": {"plain": lambda parts: {"model": parts.comfy.load_model()}},
@@ -370,13 +379,23 @@ CASES += cases(
     ("previous", lambda parts: parts.pictures(3, 1), "images"),
 )
 CASES += cases(
+    "EverAnimateChunkFrames",
+    ("plan", lambda parts: parts.plan(total=TOTAL - 2), "kept", "plain", {"kept": (4, 3)}),
+    ("chunk_index", 2, "images"),
+    ("video", lambda parts: parts.pictures(TOTAL, 2), "images"),
+    ("previous", lambda parts: parts.pictures(FRAMES, 3), "previous_frames"),
+)
+CASES += cases(
     "EverAnimateDriftReport",
-    ("video", lambda parts: parts.grey(slow=True), "lightness a b colour_cast step plot"),
+    ("video", lambda parts: parts.grey(slow=True), "lightness a b saturation colour_cast step plot"),
     ("reference_images", lambda parts: parts.pictures(1, 1, 32, 32), "identity plot"),
     ("truth", lambda parts: parts.grey(slow=True), "compared_with colour_cast psnr ssim true_steps plot"),
     # The jump of 0.2 over the median step of both sides: twelve of 0.1 before it, eight of 0.02 behind it.
-    ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index", "plain",
+    ("plan", lambda parts: parts.plan(total=22, frames=13), "plot joins seam_index divided", "plain",
      {"joins": [13], "seam_index": 1.999}),
+    ("chunk_frames", 13, "plot joins seam_index divided", "plain", {"joins": [13], "seam_index": 1.999}),
+    ("overlap", 4, "plot joins seam_index divided", "divided",
+     {"joins": [9, 14, 19], "divided": "in chunks of 9 frames, overlap 4"}),
 )  # fmt: skip
 CASES += cases(
     "EverAnimateLoadToy",
@@ -408,5 +427,6 @@ def test_an_input_changes_what_it_is_for_and_nothing_else(changes, case):
 
 
 def test_every_input_of_every_node_has_a_case(comfy):
-    declared = declared_inputs(comfy, "EverAnimate") - declared_inputs(comfy, "EverAnimatePrepare")
+    elsewhere = ("EverAnimatePrepare", "EverAnimateLongRun", "EverAnimateMethod")
+    declared = {part for part in declared_inputs(comfy, "EverAnimate") if not part[0].startswith(elsewhere)}
     assert {(case.node, case.name) for case in CASES} == declared

@@ -101,14 +101,30 @@ def test_references_do_not_add_up_from_chunk_to_chunk(comfy):
         assert len(request.negative[0][1]["reference_latents"]) == 1
 
 
-def scail2_animation(comfy, frames, **base):
+def scail2_animation(comfy, frames, fit="stretch", **base):
     """What Long Run makes of its inputs, on SCAIL-2."""
     bases, build = comfy.module(PACK, "nodes.bases"), comfy.module(PACK, "nodes.base_animation").base_animation
     source = comfy.module(PACK, "everanimate_core.media.frames").TensorFrames
     text, settings = comfy.conditioning(), bases.BaseSettings(chunk_frames=FRAMES)
-    videos = {"driving_video": source(SCAIL2.footage(frames))}
     how = method(comfy, SCAIL2, **base)
-    return build(how, videos, reference_image(SIZE), comfy.load_vae(), [text], text, settings, SIZE, SIZE)
+    given = {"driving_video": SCAIL2.footage(frames), **how.videos()}
+    videos = {name: source(images) for name, images in given.items()}
+    return build(how, videos, reference_image(SIZE), comfy.load_vae(), [text], text, settings, SIZE, SIZE, fit)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_what_pad_adds_to_a_mask_is_its_ground(comfy, replacing):
+    driving, picture = float(replacing), float(not replacing)
+    low = {
+        "driving_mask": palette_mask(FRAMES, SIZE // 2, ground=driving)[:, 8:24],
+        "reference_image_mask": palette_mask(1, SIZE, ground=picture)[:, 16:48],
+    }
+    animation = scail2_animation(comfy, FRAMES, fit="pad", replacement_mode=replacing, **low)
+    fitted = {**animation.chunk(0).all(), "reference_image_mask": animation.base.reference_image_mask}
+    for name, ground, added in (("driving_mask", driving, 8), ("reference_image_mask", picture, 16)):
+        mask = fitted[name]
+        assert torch.equal(mask[:, added:-added], low[name])
+        assert (mask[:, :added] == ground).all() and (mask[:, -added:] == ground).all()
 
 
 @BASES

@@ -8,6 +8,7 @@ from long_runs import knows_the_bases, long_run, method, run_folder, total
 from native_chain import ANIMATE2, FRAMES, SCAIL2, SIZE, palette_mask
 from refusals import refusal
 from test_animate import animate
+from test_refusals import BAD, NUMBERS, spoiled
 
 __all__ = ["knows_the_bases"]
 COLOURS = "blue, red, green, magenta, cyan or yellow at full brightness"
@@ -119,12 +120,31 @@ def test_a_part_of_the_sampling_that_ends_before_it_begins(comfy):
 
 @with_bases
 def test_pictures_that_are_no_numbers(comfy):
-    broken = reference_image(SIZE)
-    broken[0, 3, 4, 1] = torch.nan
-    assert refused(comfy, ANIMATE2, reference_images=broken).startswith("reference_images must")
-    mask = palette_mask(total(SCAIL2, 2), SIZE // 2)
-    mask[5, 1, 1, 1] = torch.inf
-    assert refusal(method, comfy, SCAIL2, driving_mask=mask).startswith("SCAIL-2 Method: driving_mask must")
+    said = refused(comfy, ANIMATE2, reference_images=spoiled(reference_image(SIZE)))
+    assert said.startswith(f"reference_images {NUMBERS}")
+    said = refused(comfy, SCAIL2, driving_video=spoiled(SCAIL2.footage(total(SCAIL2, 2)), torch.inf))
+    assert said.startswith(f"driving_video {NUMBERS}")
+    said = refusal(method, comfy, SCAIL2, driving_mask=spoiled(palette_mask(total(SCAIL2, 2), SIZE // 2)))
+    assert said.startswith(f"SCAIL-2 Method: driving_mask {NUMBERS}")
+    said = refusal(method, comfy, SCAIL2, reference_image_mask=spoiled(palette_mask(1, SIZE, ground=1.0)))
+    assert said.startswith(f"SCAIL-2 Method: reference_image_mask {NUMBERS}")
+
+
+# Of what every node that makes a video is given.
+OF_EVERY_RUN = [kind for kind in BAD if kind not in ("reference", "pose", "face", "background", "mask")]
+
+
+@with_bases
+@pytest.mark.parametrize("kind", OF_EVERY_RUN)
+def test_settings_and_noise_levels_that_are_no_numbers(comfy, kind):
+    inputs, rule = BAD[kind]
+    assert refused(comfy, ANIMATE2, **inputs()).startswith(rule)
+
+
+@with_bases
+def test_another_vae(comfy):
+    (other,) = comfy.call("VAELoader", vae_name="pixel_space")
+    assert refused(comfy, ANIMATE2, vae=other).startswith("vae must be the Wan 2.1 video VAE")
 
 
 @with_bases

@@ -42,7 +42,11 @@ SIGNATURES = {
         "model",
     ),
     "EverAnimateJoinChunks": ("images previous?", "images"),
-    "EverAnimateDriftReport": ("video reference_images truth? plan?", "plot, report"),
+    "EverAnimateChunkFrames": (
+        "plan chunk_index=0 video previous?",
+        "images, previous_frames, frame_offset, keep_from, keep_count",
+    ),
+    "EverAnimateDriftReport": ("video reference_images truth? plan? chunk_frames=0 overlap=0", "plot, report, table"),
     "EverAnimateLoadToy": (
         "seed=0 frames=250 network=toy light=off",
         "model, vae, positive, negative, reference, pose, truth",
@@ -95,6 +99,23 @@ SIGNATURES = {
         "restore_strength=0.0 restore_schedule=gaussian restore_target=statistics "
         "on_change=new~take only_chunk=-1 candidates=1 audio?",
         "video, last chunk, memory, report",
+    ),
+    "EverAnimateMethodAnimate2": (
+        "pose_strength=1.0 pose_start_percent=0.0 pose_end_percent=1.0 reference_image_strength=1.0 "
+        "clip_vision_output? positive_pose? clip_vision_output_pose?",
+        "method",
+    ),
+    "EverAnimateMethodScail2": (
+        "replacement_mode=False pose_strength=1.0 pose_start=0.0 pose_end=1.0 clip_vision_output? driving_mask? "
+        "reference_image_mask?",
+        "method",
+    ),
+    "EverAnimateLongRun": (
+        "model vae positive negative method reference_images driving_video width=832 height=480 total_frames=0 steps=6 "
+        "shift=5.0 cfg=1.0 seed=0 run_name=long_run chunk_frames=81 continuation=pingpong fit=stretch "
+        "seed_mode=increment resume=True from_chunk=0 fps=0.0 tiled=False restore_strength=0.0 "
+        "restore_schedule=gaussian on_change=new~take only_chunk=-1 candidates=1 sampler? sigmas? prompts? audio?",
+        "video, last chunk, report",
     ),
 }
 

@@ -7,9 +7,12 @@ import pytest
 import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image
-from graphs import FRAMES, OVERLAP, SIZE, condition, first_memory, plan
+from graphs import FRAMES, OVERLAP, SIZE, TOTAL, condition, first_memory, plan
+from long_runs import knows_the_bases, long_run, method
+from native_chain import SCAIL2, palette_mask
 from test_animate import animate
 
+__all__ = ["knows_the_bases"]
 CHANGE = "which changes its proportions; fit crop or pad keeps them."
 STRETCHED = [
     f"reference_images is 64x64 and is stretched to 80x64, {CHANGE}",
@@ -137,27 +140,47 @@ def test_settings_other_than_in_training_where_the_lora_may_be(comfy, told, monk
 
 def test_the_blocks(comfy, told):
     lines, texts = told
+    (drawn, *_) = comfy.call("EverAnimatePlanChunks", total_frames=TOTAL, chunk_frames=FRAMES, overlap=3)
     vae, otherwise = comfy.load_vae(), "unless yours was trained otherwise."
-    widgets = {"width": 80, "height": 64, "identity_latents": 4, "motion_latents": 2}
+    widgets = {"width": 80, "height": 64, "identity_latents": 2, "motion_latents": 2}
     (memory,) = comfy.call("EverAnimateMemory", vae=vae, reference_images=reference_image(), **widgets)
+    assert lines() == [STRETCHED[0]]
+    comfy.call("EverAnimatePlanChunks", total_frames=150, pose_video=moving_pattern(9))
     assert lines() == [
-        STRETCHED[0],
-        f"motion_latents is 2, but the released LoRA was trained with 1: set 1 {otherwise}",
+        "pose_video ends before the animation, after 9 of 150 frames; from there it goes on by continuation pingpong."
     ]
-    comfy.call("EverAnimatePlanChunks", total_frames=151, overlap=3, pose_video=moving_pattern(9))
+    condition(comfy, memory, drawn, 0, face_video=moving_pattern(5, size=32))
+    trained = "but the released LoRA was trained with"
     assert lines() == [
-        "pose_video ends before the animation, after 9 of 151 frames; from there it goes on by continuation pingpong.",
-        f"overlap is 3, but the released LoRA was trained with 4: set 4 {otherwise}",
-    ]
-    condition(comfy, memory, plan(comfy), 0, face_video=moving_pattern(5, size=32))
-    assert lines() == [
-        f"chunk_frames is {FRAMES}, but the released LoRA was trained with 77: set 77 {otherwise}",
         STRETCHED[1],
         "face_video ends before the pose, after 5 of 19 frames; from there it goes on by continuation pingpong.",
+        f"identity_latents is 2, {trained} 4: set 4 {otherwise}",
+        f"motion_latents is 2, {trained} 1: set 1 {otherwise}",
+        f"chunk_frames is {FRAMES}, {trained} 77: set 77 {otherwise}",
+        f"overlap is 3, {trained} 4: set 4 {otherwise}",
     ]
-    assert [text.splitlines()[0].split()[0] for _, text in texts] == [
-        "reference_images", "pose_video", "chunk_frames", "pose_video",
-    ]  # fmt: skip
+    assert [text.splitlines()[0].split()[0] for _, text in texts] == ["reference_images", "pose_video", "pose_video"]
+
+
+@pytest.mark.parametrize("overlap", [1, 5])
+def test_the_chunks_of_other_models_are_not_called_wrong(comfy, told, overlap):
+    """What the released LoRA was trained with is said by Condition Chunk, which is made for it."""
+    lines, texts = told
+    (drawn, *_) = comfy.call("EverAnimatePlanChunks", total_frames=81, chunk_frames=81, overlap=overlap)
+    first_memory(comfy, identity_latents=1)
+    comfy.call("EverAnimateChunkFrames", plan=drawn, video=moving_pattern(81))
+    assert (lines(), texts) == ([], [])
+
+
+def test_a_video_that_ends_before_the_animation(comfy, told):
+    lines, _ = told
+    comfy.call("EverAnimateChunkFrames", plan=plan(comfy), video=moving_pattern(7))
+    said = "video ends before the animation, after 7 of 19 frames; from there it goes on by the plan's continuation"
+    assert lines() == [f"{said} pingpong."]
+    comfy.call(
+        "EverAnimateChunkFrames", plan=plan(comfy), video=moving_pattern(7), chunk_index=1, previous=moving_pattern(9)
+    )
+    assert lines() == []
 
 
 def test_a_later_chunk_does_not_say_it_again(comfy, told):
@@ -213,3 +236,24 @@ def test_line_art(comfy, told):
     # Those of the run stand below the line that says where it is.
     assert {tuple(text[1:]) for text in of_the_run} == {(*expected, SOUND.format(name="lineart"))}
     assert (of_the_plan, of_the_window) == (expected[2:], expected[:2])
+
+
+@pytest.mark.usefixtures("knows_the_bases")
+def test_a_base(comfy, told):
+    lines, texts = told
+    how = method(comfy, SCAIL2, driving_mask=palette_mask(20, 32))
+    long_run(comfy, SCAIL2, "noted_base", 20, method=how, width=96, steps=1, total_frames=30)
+    # SCAIL-2 reads what drives it at half the size.
+    expected = [
+        f"driving_video is 32x32 and is stretched to 48x32, {CHANGE}",
+        f"driving_mask is 32x32 and is stretched to 48x32, {CHANGE}",
+        "driving_video ends before the animation, after 20 of 30 frames; from there it goes on by continuation "
+        "pingpong.",
+        "The last chunk adds only 1 of the 12 frames that a chunk adds, and takes as long. total_frames 29 ends "
+        "before it; chunk_frames 21 divides the animation more evenly.",
+        "chunk_frames is 17, but SCAIL-2 was trained with 81: set 81 unless yours was trained otherwise.",
+        f"reference_images is 64x64 and is stretched to 96x64, {CHANGE}",
+        SOUND.format(name="driving_video"),
+    ]
+    assert lines() == expected
+    assert {tuple(text.splitlines()[1:]) for _, text in texts} == {tuple(expected)}

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pose_networks
 import pytest
+import segmenting
 import torch
 from base_folder import PACK
-from pose_networks import SCORE, PixelVae, body_in, scene
+from pose_networks import SCORE, PixelVae, body_in
+from segmenting import scene
 
 WIDTH, HEIGHT = 128, 96
 # The second reaches beyond the crop on two sides.
@@ -128,7 +130,7 @@ def test_a_host_without_the_nodes_is_named(people, models, comfy, monkeypatch):
         "ComfyUI, or choose litert); got one without SDPoseKeypointExtractor."
     )
     monkeypatch.delitem(comfy.nodes, "SAM3_VideoTrack")
-    message = refused(people.SamSegmenter, pose_networks.segmenter(), comfy.conditioning())
+    message = refused(people.SamSegmenter, segmenting.segmenter(), comfy.conditioning())
     assert message.startswith("segmenter can be SAM 3 in a ComfyUI that has the nodes SAM3_VideoTrack and SAM3_TrackTo")
 
 
@@ -139,7 +141,7 @@ def mask_of(left, top, right, bottom):
 
 
 def test_everybody_is_followed(comfy, people):
-    model = pose_networks.segmenter()
+    model = segmenting.segmenter()
     segmenter = people.SamSegmenter(model, comfy.conditioning())
     frames = np.stack([scene(WIDTH, HEIGHT, LEFT, RIGHT), PLAIN, scene(WIDTH, HEIGHT, ONE)])
     one, other = segmenter.follow(frames, [])
@@ -152,7 +154,7 @@ def test_everybody_is_followed(comfy, people):
 
 def test_the_digest_of_the_segmenter_is_that_of_weights_and_prompt(comfy, people):
     def digest(weight=0.0, prompt=0):
-        return people.SamSegmenter(pose_networks.segmenter(weight), comfy.conditioning(prompt)).digest
+        return people.SamSegmenter(segmenting.segmenter(weight), comfy.conditioning(prompt)).digest
 
     assert digest() == digest()
     assert len({digest(), digest(weight=1.0), digest(prompt=1)}) == 3
@@ -160,12 +162,12 @@ def test_the_digest_of_the_segmenter_is_that_of_weights_and_prompt(comfy, people
 
 def test_what_the_segmenter_needs_is_named(comfy, people, monkeypatch):
     text = comfy.conditioning()
-    assert refused(people.SamSegmenter, pose_networks.segmenter(), None) == (
+    assert refused(people.SamSegmenter, segmenting.segmenter(), None) == (
         "segment_prompt must be connected with segmenter (CLIP Text Encode with the CLIP of SAM 3.1: person); got none."
     )
     expected = "segmenter must be SAM 3.1 (sam3.1_multiplex_fp16.safetensors); got "
     assert refused(people.SamSegmenter, pose_networks.detector(), text) == f"{expected}BaseModel."
-    older = pose_networks.segmenter()
+    older = segmenting.segmenter()
     older.model.diffusion_model.tracker = torch.nn.Identity()
     assert refused(people.SamSegmenter, older, text).startswith(f"{expected}SAM 3, which finds nobody")
 

@@ -7,13 +7,15 @@ import av
 import numpy as np
 import pose_networks
 import pytest
+import segmenting
 import torch
 from base_folder import PACK
 from clips import write_video
 from driving.bodies import keypoints
 from node_inputs import add_tones
-from pose_networks import PixelVae, scene
+from pose_networks import PixelVae
 from run_parts import video_of
+from segmenting import scene
 
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
 
@@ -98,7 +100,7 @@ def networks(comfy):
         "pose_model": pose_networks.pose_model(),
         "pose_vae": PixelVae(),
         "detector": pose_networks.detector(),
-        "segmenter": pose_networks.segmenter(),
+        "segmenter": segmenting.segmenter(),
         "segment_prompt": comfy.conditioning(),
     }
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-import pose_networks
+import segmenting
 import tiny_models
 import torch
 from clips import reference_image, write_video
@@ -23,7 +23,7 @@ TOY_FRAMES, TINY_FRAMES = 40, 8
 def add_driver(server, name, frames):
     """A video of a dancer with sound in the server's input folder, and keypoints beside it; both names."""
     points = dance(frames, standing(tall=110.0, middle=48.0, crown=10.0))
-    pictures = np.stack([pose_networks.scene(WIDTH, HEIGHT, box_of(body)) for body in points])
+    pictures = np.stack([segmenting.scene(WIDTH, HEIGHT, box_of(body)) for body in points])
     write_video(server.input / f"{name}.mov", torch.from_numpy(pictures), RATE)
     add_tones(server.input / f"{name}.mov", float(frames / RATE))
     given = as_pose_keypoint(keypoints(points, WIDTH, HEIGHT))

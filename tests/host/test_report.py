@@ -1,15 +1,20 @@
-"""Drift Report: the core's evaluation of what is on the wires."""
+"""Drift Report: the core's evaluation of what is on the wires, whole or divided by a plan or by numbers."""
 
 import json
 import sys
+from fractions import Fraction
 
 import pytest
 import torch
 from base_folder import PACK
+from clips import moving_pattern
 from graphs import plan
 
 from everanimate_core.evaluation.evaluate import evaluate
+from everanimate_core.evaluation.table import as_table
 from everanimate_core.media.frames import TensorFrames
+from everanimate_core.media.writer import VideoWriter
+from everanimate_core.plan import ChunkPlan
 from everanimate_core.toy.world.world import World
 
 FRAMES = 24
@@ -21,9 +26,13 @@ def clip():
 
 
 def report(comfy, clip, **inputs):
-    plot, text = comfy.call("EverAnimateDriftReport", **({"video": clip, "reference_images": clip[:1]} | inputs))
+    return report_and_table(comfy, clip, **inputs)[0]
+
+
+def report_and_table(comfy, clip, **inputs):
+    plot, text, table = comfy.call("EverAnimateDriftReport", **({"video": clip, "reference_images": clip[:1]} | inputs))
     assert plot.ndim == 4 and plot.shape[-1] == 3 and plot.std() > 0
-    return json.loads(text)
+    return json.loads(text), table
 
 
 def test_it_is_the_cores_evaluation(comfy, clip):
@@ -36,6 +45,52 @@ def test_it_is_the_cores_evaluation(comfy, clip):
     assert found.pop("slopes") == pytest.approx(expected.pop("slopes"))
     assert found == expected
     assert found["joins"] == joins and found["findings"]["colour"] is not None
+
+
+def test_a_video_without_a_plan_is_divided_by_numbers(comfy, clip):
+    """The same as with a plan of these numbers; the table is the core's."""
+    by_numbers = report_and_table(comfy, clip, chunk_frames=9, overlap=4)
+    assert by_numbers == report_and_table(comfy, clip, plan=plan(comfy, total=FRAMES))
+    found, table = by_numbers
+    chunks = ChunkPlan(FRAMES, 9, 4)
+    assert found["joins"] == chunks.joins == [9, 14, 19]
+    assert table == as_table(evaluate(TensorFrames(clip), None, clip[0], chunks.joins), chunks)
+    assert "read in chunks of 9 frames, overlap 4" in table
+
+
+def test_a_video_that_is_not_divided(comfy, clip):
+    found, table = report_and_table(comfy, clip)
+    assert found["joins"] == [] and table == as_table(evaluate(TensorFrames(clip), None, clip[0]))
+    assert "not divided into chunks" in table
+
+
+def test_frames_that_a_chain_shows_twice(comfy, clip, tmp_path):
+    """A file chained by hand, whose first frame of each chunk is the last one of the chunk before."""
+    from comfy_api.latest import InputImpl
+
+    whole = moving_pattern(FRAMES)
+    chained = torch.cat([whole[:9], whole[8:17], whole[16:]])
+    with VideoWriter(tmp_path / "chained.mp4", Fraction(16), 64, 64) as file:
+        file.write(chained)
+    video = InputImpl.VideoFromFile(str(tmp_path / "chained.mp4"))
+    found, table = report_and_table(comfy, clip, video=video, chunk_frames=9)
+    assert found["findings"]["doubled"] == [{"join": 9, "frames": 1}, {"join": 18, "frames": 1}]
+    assert "the last frame is shown again at 9, 18" in table and "at 16 frames a second" in table
+
+
+def test_chunks_that_cannot_be(comfy, clip):
+    for numbers, message in (
+        ({"chunk_frames": 10}, "chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got 10."),
+        ({"chunk_frames": 9, "overlap": 8}, "overlap must lie between 0 and chunk_frames - 2 (0..7); got 8."),
+        ({"overlap": 1}, "overlap goes with chunk_frames (chunk_frames 81); got 1 and no chunk_frames."),
+        (
+            {"chunk_frames": 9, "overlap": 4, "plan": plan(comfy, total=FRAMES)},
+            "chunk_frames must be 0 where a plan is connected (one or the other); got 9.",
+        ),
+    ):
+        with pytest.raises(ValueError) as refused:
+            report(comfy, clip, **numbers)
+        assert str(refused.value) == f"Drift Report: {message}"
 
 
 def test_without_truth_it_compares_with_the_first_frame(comfy, clip):

@@ -11,12 +11,15 @@ import torch
 from base_folder import PACK
 from clips import moving_pattern, reference_image
 from graphs import ANCHORS, CHUNKS, STEPS, TOTAL
+from long_runs import BASES, knows_the_bases, long_run_prompt, total
+from native_chain import STEPS as BASE_STEPS
 from server_process import RunError
 from test_animate import animate_prompt
 
 from everanimate_core.runs.progress import Making, Progress
 from everanimate_core.runs.takes import TakeChunk
 
+__all__ = ["knows_the_bases"]
 TEXT = 3
 
 
@@ -52,15 +55,30 @@ def videos(events, kind):
 
 def test_chunk_candidate_step_and_time_left_are_told(server):
     events = server.run(prompt_of(server, "told", candidates=2)).events
-    told = texts(events)
-    expected = []
-    for chunk in range(1, CHUNKS + 1):
+    check_told(events, CHUNKS, STEPS)
+
+
+def check_told(events, chunks, steps):
+    """Of a run with two candidates."""
+    told, expected = texts(events), []
+    for chunk in range(1, chunks + 1):
         for candidate in (1, 2):
-            place = f"chunk {chunk} of {CHUNKS}, candidate {candidate} of 2"
-            expected += [place, *(f"{place}, step {step} of {STEPS}" for step in range(1, STEPS + 1))]
-    assert list(map(without_times, told)) == [*expected, f"{CHUNKS} of {CHUNKS} chunks are finished."]
+            place = f"chunk {chunk} of {chunks}, candidate {candidate} of 2"
+            expected += [place, *(f"{place}, step {step} of {steps}" for step in range(1, steps + 1))]
+    assert list(map(without_times, told)) == [*expected, f"{chunks} of {chunks} chunks are finished."]
     # From the second step on there is a time.
     assert [text for text in told[2:-1] if "step" in text and not text.endswith(" s left")] == []
+
+
+@BASES
+@pytest.mark.usefixtures("knows_the_bases")
+def test_a_long_run_on_a_base_tells_the_same(comfy, server, base):
+    prompt = long_run_prompt(comfy, server, base, f"{base.name}_told", total(base, 2), candidates=2)
+    events = server.run(prompt).events
+    check_told(events, 2, BASE_STEPS)
+    bar = [(data["value"], data["max"]) for kind, data in events if kind == "progress" and data["node"] == "animate"]
+    whole = 2 * 2 * BASE_STEPS
+    assert list(dict.fromkeys(bar)) == [(step, whole) for step in range(1, whole + 1)]
 
 
 def test_the_video_so_far_is_shown_after_each_chunk_and_the_whole_at_the_end(server):
@@ -72,19 +90,33 @@ def test_the_video_so_far_is_shown_after_each_chunk_and_the_whole_at_the_end(ser
 
 
 def test_after_cancel_what_is_finished_is_shown_with_how_to_go_on(server):
+    check_cancelled(server, prompt_of(server, "stopped"), "stopped", CHUNKS, STEPS)
+
+
+def check_cancelled(server, prompt, run_name, chunks, steps):
+    """A run that is cancelled in its second chunk."""
     sent = []
 
     def cancel_in_the_second_chunk(kind, data):
-        if kind == "progress" and data["value"] == STEPS + 1 and not sent:
+        if kind == "progress" and data["value"] == steps + 1 and not sent:
             sent.append(server.interrupt())
 
     with pytest.raises(RunError) as caught:
-        server.run(prompt_of(server, "stopped"), on_event=cancel_in_the_second_chunk)
+        server.run(prompt, on_event=cancel_in_the_second_chunk)
     events = caught.value.events
-    assert videos(events, "executed") == ["stopped_00001_.mp4"]
+    assert videos(events, "executed") == [f"{run_name}_00001_.mp4"]
     finished = len(videos(events, "everanimate.so_far"))
-    assert 1 <= finished < CHUNKS
-    assert texts(events)[-1] == (f"{finished} of {CHUNKS} chunks are finished. Queue the same graph again to go on.")
+    assert 1 <= finished < chunks
+    assert texts(events)[-1] == f"{finished} of {chunks} chunks are finished. Queue the same graph again to go on."
+
+
+@BASES
+@pytest.mark.usefixtures("knows_the_bases")
+def test_after_cancel_a_long_run_on_a_base_goes_on(comfy, server, base):
+    name = f"{base.name}_stopped"
+    prompt = long_run_prompt(comfy, server, base, name, total(base, 3))
+    check_cancelled(server, prompt, name, 3, BASE_STEPS)
+    assert texts(server.run(prompt).events)[-1] == "3 of 3 chunks are finished."
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The shipped workflows on a real server, at test size, and that all ways through the pack give the same latents."""
 
 import json
-from pathlib import Path
 
-import av
 import pytest
 import tiny_models
 import torch
@@ -13,8 +11,8 @@ from graphs import CHUNKS, FRAMES, OVERLAP, SIZE, STEPS, TOTAL
 from kept import latents_of, takes
 from safetensors.torch import save_file
 from server_process import RunError
+from shipped import only, read_back, with_tiny_models
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
 RANK = 2
 
 
@@ -32,47 +30,18 @@ def lora(comfy):
 
 
 def shipped(name, server, lora):
-    """workflows/api/<name>.json with our tiny models and inputs in place of the user's, at test size."""
-    prompt = json.loads((WORKFLOWS / f"{name}.json").read_text())
-    files = {
+    """A graph at test size."""
+    prompt = with_tiny_models(name, {
         "unet_name": tiny_models.MODEL_FILES[torch.float32],
         "lora_name": lora,
         "image": server.add_image("reference.png", reference_image()),
         "file": server.add_video("pose.mov", moving_pattern(TOTAL)),
-    }
-    sizes = {"width": SIZE, "height": SIZE, "chunk_frames": FRAMES, "overlap": OVERLAP, "steps": STEPS}
-    stand_ins = {
-        "CLIPTextEncode": "TestTinyConditioning",
-        "VAELoader": "TestTinyVae",
-        "CLIPVisionLoader": "TestTinyClipVision",
-    }
-    for node_id, node in list(prompt.items()):
-        if node["class_type"] == "CLIPLoader":
-            del prompt[node_id]
-        elif node["class_type"] in stand_ins:
-            node.update(class_type=stand_ins[node["class_type"]], inputs={})
-        else:
-            changes = {**files, **sizes}
-            if node["class_type"] == "EverAnimatePlanChunks":
-                changes["total_frames"] = TOTAL
-            node["inputs"].update({name: changes[name] for name in node["inputs"] if name in changes})
+        "width": SIZE, "height": SIZE, "chunk_frames": FRAMES, "overlap": OVERLAP, "steps": STEPS,
+    })  # fmt: skip
     for node in prompt.values():
-        if node["class_type"] == "TestTinyConditioning":
-            node["inputs"] = {"seed": 0}
+        if node["class_type"] == "EverAnimatePlanChunks":
+            node["inputs"]["total_frames"] = TOTAL
     return prompt
-
-
-def only(prompt, class_type):
-    """The inputs of the one node of a class."""
-    (node,) = [node for node in prompt.values() if node["class_type"] == class_type]
-    return node["inputs"]
-
-
-def read_back(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        count = sum(1 for _ in container.decode(stream))
-        return count, stream.average_rate, (stream.width, stream.height)
 
 
 @pytest.fixture(scope="module")

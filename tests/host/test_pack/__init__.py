@@ -1,4 +1,4 @@
-"""Custom nodes for the test server: small text, CLIP vision and VAE models, keypoints, and a way to look at latents.
+"""Custom nodes for the test server: small text, CLIP vision, VAE and SAM 3 models, keypoints, a way to look at latents.
 
 A pack of its own, loaded next to the pack under test.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import folder_paths
+import segmenting
 import tiny_models
 from comfy_api.latest import ComfyExtension, io
 from comfy_execution.graph_utils import GraphBuilder
@@ -50,6 +51,18 @@ class TestTinyVae(io.ComfyNode):
     @classmethod
     def execute(cls):
         return io.NodeOutput(tiny_models.load_vae())
+
+
+class TestSegmenter(io.ComfyNode):
+    """SAM 3.1 that follows red boxes."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestSegmenter", category="test", inputs=[], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(segmenting.segmenter())
 
 
 class TestKeypoints(io.ComfyNode):
@@ -151,7 +164,15 @@ class TestChunkLoop(io.ComfyNode):
 
 class TestPack(ComfyExtension):
     async def get_node_list(self):
-        return [TestTinyConditioning, TestTinyClipVision, TestTinyVae, TestKeypoints, TestDumpLatent, TestChunkLoop]
+        return [
+            TestTinyConditioning,
+            TestTinyClipVision,
+            TestTinyVae,
+            TestSegmenter,
+            TestKeypoints,
+            TestDumpLatent,
+            TestChunkLoop,
+        ]
 
 
 async def comfy_entrypoint():
