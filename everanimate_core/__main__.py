@@ -4,4 +4,6 @@ import sys
 
 from .cli.main import main
 
-sys.exit(main())
+# Processes that help it read this file, too.
+if __name__ == "__main__":
+    sys.exit(main())

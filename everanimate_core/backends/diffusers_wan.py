@@ -28,6 +28,7 @@ class DiffusersWan:
     text: prompt states [P, L <= 512, 4096]; chunk k reads row k, the last row serves all later chunks.
     image_encoder: image [1, H, W, 3] in 0..1 -> CLIP tokens [1, 257, 1280] (`ClipVision`); None for a transformer that
     was made without CLIP (the toy), whose text may be of any length.
+    predict: how the transformer is called, by several processes together in the place of this one alone.
     cfg: guidance scale; 1 means none, without a second pass, as the released LoRA expects. negative_text: [1, L, 4096],
     needed when cfg is not 1. The negative pass sees a face video of -1 all over, and the same pose and CLIP tokens.
     """
@@ -38,6 +39,7 @@ class DiffusersWan:
     image_encoder: Callable[[Tensor | None], Tensor] | None
     cfg: float = 1.0
     negative_text: Tensor | None = None
+    predict: Callable[..., Tensor] = predict_velocity
 
     def __post_init__(self):
         if self.cfg != 1 and self.negative_text is None:
@@ -102,7 +104,7 @@ class DiffusersWan:
     ) -> Tensor:
         model_input = self._to_network(context.network_input(x))
         timestep = (MAX_TIMESTEP * sigma).reshape(1).to(x.device)
-        return predict_velocity(self.transformer, driving, model_input, timestep, text, clip).to(x.dtype)
+        return self.predict(self.transformer, driving, model_input, timestep, text, clip).to(x.dtype)
 
 
 def _pad_text(text: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """`everanimate animate`: files in, a resumable run, a video out."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import NamedTuple, cast
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..backends.devices import choose_device
+from ..backends.devices import choose_devices
 from ..backends.diffusers_wan import DiffusersWan
-from ..backends.wan_checkpoint import load_transformer, load_vae
+from ..backends.wan_checkpoint import load_vae
 from ..backends.wan_codec import WanCodec
 from ..backends.wan_encoders import ClipVision, WanFiles, encode_prompts
 from ..digests import digest, weights_digest
@@ -26,7 +27,6 @@ from ..everanimate.notes import TRAINED, before_sampling
 from ..everanimate.settings import Settings
 from ..knobs import knobs
 from ..lora.files import Lora, read_lora
-from ..lora.fit import apply_lora
 from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
 from ..media.rates import file_rate
@@ -35,13 +35,15 @@ from ..notes import Size
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
-from ..toy.network.engine import NO_TEXT, load_toy
+from ..toy.network.engine import NO_TEXT, engine
 from ..toy.network.state import TOY, TOYS
+from ..toy.network.vae import ToyCodec
+from ..toy.network.vae import load_vae as load_toy_vae
 from .command import Command
 from .driving import VIDEOS, FinderOptions, check_with_video
 from .inputs import check_out, opened
 from .kept import Kept
-from .models import wan_files
+from .models import load_animator, wan_files
 from .options import (
     MODEL,
     Device,
@@ -58,6 +60,19 @@ from .options import (
 )
 from .prepared import prepare_once
 from .running import run_job
+
+BELOW_HELP = """\
+With --processes 2, two processes sample each chunk together, on the first two GPUs. Others are chosen like this:
+
+    CUDA_VISIBLE_DEVICES=2,3 everanimate animate --processes 2 ...
+
+Each of them computes a part of the picture at every step, and holds the whole network: a chunk is to take less time,
+a GPU needs about as much memory as before. One process reads, decodes, writes and speaks. When one dies, the run ends,
+finished chunks are kept, and the same command goes on. The result equals that of one process but for the last bits, as
+that of another kind of GPU does; a run may go on with more or fewer processes than it began with. With --device cpu,
+all of them compute on the CPU, which is for trying it. We have had no machine with two GPUs: how much faster it is, and
+that it works on them at all, is not measured.
+"""
 
 SettingsOptions = settings_options(Settings)
 RunOptions = settings_options(RunSettings)
@@ -91,6 +106,9 @@ class Options:
     negative_prompt: NegativePrompt = ""
     device: Device = None
     dtype: Dtype = None
+    processes: option(
+        int, "Processes that sample each chunk together, each on a GPU of its own; see below.", "N", 1
+    ) = 1
     run: option(Path | None, "Folder where finished chunks are kept.", "DIR", "OUT without its suffix + .run") = None
     settings: tyro.conf.OmitArgPrefixes[SettingsOptions] = field(default_factory=SettingsOptions)
     output: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
@@ -126,7 +144,8 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
     given = [options.pose, options.face, options.background, options.mask]
     check_out(options.out, [*options.reference, options.video, *given])
     _check_together(options)
-    device = choose_device(options.device)
+    devices = choose_devices(options.device, options.processes)
+    device = devices[0]
     # Read first: a network takes minutes to load, and a video minutes to be prepared.
     lora = None if options.lora is None else read_lora(options.lora)
     with ExitStack() as files:
@@ -179,6 +198,8 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
             prompts=[digest(prompt) for prompt in prompts],
             sound=sound,
         )
+        if len(devices) > 1:
+            model = replace(model, predict=files.enter_context(_together(options, model.transformer, devices)))
         sample = partial(model.sample_chunk, sigmas=sigmas)
         run_job(job, sample, codec, options.out, options.run, video, command)
 
@@ -227,20 +248,29 @@ def _load(options: Options, prompts: list[str], device: torch.device, lora: Lora
     """The network that --model and --parts name, with the LoRA; the prompts are encoded before it needs the memory."""
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     texts: dict[str, Tensor] = {}
-    if options.model in TOYS:
-        model = load_toy(TOYS[options.model], device=device, dtype=dtype)
+    toy = options.model in TOYS
+    if not toy:
+        _encode(texts, wan_files(options.model, options.parts), [*prompts, options.negative_prompt], device)
+    transformer = load_animator(options.model, options.parts, lora, options.lora_strength, dtype, device)
+    if toy:
+        model = engine(transformer, ToyCodec(load_toy_vae()))
     else:
         files = wan_files(options.model, options.parts)
-        _encode(texts, files, [*prompts, options.negative_prompt], device)
-        model = DiffusersWan(
-            load_transformer(files.transformer, device=device, dtype=dtype),
-            WanCodec(load_vae(files.vae, device=device)),
-            NO_TEXT,
-            ClipVision.from_folder(files.image_encoder, device=device),
-        )
-    if lora is not None:
-        apply_lora(model.transformer, lora, options.lora_strength)
+        codec = WanCodec(load_vae(files.vae, device=device))
+        model = DiffusersWan(transformer, codec, NO_TEXT, ClipVision.from_folder(files.image_encoder, device=device))
     return Networks(model, weights_digest(model.transformer.state_dict().items()), texts)
+
+
+def _together(
+    options: Options, transformer: nn.Module, devices: list[torch.device]
+) -> AbstractContextManager[Callable[..., Tensor]]:
+    """The calls of the transformer, computed by a process on each of the devices; the others load it, too."""
+    # Most animations need one process, and not every torch can have several.
+    from ..backends.processes import together
+
+    dtype = transformer.patch_embedding.weight.dtype
+    load = partial(load_animator, options.model, options.parts, options.lora, options.lora_strength, dtype)
+    return together(transformer, load, devices)
 
 
 def _encode(texts: dict[str, Tensor], files: WanFiles, prompts: list[str], device: torch.device) -> None:

@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from ..backends.wan_checkpoint import load_transformer
 from ..backends.wan_encoders import WanFiles
 from ..errors import InputError, one_line
+from ..lora.files import Lora, read_lora
+from ..lora.fit import apply_lora
+from ..toy.network.dit import load_dit
 from ..toy.network.state import TOYS
 from ..training.parts import Parts, wan_parts
 from .toy_training import toy_parts
@@ -31,6 +36,19 @@ def wan_files(model: str, parts: Path | None) -> WanFiles:
         files = WanFiles.from_folder(parts, path)
     files.check()
     return files
+
+
+def load_animator(
+    model: str, parts: Path | None, lora: Lora | Path | None, strength: float, dtype: torch.dtype, device: torch.device
+) -> nn.Module:
+    """The transformer that --model and --parts name, with the LoRA, or that of a file, merged in at that strength."""
+    if model in TOYS:
+        transformer = load_dit(TOYS[model], device=device, dtype=dtype)
+    else:
+        transformer = load_transformer(wan_files(model, parts).transformer, device=device, dtype=dtype)
+    if lora is not None:
+        apply_lora(transformer, read_lora(lora) if isinstance(lora, Path) else lora, strength)
+    return transformer
 
 
 def training_parts(model: str, parts: Path | None, device: torch.device) -> Parts:

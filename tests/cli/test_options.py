@@ -71,6 +71,7 @@ OPTIONS = {
             "--restore-target": "statistics",
             "--device": None,
             "--dtype": None,
+            "--processes": 1,
             "--run": None,
             "--from-chunk": 0,
             "--on-change": "new take",
