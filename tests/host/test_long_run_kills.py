@@ -44,13 +44,13 @@ def test_killed_at_twenty_random_moments(comfy, base):
     while kills < KILLS:
         killed = f"{base.name}_killed_{runs}"
         start = partial(long_run, comfy, base, killed, frames)
-        # About three kills in each run, wherever it is by then.
-        while kills < KILLS and killed_after(moments.uniform(0, needed / 2), start):
-            kills += 1
+        # At most four kills in each run, wherever it is by then: on a busy machine, all might fall into the first.
+        left = min(4, KILLS - kills)
+        while left and killed_after(moments.uniform(0, needed / 2), start):
+            kills, left = kills + 1, left - 1
         _, again, _ = start()
         assert torch.equal(again, images)
         expected, got = run_folder(comfy, name), run_folder(comfy, killed)
         assert all(map(torch.equal, latents_of(got), latents_of(expected)))
         assert [chunk.key for chunk in takes(got)[-1].chunks] == [chunk.key for chunk in takes(expected)[-1].chunks]
         runs += 1
-    assert runs > 1
