@@ -145,4 +145,4 @@ def check_division(chunk_frames: int, overlap: int) -> None:
     if chunk_frames:
         check_chunk(chunk_frames, overlap)
     elif overlap:
-        raise InputError("overlap", "goes with chunk_frames", "chunk_frames 81", f"{overlap} and no chunk_frames")
+        raise InputError("overlap", "must be 0 without chunk_frames", "chunk_frames 81 for overlap 1", overlap)

@@ -82,7 +82,7 @@ def test_chunks_that_cannot_be(comfy, clip):
     for numbers, message in (
         ({"chunk_frames": 10}, "chunk_frames must be 4n + 1 and at least 5 (5, 33, 77, 81); got 10."),
         ({"chunk_frames": 9, "overlap": 8}, "overlap must lie between 0 and chunk_frames - 2 (0..7); got 8."),
-        ({"overlap": 1}, "overlap goes with chunk_frames (chunk_frames 81); got 1 and no chunk_frames."),
+        ({"overlap": 1}, "overlap must be 0 without chunk_frames (chunk_frames 81 for overlap 1); got 1."),
         (
             {"chunk_frames": 9, "overlap": 4, "plan": plan(comfy, total=FRAMES)},
             "chunk_frames must be 0 where a plan is connected (one or the other); got 9.",
