@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from diffusers import AutoencoderKLWan
+from tiny_wan import FACE_SIZE, randomise, tiny_wan
 
 from everanimate_core.everanimate.context import Context
 from everanimate_core.everanimate.propagation import ChunkRequest
 
 LATENTS, HEIGHT, WIDTH = 2, 4, 6
-FRAMES, FACE_SIZE = 5, 16
+FRAMES = 5
 
 
 @pytest.fixture(autouse=True)
@@ -20,38 +21,10 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@torch.no_grad()
-def randomise(model, seed=0):
-    """Random values everywhere: a zero bias or padding would hide a leak."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return model.eval().requires_grad_(False)
-
-
 @pytest.fixture
 def transformer():
     """Two heads of 12, 10 blocks, 2 face adapters, faces of 16 pixels that are encoded two at a time."""
-    return randomise(
-        WanAnimateTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=12,
-            text_dim=8,
-            freq_dim=16,
-            ffn_dim=32,
-            num_layers=10,
-            image_dim=16,
-            added_kv_proj_dim=24,
-            motion_encoder_channel_sizes={"4": 4, "8": 4, "16": 4},
-            motion_encoder_size=FACE_SIZE,
-            motion_style_dim=8,
-            motion_dim=3,
-            motion_encoder_dim=8,
-            face_encoder_hidden_dim=16,
-            face_encoder_num_heads=2,
-            motion_encoder_batch_size=2,
-        )
-    )
+    return tiny_wan()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Training sets of tiny films, and a tiny Wan-Animate with CLIP and face."""
 
+from functools import partial
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
@@ -60,31 +62,6 @@ def films(toy, codec, settings, tmp_path_factory):
 @pytest.fixture
 def wan():
     """make() -> a WanAnimateTransformer3DModel with 5 blocks of width 24, CLIP tokens of 16, faces of 16 pixels."""
-    from diffusers import WanAnimateTransformer3DModel
+    from tiny_wan import tiny_wan
 
-    def make():
-        model = WanAnimateTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=12,
-            text_dim=8,
-            freq_dim=16,
-            ffn_dim=32,
-            num_layers=5,
-            image_dim=16,
-            added_kv_proj_dim=24,
-            motion_encoder_channel_sizes={"4": 4, "8": 4, "16": 4},
-            motion_encoder_size=16,
-            motion_style_dim=8,
-            motion_dim=3,
-            motion_encoder_dim=8,
-            face_encoder_hidden_dim=16,
-            face_encoder_num_heads=2,
-            motion_encoder_batch_size=2,
-        )
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-        return model.eval().requires_grad_(False)
-
-    return make
+    return partial(tiny_wan, layers=5)
