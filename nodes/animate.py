@@ -18,22 +18,13 @@ from ..everanimate_core.runs.settings import RunSettings
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
 from .fingerprint import disk_digest, run_settings
-from .host import (
-    HostCodec,
-    check_cancel,
-    condition,
-    drivers,
-    graph_metadata,
-    sample,
-    shown_video,
-    sound_of,
-    sound_start,
-)
+from .host import HostCodec, check_cancel, condition, graph_metadata, sample, shown_video
 from .node import in_its_name
 from .notes import no_sound, size_of, trained_settings
 from .running import asked_prompts, asked_sampling, run_here
 from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
+from .sources import drivers, sound_of, sound_start
 from .validation import widgets_checked
 
 

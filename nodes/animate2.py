@@ -10,7 +10,7 @@ from torch import Tensor
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.knobs import knob, knobs
 from . import widgets
-from .bases import NEEDED, Base, Method, check_range
+from .bases import NEEDED, Base, Method, check_range, drive_end, drive_start, drive_strength
 from .node import in_its_name
 from .validation import widgets_checked
 
@@ -24,25 +24,9 @@ class Animate2(Base):
 
     positive_pose: Any = None
     clip_vision_output_pose: Any = None
-    pose_strength: float = knob(
-        1.0, "How strongly the driving video moves the person (1 as trained).", low=0.0, high=10.0, step=0.01
-    )
-    pose_start_percent: float = knob(
-        0.0,
-        "The part of the sampling, 0 to 1, at which the driving video begins to count.",
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        rare=True,
-    )
-    pose_end_percent: float = knob(
-        1.0,
-        "The part of the sampling, 0 to 1, from which the driving video does not count any more.",
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        rare=True,
-    )
+    pose_strength: float = drive_strength()
+    pose_start_percent: float = drive_start()
+    pose_end_percent: float = drive_end()
     reference_image_strength: float = knob(
         1.0,
         "How strongly the picture holds the person (1 as trained). Below, the prompt changes more.",

@@ -165,6 +165,25 @@ class Base(ABC):
         return ChunkPlan(total_frames, settings.chunk_frames, self.overlap, settings.continuation)
 
 
+def drive_strength() -> Any:
+    """A setting of a base: how strongly the driving video acts."""
+    return knob(1.0, "How strongly the driving video moves the person (1 as trained).", low=0.0, high=10.0, step=0.01)
+
+
+def drive_start() -> Any:
+    """A setting of a base: from when on the driving video acts."""
+    return _moment(0.0, "The part of the sampling, 0 to 1, at which the driving video begins to count.")
+
+
+def drive_end() -> Any:
+    """A setting of a base: until when the driving video acts."""
+    return _moment(1.0, "The part of the sampling, 0 to 1, from which the driving video does not count any more.")
+
+
+def _moment(default: float, help: str) -> Any:
+    return knob(default, help, low=0.0, high=1.0, step=0.01, rare=True)
+
+
 def check_range(start_name: str, start: float, end_name: str, end: float) -> None:
     """Raise InputError for a part of the sampling that ends before it begins."""
     if start > end:

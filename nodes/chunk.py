@@ -12,9 +12,10 @@ from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
-from .host import HostCodec, condition, drivers, empty_latent, frame_count, tell_notes
+from .host import HostCodec, condition, empty_latent, tell_notes
 from .marks import made_for
 from .node import in_its_name
+from .sources import drivers, frame_count
 from .validation import widgets_checked
 
 

@@ -5,8 +5,9 @@ from comfy_api.latest import io
 from ..everanimate_core.notes import continued
 from . import widgets
 from .checks import check_images
-from .host import frame_source, tell_notes
+from .host import tell_notes
 from .node import in_its_name
+from .sources import frame_source
 
 
 class EverAnimateChunkFrames(io.ComfyNode):

@@ -20,21 +20,13 @@ from .base_animation import FOOTAGE, BaseAnimation, base_animation
 from .bases import NEEDED, BaseSettings, Method
 from .checks import check_images
 from .fingerprint import disk_digest, run_settings
-from .host import (
-    RawCodec,
-    check_cancel,
-    frame_source,
-    graph_metadata,
-    sample_latent,
-    shown_video,
-    sound_of,
-    sound_start,
-)
+from .host import RawCodec, check_cancel, graph_metadata, sample_latent, shown_video
 from .node import in_its_name
 from .notes import no_sound, size_of
 from .running import asked_prompts, asked_sampling, run_here
 from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
+from .sources import frame_source, sound_of, sound_start
 from .validation import widgets_checked
 
 _KNOBS = knobs(BaseSettings)

@@ -27,10 +27,11 @@ from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, check_prompts, cog, steered_model
-from .host import frame_count, frame_source, tell_notes
+from .host import tell_notes
 from .marks import check_made_for, made_for
 from .node import in_its_name
 from .notes import size_of
+from .sources import frame_count, frame_source
 from .validation import widgets_checked
 
 CATEGORY = f"{widgets.CATEGORY}/LongAnimation"

@@ -30,7 +30,7 @@ from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
 from .fingerprint import conditioning_digest, disk_digest, network_digest, patches_digest
-from .host import check_cancel, frame_source, graph_metadata, shown_video, sound_of, sound_start
+from .host import check_cancel, graph_metadata, shown_video
 from .longanimation import (
     CATEGORY,
     Control,
@@ -47,6 +47,7 @@ from .node import in_its_name
 from .notes import no_sound
 from .running import asked_prompts, run_here
 from .showing import RunProgress
+from .sources import frame_source, sound_of, sound_start
 from .validation import widgets_checked
 from .video_memory import MEMORY_KNOBS, HostVideoModel, VideoModelType
 

@@ -18,10 +18,11 @@ from ..everanimate_core.notes import Size
 from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
-from .host import HostCodec, chunk_latents, frame_source, tell_notes, to_network, to_raw
+from .host import HostCodec, chunk_latents, tell_notes, to_network, to_raw
 from .marks import check_made_for
 from .node import in_its_name
 from .notes import size_of
+from .sources import frame_source
 from .validation import widgets_checked
 
 

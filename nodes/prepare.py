@@ -15,8 +15,9 @@ from ..everanimate_core.runs.driving import driving_folder
 from ..everanimate_core.runs.names import run_folder
 from . import widgets
 from .checks import check_images
-from .host import check_cancel, frame_source, say, shown_video, sound_of, trim_window
+from .host import check_cancel, say, shown_video
 from .node import in_its_name
+from .sources import frame_source, sound_of, trim_window
 from .validation import widgets_checked
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")

@@ -28,8 +28,9 @@ from ..everanimate_core.latents import channel_statistics
 from . import widgets
 from .alignment import CONDITION_KEY
 from .checks import check_images
-from .host import frame_source, to_network
+from .host import to_network
 from .node import SamplingError, in_its_name
+from .sources import frame_source
 
 RESTORE_KEY = "everanimate_restore"
 

@@ -11,7 +11,7 @@ from ..everanimate_core.errors import InputError
 from ..everanimate_core.knobs import knob, knobs
 from ..everanimate_core.media.frames import fit_frames
 from . import widgets
-from .bases import NEEDED, Base, Method, check_range
+from .bases import NEEDED, Base, Method, check_range, drive_end, drive_start, drive_strength
 from .checks import check_images
 from .node import in_its_name
 from .validation import widgets_checked
@@ -35,25 +35,9 @@ class Scail2(Base):
         "Off: the picture moves like the person in the driving video. On: it takes that person's place in the driving "
         "video.",
     )
-    pose_strength: float = knob(
-        1.0, "How strongly the driving video moves the person (1 as trained).", low=0.0, high=10.0, step=0.01
-    )
-    pose_start: float = knob(
-        0.0,
-        "The part of the sampling, 0 to 1, at which the driving video begins to count.",
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        rare=True,
-    )
-    pose_end: float = knob(
-        1.0,
-        "The part of the sampling, 0 to 1, from which the driving video does not count any more.",
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        rare=True,
-    )
+    pose_strength: float = drive_strength()
+    pose_start: float = drive_start()
+    pose_end: float = drive_end()
 
     name: ClassVar[str] = "scail-2"
     title: ClassVar[str] = "SCAIL-2"

@@ -7,8 +7,9 @@ from comfy_api.latest import io, ui
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.plan import ChunkPlan, check_chunk
 from . import widgets
-from .host import check_cancel, frame_source
+from .host import check_cancel
 from .node import in_its_name
+from .sources import frame_source
 
 # The longest chunk that can be given.
 MOST_FRAMES = 9999

@@ -233,7 +233,7 @@ def test_a_mask_that_went_through_a_file_keeps_its_colours(comfy, tmp_path):
     """Compression changes the rims of a mask only: each person keeps the class that the host reads."""
     from comfy_extras.nodes_scail import _extract_mask_to_28ch
 
-    host, mask = comfy.module(PACK, "nodes.host"), palette_mask(FRAMES, 128)
+    sources, mask = comfy.module(PACK, "nodes.sources"), palette_mask(FRAMES, 128)
     path = tmp_path / "mask.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=25, options={"crf": "18"})
@@ -244,7 +244,7 @@ def test_a_mask_that_went_through_a_file_keeps_its_colours(comfy, tmp_path):
         file.mux(stream.encode())
     from comfy_api.latest import InputImpl
 
-    with host.frame_source("driving_mask", InputImpl.VideoFromFile(str(path))) as source:
+    with sources.frame_source("driving_mask", InputImpl.VideoFromFile(str(path))) as source:
         read = source.read(range(FRAMES))
     changed = (_extract_mask_to_28ch(read) - _extract_mask_to_28ch(mask)).abs()
     assert float(changed.mean()) < 0.02
