@@ -194,7 +194,7 @@ class BaseAnimation:
             length=self.plan.chunk_frames,
             batch_size=1,
             # The node takes the carried frames off again: it begins with the first of the chunk's frames.
-            video_frame_offset=0 if carried is None else self.plan.overlap,
+            video_frame_offset=self.plan.carried(chunk.index),
             **self.base.inputs(self.references, chunk.all(), carried),
         )
         held = latent if end is None else _held(latent, end)
