@@ -26,7 +26,7 @@ from .notes import no_sound, size_of
 from .running import asked_prompts, asked_sampling, run_here
 from .sampling import check_not_restoring, restored_sampler
 from .showing import RunProgress
-from .sources import frame_source, sound_of, sound_start
+from .sources import frame_rate, frame_source, sound_of, sound_start
 from .validation import widgets_checked
 
 _KNOBS = knobs(BaseSettings)
@@ -118,7 +118,9 @@ class EverAnimateLongRun(io.ComfyNode):
         rate = file_rate(video.fps) if video.fps else None
         with ExitStack() as files:
             given = {FOOTAGE: driving_video, **method.videos()}
-            videos = {name: files.enter_context(frame_source(name, one, rate)) for name, one in given.items()}
+            # A mask of images was made from the frames of the driving VIDEO, and goes with them to another rate.
+            own = frame_rate(FOOTAGE, driving_video) if rate is not None and len(given) > 1 else None
+            videos = {name: files.enter_context(frame_source(name, one, rate, own)) for name, one in given.items()}
             sound = files.enter_context(sound_of(driving_video, audio))
             size = video.width, video.height, video.fit
             conditioned = vae, prompts, negative, settings

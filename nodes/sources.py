@@ -18,11 +18,14 @@ from .host import say
 
 
 @contextmanager
-def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[FrameSource | None]:
+def frame_source(
+    name: str, video, fps: Fraction | None = None, images_fps: Fraction | None = None
+) -> Iterator[FrameSource | None]:
     """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed, and closed at the end.
 
-    None stays None. fps: the rate at which to show a VIDEO, None for its own. What is to be known of it goes into the
-    log. Raises InputError for one without frames.
+    None stays None. fps: the rate at which to show a VIDEO, None for its own. images_fps: that of the VIDEO from which
+    images were made, so that they are shown at `fps` with it; None: images go frame by frame. What is to be known of
+    the input goes into the log. Raises InputError for one without frames.
     """
     if video is None:
         yield None
@@ -36,10 +39,11 @@ def frame_source(name: str, video, fps: Fraction | None = None) -> Iterator[Fram
             source = TensorFrames(components.images, file_rate(components.frame_rate))
             if fps is not None:
                 source = ResampledFrames(source, fps)
-        elif video.ndim == 3:
-            source = TensorFrames(video[..., None].expand(-1, -1, -1, 3))
         else:
-            source = TensorFrames(video)
+            images = video[..., None].expand(-1, -1, -1, 3) if video.ndim == 3 else video
+            source = TensorFrames(images, images_fps)
+            if fps is not None and images_fps is not None:
+                source = ResampledFrames(source, fps)
         if source.frame_count < 1:
             raise InputError(name, "must have at least 1 frame", "", "0")
         yield source
@@ -49,6 +53,12 @@ def frame_count(name: str, video) -> int | None:
     """How many frames such an input has; None where it is not connected."""
     with frame_source(name, video) as source:
         return None if source is None else source.frame_count
+
+
+def frame_rate(name: str, video) -> Fraction | None:
+    """The frames a second of such an input, as the core reads it; None for images."""
+    with frame_source(name, video) as source:
+        return None if source is None else source.fps
 
 
 @contextmanager

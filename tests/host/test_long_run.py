@@ -229,6 +229,21 @@ def test_a_video_is_streamed_with_its_rate_and_its_frames(comfy, base, tmp_path)
         assert sum(1 for _ in file.decode(video=0)) == frames
 
 
+def test_a_mask_of_images_follows_the_driving_video_to_another_rate(comfy, tmp_path):
+    from comfy_api.latest import InputImpl
+
+    frames, masks = total(SCAIL2, 2), {"reference_image_mask": palette_mask(1, SIZE, ground=1.0)}
+    footage, mask = SCAIL2.footage(2 * frames), palette_mask(2 * frames, SIZE // 2)
+    write_video(tmp_path / "dance.mov", footage, fps=12)
+    video = InputImpl.VideoFromFile(str(tmp_path / "dance.mov"))
+    how = method(comfy, SCAIL2, driving_mask=mask, **masks)
+    long_run(comfy, SCAIL2, "half_rate", frames, method=how, driving_video=video, fps=6.0)
+    how = method(comfy, SCAIL2, driving_mask=mask[::2], **masks)
+    long_run(comfy, SCAIL2, "every_other_frame", frames, method=how, driving_video=footage[::2])
+    kept = [latents_of(run_folder(comfy, name)) for name in ("half_rate", "every_other_frame")]
+    assert all(map(torch.equal, *kept))
+
+
 def test_a_mask_that_went_through_a_file_keeps_its_colours(comfy, tmp_path):
     """Compression changes the rims of a mask only: each person keeps the class that the host reads."""
     from comfy_extras.nodes_scail import _extract_mask_to_28ch
