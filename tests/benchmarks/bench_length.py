@@ -1,10 +1,12 @@
-"""What a chunk costs as the video grows: Animate Long Video beside the stock chain, one host, equal weights.
+"""What a chunk costs as the video grows: Animate Long Video beside the ways of core nodes, one host, equal weights.
 
     COMFYUI_PATH=/path/to/ComfyUI python tests/benchmarks/bench_length.py [--chunks 6 30 60] [--face]
 
 Run it with ComfyUI's own interpreter. The stock chain is WanAnimateToVideo with `continue_motion`, KSampler,
-TrimVideoLatent, VAEDecode and a growing IMAGE batch, as long videos are wired with core nodes. Every case runs in a
-process of its own, on tiny random networks and 64x64 pixels: ratios mean something, seconds do not.
+TrimVideoLatent, VAEDecode and a growing IMAGE batch, as long videos are wired with core nodes. `windows` makes the
+whole video at once, by Wan Context Windows, where the host knows how to cut Wan-Animate's pose into windows (0.33.0
+does, 0.3.64 does not); figures for a chunk are then those of the video, divided as for the stock chain. Every case runs
+in a process of its own, on tiny random networks and 64x64 pixels: ratios mean something, seconds do not.
 """
 
 import argparse
@@ -148,6 +150,77 @@ def run_stock(comfy, pose, chunks, frames, face):
         video = images if video is None else torch.cat([video, images[trim_image:]])
 
 
+def prepare_windows(comfy, chunks, frames):
+    """The pose of a video as long as that of the stock chain."""
+    return prepare_stock(comfy, chunks, frames)
+
+
+def run_windows(comfy, pose, chunks, frames, face):
+    """The same length at once: the network sees one window of frames after another in each step."""
+    from clips import moving_pattern, reference_image
+
+    faces = {"face_video": moving_pattern(pose.shape[0], size=128)} if face else {}
+    text = comfy.conditioning()
+    (look,) = comfy.call("CLIPVisionEncode", clip_vision=comfy.clip_vision(), image=reference_image(), crop="none")
+    positive, negative, latent, trim_latent, *_ = comfy.call(
+        "WanAnimateToVideo",
+        positive=text,
+        negative=text,
+        vae=comfy.load_vae(),
+        width=SIZE,
+        height=SIZE,
+        length=pose.shape[0],
+        clip_vision_output=look,
+        reference_image=reference_image(),
+        pose_video=pose,
+        **faces,
+    )
+    (model,) = comfy.call("WanContextWindowsManual", model=comfy.load_model(), **window_inputs(frames))
+    (samples,) = comfy.call(
+        "KSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=0,
+        steps=STEPS,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+    )
+    (samples,) = comfy.call("TrimVideoLatent", samples=samples, trim_amount=trim_latent)
+    comfy.call("VAEDecode", samples=samples, vae=comfy.load_vae())
+
+
+def window_inputs(frames):
+    """Widgets of Wan Context Windows as it opens, but for windows of so many frames; they share as large a part."""
+    return {
+        "context_length": frames,
+        "context_overlap": frames * 30 // 81,
+        "context_schedule": "standard_uniform",
+        "context_stride": 1,
+        "closed_loop": False,
+        "fuse_method": "pyramid",
+        "freenoise": True,
+        "retain_first_frame": True,
+    }
+
+
+def knows_windows(comfy):
+    """Whether the host cuts the pose of Wan-Animate into windows."""
+    from comfy.model_base import WAN22_Animate
+
+    return "resize_cond_for_context_window" in vars(WAN22_Animate)
+
+
+# Who makes the video: what it needs of the pose, and how it goes.
+WAYS = {
+    "ours": (prepare_ours, run_ours),
+    "stock": (prepare_stock, run_stock),
+    "windows": (prepare_windows, run_windows),
+}
+
+
 @contextmanager
 def host(base, models):
     """The host in this process on one thread, with the pack linked in; the checkpoints lie in `models`."""
@@ -177,7 +250,10 @@ def measure(who, chunks, face, models):
     with tempfile.TemporaryDirectory() as folder, host(Path(folder), models) as comfy:
         if who == "none":
             return
-        prepare, run = (prepare_ours, run_ours) if who == "ours" else (prepare_stock, run_stock)
+        prepare, run = WAYS[who]
+        if who == "windows" and not knows_windows(comfy):
+            print(json.dumps(None))
+            return
         # Loads the models; a run of its own, which the measured one does not continue.
         run(comfy, prepare(comfy, 2, frames), 2, frames, face)
         pose = prepare(comfy, chunks, frames)
@@ -205,7 +281,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, nargs="+", default=[6, 30, 60])
     parser.add_argument("--face", action="store_true")
-    parser.add_argument("--case", choices=("none", "ours", "stock"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=("none", *WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--models", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
@@ -222,14 +298,18 @@ def compare(lengths, face, models):
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     figures = {}
     for chunks in lengths:
-        for who in ("ours", "stock"):
+        for who in WAYS:
             found = figures[who, chunks] = case(who, chunks, face, models)
+            if found is None:
+                continue
             cells = [f"{found[name] / chunks:.2f}" for name in ("seconds", "outside")]
             cells += [f"{found[name] / chunks:.1f}" for name in ("encoded", "decoded", "faces")]
             print(f"| {who} | {chunks} | " + " | ".join(cells) + f" | {found['peak']:.0f} |", flush=True)
     first, last = lengths[0], lengths[-1]
-    for who in ("ours", "stock"):
+    for who in WAYS:
         short, long = figures[who, first], figures[who, last]
+        if short is None:
+            continue
         pace = (long["seconds"] / last) / (short["seconds"] / first)
         memory = long["peak"] / short["peak"]
         print(f"{who}, {last} chunks against {first}: seconds a chunk x {pace:.3f}, peak memory x {memory:.3f}")
