@@ -6,7 +6,7 @@ Run it with ComfyUI's own interpreter, which also needs the packages of Drift Re
 
 - stock: WanAnimateToVideo with `continue_motion`, SamplerCustom, TrimVideoLatent, VAEDecode, chunk after chunk.
 - windows: the whole video at once, by Wan Context Windows; on hosts that cut Wan-Animate's pose into windows.
-- ours: Animate Long Video.
+- ours: Build Memory, Condition Chunk, SamplerCustom, Propagate Latents. (Animate Long Video makes the same latents.)
 
 The first two have the toy's `toy-baseline`, which was trained in the way of Wan-Animate, and ours has `toy-full`, which
 was trained on the same films in EverAnimate's way. Stock and ours come with and without Restorative Sampler. Every row
@@ -92,8 +92,6 @@ def stock(world, strength):
                 first_chunk=first,
                 leading_latents=LEADING,
                 strength=strength,
-                schedule="gaussian",
-                target="statistics",
             )
         samples = world.sampled(world.model, positive, negative, latent, world.seed + 42 * index, sampler)
         first = samples if first is None else first
@@ -115,26 +113,30 @@ def windows(world):
 
 
 def ours(world, strength):
-    """The whole loop in one node."""
-    video, *_ = world.comfy.call(
-        "EverAnimateAnimate",
-        model=world.model,
-        vae=world.vae,
-        positive=world.text,
-        negative=world.text,
-        reference_images=world.reference,
-        pose_video=world.pose,
-        width=SIZE,
-        height=SIZE,
-        chunk_frames=FRAMES,
-        overlap=OVERLAP,
-        steps=STEPS,
-        shift=SHIFT,
-        seed=world.seed,
-        restore_strength=strength,
-        run_name=f"world_{world.seed}_restored_{strength:g}",
-    )
-    return video
+    """Build Memory, and of each chunk Condition Chunk, the same sampler, and Propagate Latents."""
+    call = world.comfy.call
+    (plan, *_) = call("EverAnimatePlanChunks", total_frames=world.frames, chunk_frames=FRAMES, overlap=OVERLAP)
+    (memory,) = call("EverAnimateMemory", vae=world.vae, reference_images=world.reference, width=SIZE, height=SIZE)
+    frames = []
+    for index in range(world.chunks):
+        positive, negative, latent = call(
+            "EverAnimateChunk",
+            positive=world.text,
+            negative=world.text,
+            vae=world.vae,
+            plan=plan,
+            memory=memory,
+            pose_video=world.pose,
+        )
+        sampler = None
+        if strength:
+            (sampler,) = call("EverAnimateRestorativeSampler", sampler=world.sampler, memory=memory, strength=strength)
+        samples = world.sampled(world.model, positive, negative, latent, world.seed + 42 * index, sampler)
+        memory, images, _ = call(
+            "EverAnimatePropagate", memory=memory, plan=plan, samples=samples, vae=world.vae, seed=world.seed
+        )
+        frames.append(images)
+    return torch.cat(frames)
 
 
 ROWS = {
