@@ -170,7 +170,7 @@ REFUSED = [
     (["--stage", "1", *GIVEN, "--lora", "OUT"], "a LoRA is read from a .safetensors file"),
     (
         ["--stage", "2", *GIVEN],
-        "--lora: must be stage 1's for stage 2, which goes on from there (one/lora-004000.safetensors, or --from-scratch",
+        "--lora: must be stage 1's for stage 2, which goes on from there (one/lora-004000.safetensors, or --from-scr",
     ),
     (["--stage", "2", *GIVEN, "--resume"], "--lora: must be stage 1's for stage 2, which goes on from there ("),
     (["--stage", "2", *GIVEN, "--augmented", "1.5"], "--augmented: must be between 0.0 and 1.0 (0.5); got 1.5."),
