@@ -146,23 +146,34 @@ Dtype = option(
 Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
-def settings_options(settings: type, *only: str, toy: bool = True, released: Mapping[str, Any] = {}) -> type:
+def settings_options(
+    settings: type,
+    *only: str,
+    toy: bool = True,
+    released: Mapping[str, Any] = {},
+    helps: Mapping[str, str] = {},
+    otherwise: Mapping[str, str] = {},
+) -> type:
     """A dataclass of options, one for each knob of a class of settings, or for these only.
 
     toy: of a command that knows the embedded toy: what that was trained at otherwise is None where it is not given; see
-    `chosen`. released: defaults of a command that are not those of the settings.
+    `chosen`. released, helps: defaults and words of a command that are not those of the settings. otherwise: of
+    settings that another option decides where they are not given, what the help says of that; they are None then.
     """
     values = _TOY_VALUES.get(settings, {}) if toy else {}
+    other = {name: f"{value} for --model {TOY}" for name, value in values.items()} | dict(otherwise)
     declared = [
-        _field(replace(knob, default=released.get(name, knob.default)), values.get(name))
+        _field(
+            replace(knob, default=released.get(name, knob.default), help=helps.get(name, knob.help)), other.get(name)
+        )
         for name, knob in knobs(settings).items()
         if not only or name in only
     ]
     return make_dataclass(f"{settings.__name__}Options", declared, frozen=True)
 
 
-def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
-    """A setting as a field of options. toy: what the toy was trained at, None where that is the default."""
+def _field(declared: Knob, other: str | None) -> tuple[str, Any, Any]:
+    """A setting as a field of options. other: what is said of another default, None where there is none."""
     kind: Any
     kind, default = declared.kind, declared.default
     if declared.choices is not None:
@@ -170,8 +181,8 @@ def _field(declared: Knob, toy: Any) -> tuple[str, Any, Any]:
     elif declared.name == "fps":
         kind, default = Fps, Fraction(default)
     shown = "none" if default == "" else default
-    if toy is not None:
-        kind, default, shown = kind | None, None, f"{shown}, {toy} for --model {TOY}"
+    if other is not None:
+        kind, default, shown = kind | None, None, f"{shown}, {other}"
     metavar: str | None = declared.unit.replace(" ", "-").upper() or ("TEXT" if declared.kind is str else "N")
     if declared.kind is bool or declared.choices is not None:
         metavar = None  # tyro shows the choices

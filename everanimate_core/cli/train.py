@@ -6,16 +6,20 @@ from typing import Literal
 
 import tyro
 
+from ..errors import InputError
 from ..lora.files import read_lora
-from ..training.loop import Accelerator, train
+from ..training.loop import STATE, Accelerator, train
 from ..training.pace import Pace
-from ..training.recipe import Recipe
+from ..training.recipe import NAMED, Recipe
 from ..training.records import FilmSet
 from .command import Command
 from .models import training_parts
 from .options import MODEL, Parts, option, settings_options
 
-RecipeOptions, PaceOptions = settings_options(Recipe), settings_options(Pace)
+PaceOptions = settings_options(Pace)
+RecipeOptions = settings_options(
+    Recipe, otherwise={name: f"{value} for --recipe paper" for name, value in NAMED["paper"].items()}
+)
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,34 @@ class Options:
     parts: Parts = None
     resume: option(bool, "Go on with the training in --out.", None, False) = False
     lora: option(Path | None, "The LoRA to begin with (stage 2: that of stage 1).", "FILE", "none") = None
+    from_scratch: option(bool, "Begin stage 2 without a LoRA of stage 1.", None, False) = False
+    recipe: option(
+        Literal["released", "paper"],
+        "The numbers of the released LoRAs (rank 32), or of the paper (rank 128, and its drift simulator).",
+        "{released,paper}",
+        "released",
+    ) = "released"
     precision: option(
         Literal["no", "bf16"] | None, "Of the network.", "{no,bf16}", "what accelerate is configured for"
     ) = None
-    recipe: tyro.conf.OmitArgPrefixes[RecipeOptions] = field(default_factory=RecipeOptions)
+    learning: tyro.conf.OmitArgPrefixes[RecipeOptions] = field(default_factory=RecipeOptions)
     pace: tyro.conf.OmitArgPrefixes[PaceOptions] = field(default_factory=PaceOptions)
+
+
+def chosen_recipe(options: Options) -> Recipe:
+    """What is learnt: what was given, and what the recipe of that name has otherwise."""
+    given = {name: value for name, value in vars(options.learning).items() if value is not None}
+    return Recipe(options.stage, **{**NAMED[options.recipe], **given})
 
 
 def main(options: Options, command: Command) -> None:
     """Train."""
     command.to_go_on, command.kept = () if options.resume else ("--resume",), "what was saved is kept"
-    recipe, pace = Recipe(options.stage, **vars(options.recipe)), Pace(**vars(options.pace))
+    recipe, pace = chosen_recipe(options), Pace(**vars(options.pace))
+    begins = not (options.resume and (options.out / STATE).exists())
+    if begins and recipe.stage == 2 and options.lora is None and not options.from_scratch:
+        rule = "must be stage 1's for stage 2, which goes on from there"
+        raise InputError("lora", rule, "one/lora-004000.safetensors, or --from-scratch", "none")
     films = FilmSet.open(options.data)
     start = None if options.lora is None else read_lora(options.lora)
     accelerator = Accelerator(mixed_precision=options.precision, log_with="tensorboard", project_dir=options.out)

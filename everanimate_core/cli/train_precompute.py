@@ -25,7 +25,11 @@ from .options import MODEL, Fps, Parts, chosen, option, settings_options
 from .toy_training import TOY_LIT, ToyEntry
 
 MOST_FILMS = 1_000_000
-VideoOptions = settings_options(RunSettings, "width", "height", "fit")
+FIT = (
+    "What to do with films of another size, and with their pose and face videos: crop the middle to fill the size (as "
+    "the authors do with all three), stretch both sides on their own, pad with black, or leave the film out (error)."
+)
+VideoOptions = settings_options(RunSettings, "width", "height", "fit", released={"fit": "crop"}, helps={"fit": FIT})
 ChunkOptions = settings_options(Settings, "chunk_frames")
 
 

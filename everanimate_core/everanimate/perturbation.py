@@ -28,6 +28,8 @@ RELEASED_CLAHE, RELEASED_CLIP_LIMIT, RELEASED_GRID = 0.9, (1.0, 64.0), (1, 32)
 RELEASED_SATURATION, RELEASED_SATURATION_FACTOR = 0.3, (1.3, 3.0)
 RELEASED_BRIGHTNESS, RELEASED_BRIGHTNESS_FACTOR = 0.1, (0.8, 1.2)
 RELEASED_ERASE, RELEASED_ERASED, RELEASED_SIDE, RELEASED_REDUCTION = 0.9, (1, 4), (0.1, 0.3), (8, 32)
+# Pixels that a side of an erased patch has at least, which counts where the frame has less than 80.
+RELEASED_SMALLEST = 8
 
 PAPER_PROBABILITY = 0.8
 PAPER_SHIFT, PAPER_SHARPNESS, PAPER_SATURATION = (-0.1, 0.1), (0.0, 3.0), (0.5, 2.0)
@@ -105,21 +107,26 @@ def is_perturbed(sigma: float, generator: torch.Generator) -> bool:
     return coin and sigma >= GATE_SIGMA
 
 
-def draw(recipe: str, height: int, width: int, generator: torch.Generator) -> Perturbation:
-    """Draw what happens to one clip of height x width pixels; `recipe` is one of RECIPES, else ValueError."""
+def draw(
+    recipe: str, height: int, width: int, generator: torch.Generator, smallest: int = RELEASED_SMALLEST
+) -> Perturbation:
+    """Draw what happens to one clip of height x width pixels; `recipe` is one of RECIPES, else ValueError.
+
+    smallest: pixels that a side of an erased patch has at least, where the frame has as many.
+    """
     if recipe not in RECIPES:
         raise InputError("recipe", f"must be one of {', '.join(RECIPES)}", "", repr(recipe))
     dice = _Dice(generator)
     if recipe == "released":
-        return _draw_released(dice, height, width)
+        return _draw_released(dice, height, width, smallest)
     return _draw_paper(dice) if recipe == "paper" else _draw_light(dice)
 
 
-def _draw_released(dice: _Dice, height: int, width: int) -> Perturbation:
+def _draw_released(dice: _Dice, height: int, width: int, smallest: int) -> Perturbation:
     clahe = Clahe(dice.uniform(*RELEASED_CLIP_LIMIT), dice.integer(*RELEASED_GRID))
     saturation = dice.uniform(*RELEASED_SATURATION_FACTOR)
     brightness = dice.uniform(*RELEASED_BRIGHTNESS_FACTOR)
-    erased = tuple(_draw_patch(dice, height, width) for _ in range(dice.integer(*RELEASED_ERASED)))
+    erased = tuple(_draw_patch(dice, height, width, smallest) for _ in range(dice.integer(*RELEASED_ERASED)))
     neutral = Perturbation()
     return Perturbation(
         clahe=clahe if dice.coin(RELEASED_CLAHE) else neutral.clahe,
@@ -129,9 +136,10 @@ def _draw_released(dice: _Dice, height: int, width: int) -> Perturbation:
     )
 
 
-def _draw_patch(dice: _Dice, height: int, width: int) -> ErasedPatch:
+def _draw_patch(dice: _Dice, height: int, width: int, smallest: int) -> ErasedPatch:
     """A rectangle that lies inside the frame, every place equally likely."""
-    tall, wide = (max(1, round(side * dice.uniform(*RELEASED_SIDE))) for side in (height, width))
+    shares = (side * dice.uniform(*RELEASED_SIDE) for side in (height, width))
+    tall, wide = (min(side, max(smallest, round(share))) for side, share in zip((height, width), shares, strict=True))
     top, left = dice.integer(0, height - tall), dice.integer(0, width - wide)
     return ErasedPatch(top, left, tall, wide, dice.integer(*RELEASED_REDUCTION))
 

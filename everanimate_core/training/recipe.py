@@ -12,6 +12,8 @@ from ..everanimate.restoration import SCHEDULES
 from ..knobs import check_knobs, knob
 from ..noise import MAX_SEED
 
+# What the recipes that have a name differ in from what was released, beside their numbers of steps.
+NAMED: dict[str, dict[str, Any]] = {"released": {}, "paper": {"rank": 128, "perturbation": "paper"}}
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05
 WEIGHT_DECAY = 0.01

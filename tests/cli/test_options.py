@@ -139,14 +139,16 @@ OPTIONS = {
             "--out": Path("o"),
             "--resume": False,
             "--lora": None,
-            "--rank": 32,
+            "--from-scratch": False,
+            "--recipe": "released",
+            "--rank": None,
             "--steps": 4000,
             "--batch": 8,
             "--accumulate": 1,
             "--rate": 1e-4,
             "--schedule": "gaussian",
             "--augmented": 0.5,
-            "--perturbation": "released",
+            "--perturbation": None,
             "--perturbed-motion": 0.0,
             "--held-out": 0,
             "--seed": 0,
@@ -168,7 +170,7 @@ OPTIONS = {
             "--height": None,
             "--chunk-frames": None,
             "--fps": 25,
-            "--fit": "stretch",
+            "--fit": "crop",
             "--candidates": 16,
             "--reference": "start",
             "--anchors": "released",
@@ -387,10 +389,10 @@ def test_what_is_given_goes_before_what_the_toy_was_trained_at():
     assert chosen(RunSettings, options.output, "toy") == expected
 
 
-def test_the_settings_of_precompute_are_those_of_animate():
+def test_the_settings_of_precompute_are_those_of_animate_but_for_the_crop():
     options = parsed("train precompute", "--model Wan2.2-Animate-14B-Diffusers")
     assert chosen(Settings, options.chunk, options.model) == Settings()
-    assert chosen(RunSettings, options.video, options.model) == RunSettings()
+    assert chosen(RunSettings, options.video, options.model) == RunSettings(fit="crop")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from run_parts import posix_only
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli
+from everanimate_core.cli.train import Options, chosen_recipe
+from everanimate_core.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("alone")
 SIZES = ["--width", "32", "--height", "32", "--chunk-frames", "9", "--candidates", "6"]
@@ -49,7 +51,7 @@ def furthest(one, other):
 
 @posix_only
 def test_a_training_that_was_killed_goes_on_bit_for_bit(data, tmp_path):
-    arguments = ["--stage", "2", "--batch", "2", "--save-every", "4"]
+    arguments = ["--stage", "2", "--from-scratch", "--batch", "2", "--save-every", "4"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-m", "everanimate_core", *train(data, killed, *arguments, "--steps", "100000")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
@@ -74,12 +76,12 @@ def test_two_processes_train_as_one_with_the_same_batch(data, tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "everanimate_core"]
-    command = launch + train(data, two, "--stage", "2", "--batch", "2", "--steps", "5")
+    command = launch + train(data, two, "--stage", "2", "--from-scratch", "--batch", "2", "--steps", "5")
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 5 of 5") == 1
 
-    assert cli.main(train(data, one, "--stage", "2", "--batch", "2", "--steps", "5")) == cli.DONE
+    assert cli.main(train(data, one, "--stage", "2", "--from-scratch", "--batch", "2", "--steps", "5")) == cli.DONE
     losses, state = result(one)
     _, shared = result(two)
     assert furthest(shared, state) < 1e-4
@@ -166,6 +168,11 @@ REFUSED = [
     (["--stage", "1", *GIVEN, "--batch", "0"], "--batch: must be between 1 and 1000000 (8); got 0."),
     (["--stage", "1", *GIVEN, "--steps", "0"], "--steps: must be between 1 and 100000000 (4000); got 0."),
     (["--stage", "1", *GIVEN, "--lora", "OUT"], "a LoRA is read from a .safetensors file"),
+    (
+        ["--stage", "2", *GIVEN],
+        "--lora: must be stage 1's for stage 2, which goes on from there (one/lora-004000.safetensors, or --from-scr",
+    ),
+    (["--stage", "2", *GIVEN, "--resume"], "--lora: must be stage 1's for stage 2, which goes on from there ("),
     (["--stage", "2", *GIVEN, "--augmented", "1.5"], "--augmented: must be between 0.0 and 1.0 (0.5); got 1.5."),
     (["--stage", "2", *GIVEN, "--augmented", "nan"], "--augmented: must be a number, not NaN or infinity (0.5); got"),
     (["--stage", "1", *GIVEN, "--rate", "nan"], "--rate: must be a number, not NaN or infinity (0.0001); got nan."),
@@ -185,6 +192,20 @@ def test_what_cannot_serve_is_refused_and_nothing_is_written(data, tmp_path, arg
     complaint = capsys.readouterr().err
     assert complaint.startswith(message) and complaint.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "rank", "perturbation"),
+    [
+        ([], 32, "released"),
+        (["--recipe", "paper"], 128, "paper"),
+        (["--recipe", "paper", "--rank", "16"], 16, "paper"),
+        (["--perturbation", "light"], 32, "light"),
+    ],
+)
+def test_a_recipe_has_a_name_and_what_is_given_goes_before_it(given, rank, perturbation):
+    options = cli.parse(Options, "train", ["--stage", "1", *GIVEN, *given])
+    assert chosen_recipe(options) == Recipe(1, rank=rank, perturbation=perturbation)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_a_set_is_made_and_completed(command, tmp_path):
     assert said.endswith(f"Wrote {out}: 1 films, 0 left out\n")
     facts = json.loads((out / "set.json").read_text(encoding="utf-8"))["settings"]
     shown = {name: facts[name] for name in ("width", "height", "fps", "fit", "candidates")}
-    assert shown == {"width": 32, "height": 16, "fps": "25", "fit": "stretch", "candidates": 6}
+    assert shown == {"width": 32, "height": 16, "fps": "25", "fit": "crop", "candidates": 6}
     assert facts["geometry"]["frames"] == 9
     before = state(out)["000000.safetensors"]
     code, said, _ = command(more)

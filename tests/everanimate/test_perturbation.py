@@ -102,15 +102,25 @@ def test_released_ranges(released):
 
 def test_released_patches(released):
     patches = [patch for p in released for patch in p.erased]
-    # 10-30 % of 48 and of 64 pixels, to the nearest pixel.
-    assert {p.height for p in patches} == set(range(5, 15))
-    assert {p.width for p in patches} == set(range(6, 20))
+    # 10-30 % of 48 and of 64 pixels, to the nearest pixel, and 8 at least.
+    assert {p.height for p in patches} == set(range(8, 15))
+    assert {p.width for p in patches} == set(range(8, 20))
     assert {p.reduction for p in patches} == set(range(8, 33))
     assert all(p.top >= 0 and p.top + p.height <= HEIGHT for p in patches)
     assert all(p.left >= 0 and p.left + p.width <= WIDTH for p in patches)
     # Every place is taken: the edges too.
     assert {p.top for p in patches} >= {0, HEIGHT // 2}
     assert any(p.top + p.height == HEIGHT for p in patches) and any(p.left + p.width == WIDTH for p in patches)
+
+
+def test_patches_are_as_small_as_is_asked_for_and_never_larger_than_the_frame():
+    for smallest, height, width, heights, widths in ((1, 48, 64, range(5, 15), range(6, 20)), (8, 6, 8, [6], [8])):
+        source = generator()
+        draws = [draw("released", height, width, source, smallest) for _ in range(400)]
+        patches = [patch for p in draws for patch in p.erased]
+        assert ({p.height for p in patches}, {p.width for p in patches}) == (set(heights), set(widths))
+    # What is drawn at real sizes does not depend on it.
+    assert draw("released", 480, 832, generator(5), smallest=1) == draw("released", 480, 832, generator(5))
 
 
 def test_paper_draws(paper):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from everanimate_core.cli import main as cli
-from everanimate_core.cli.train import Options
+from everanimate_core.cli.train import Options, chosen_recipe
 from everanimate_core.cli.train_precompute import Options as PrecomputeOptions
 from everanimate_core.digests import weights_digest
 from everanimate_core.lora.files import read_lora
@@ -24,7 +24,6 @@ from everanimate_core.toy.network.state import (
     read_state,
     write_packed,
 )
-from everanimate_core.training.recipe import Recipe
 
 
 def test_the_first_network_is_stored_in_half_precision_without_zeros():
@@ -97,8 +96,8 @@ def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
     made = cli.parse(PrecomputeOptions, "train precompute", precompute.split()[3:])
     assert (made.data, made.model, made.reference, made.anchors) == ("toy-lit", "toy-baseline", "own", "roll-out")
     options = cli.parse(Options, "train", train.split()[2:])
-    assert options.model == "toy-baseline" and made.motion_pixels >= bool(options.recipe.perturbed_motion)
-    recipe = Recipe(options.stage, **vars(options.recipe))
+    assert options.model == "toy-baseline" and made.motion_pixels >= bool(options.learning.perturbed_motion)
+    recipe = chosen_recipe(options)
     assert {name: lora.metadata[name] for name in recipe.facts()} == {
         name: str(value) for name, value in recipe.facts().items()
     }
