@@ -22,7 +22,17 @@ def open_template(page, name):
     """Open a workflow as a user does: template browser, this pack, its card."""
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text(PACK, exact=True).first.click()
-    page.locator(f'[data-testid="template-workflow-{name}"]').click()
+    cards = page.locator('[data-testid^="template-workflow-"]')
+    card = page.locator(f'[data-testid="template-workflow-{name}"]')
+    cards.first.wait_for()
+    for _ in range(10):
+        if card.count():
+            break
+        # Older editors show twelve cards at first, and the rest to who scrolls down.
+        cards.last.hover()
+        page.mouse.wheel(0, 2000)
+        page.wait_for_timeout(500)
+    card.click()
     page.wait_for_function("app.graph._nodes.length > 2")
     page.wait_for_timeout(1500)
 
