@@ -135,9 +135,9 @@ LESS = {
 
 @pytest.mark.parametrize("kind", ["torch on a CPU", "a card"])
 @pytest.mark.parametrize("at", [ENCODING, DECODING, SAMPLING])
-def test_finished_chunks_stay_and_the_next_start_goes_on(place, fresh, at, kind):
+def test_finished_chunks_stay_and_the_next_start_goes_on(place, job, fresh, at, kind):
     exhaust, error, said = SHORT[kind]
-    job = with_widgets(small_job())
+    job = with_widgets(job())
     sampler = exhausted_sampler(2, exhaust) if at == SAMPLING else Sampler()
     with pytest.raises(OutOfMemory) as caught:
         place.start(job, sampler, Exhausted(at, 2, exhaust))
