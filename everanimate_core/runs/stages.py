@@ -32,6 +32,7 @@ _LESS: dict[Stage, tuple[tuple[str, str], ...]] = {
     LOADING: (),
 }
 _LESS[MAKING] = _LESS[SAMPLING]
+_SETTINGS = frozenset(name for ways in _LESS.values() for name, _ in ways)
 
 
 class OutOfMemory(RunFailed):
@@ -48,7 +49,7 @@ class OutOfMemory(RunFailed):
         doing: Stage,
         torch_said: str,
         chunk: int | None = None,
-        settings: frozenset[str] = frozenset({"tiled", "width", "height", "chunk_frames"}),
+        settings: frozenset[str] = _SETTINGS,
         kept: str = "",
         message: str = "",
     ):
@@ -57,7 +58,7 @@ class OutOfMemory(RunFailed):
 
     def in_run(self, chunk: int, settings: frozenset[str], kept: str) -> "OutOfMemory":
         """The same in a chunk of a run."""
-        return type(self)(self.doing, self.torch_said, chunk, settings, kept)
+        return type(self)(self.doing, self.torch_said, chunk, self.settings & settings, kept)
 
     def told(self, called: Callable[[str], str] = str, host: str = "") -> str:
         """The message, with what to change. called: names of settings. host: what else frees memory, a sentence."""
@@ -112,8 +113,11 @@ def memory_error(error: BaseException) -> type[OutOfMemory] | None:
 
 
 @contextmanager
-def stage(doing: Stage) -> Iterator[None]:
-    """Where memory runs out in the block, or in the decorated function, raise OutOfMemory, which says at what."""
+def stage(doing: Stage, lacks: str = "") -> Iterator[None]:
+    """Where memory runs out in the block, or in the decorated function, raise OutOfMemory, which says at what.
+
+    lacks: a setting that there is not here, and that would need less.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -121,4 +125,5 @@ def stage(doing: Stage) -> Iterator[None]:
         if kind is None:
             raise
         said = one_line(str(error).strip().split("\n")[0] or type(error).__name__, 200)
-        raise kind(doing, said if said.endswith(".") else f"{said}.") from error
+        settings = _SETTINGS - {lacks}
+        raise kind(doing, said if said.endswith(".") else f"{said}.", settings=settings) from error

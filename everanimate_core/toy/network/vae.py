@@ -146,7 +146,7 @@ class ToyCodec:
         """[F, H, W, 3] in 0..1, F = 4n + 1 -> [1, 16, n + 1, H/8, W/8] float32; ValueError as for ToyVae.encode."""
         return self.vae.normalised(frames.movedim(-1, 0)[None] * 2 - 1)
 
-    @stage(DECODING)
+    @stage(DECODING, lacks="tiled")
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] -> [4(T - 1) + 1, 8h, 8w, 3] float32 in 0..1."""
