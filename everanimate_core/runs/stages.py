@@ -62,8 +62,10 @@ class OutOfMemory(RunFailed):
 
     def told(self, called: Callable[[str], str] = str, host: str = "") -> str:
         """The message, with what to change. called: names of settings. host: what else frees memory, a sentence."""
-        of_chunk = "" if self.chunk is None else f" in chunk {self.chunk}"
-        parts = [f"out of {self.where} while {self.doing}{of_chunk}; got {self.torch_said}"]
+        doing: str = self.doing
+        if self.chunk is not None:
+            doing = f"making chunk {self.chunk}" if doing == MAKING else f"{doing} in chunk {self.chunk}"
+        parts = [f"out of {self.where} while {doing}; got {self.torch_said}"]
         parts += ["Close other programs that use it.", self.host_helps(host)]
         less = [words.format(called(name)) for name, words in _LESS[self.doing] if name in self.settings]
         if less:
@@ -108,7 +110,7 @@ def memory_error(error: BaseException) -> type[OutOfMemory] | None:
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return OutOfDeviceMemory
     if isinstance(error, RuntimeError) and any(words in said for words in _SAID):
-        return OutOfMemory if "CPU" in said else OutOfDeviceMemory
+        return OutOfMemory if _SAID[0] in said else OutOfDeviceMemory
     return None
 
 

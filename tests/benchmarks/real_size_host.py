@@ -5,6 +5,7 @@ are stood in for: what is installed is always taken first.
 """
 
 import asyncio
+import gc
 import importlib
 import importlib.util
 import logging
@@ -158,6 +159,7 @@ class Host:
 
     def release(self):
         """Let go of all models on the device."""
+        gc.collect()
         self.management.unload_all_models()
         self.management.soft_empty_cache()
 

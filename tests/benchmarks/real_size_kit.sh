@@ -2,7 +2,8 @@
 # Gathers what a GPU machine with PyTorch, but without network, needs for bench_real_size.py, in a folder to carry there:
 #   tests/benchmarks/real_size_kit.sh COMFYUI [OUT] [PACKAGE ...]
 # COMFYUI: the folder with main.py. OUT: build/real_size_kit. PACKAGE: what that machine lacks besides. PYTHON_VERSION
-# (3.12) is that of its Python, on Linux on x86-64. What is left out of ComfyUI are large files of text encoders.
+# (3.12) is that of its Python, on Linux on x86-64. SMALL=1 takes comfy-kitchen without its kernels. What is left out of
+# ComfyUI are large files of text encoders.
 set -euo pipefail
 host=$(realpath "$1") out=${2:-build/real_size_kit} version=${PYTHON_VERSION:-3.12}
 shift; [ $# -gt 0 ] && shift
@@ -16,7 +17,9 @@ find "$out/comfyui" \( -name __pycache__ -o -name '*.json' -size +200k -o -name 
 # comfy-kitchen and comfy-aimdo as this ComfyUI wants them; PyAV writes the videos of the checks.
 wanted=$(grep -E '^comfy-(kitchen|aimdo)' "$host/requirements.txt" || true)
 for package in $wanted torchsde trampoline av einops safetensors "$@"; do
-    python3 -m pip download -q --no-deps --only-binary=:all: --python-version "$version" --platform any \
+    built=""
+    case "$package" in comfy-kitchen*) built=${SMALL:+--implementation py --abi none} ;; esac
+    python3 -m pip download -q --no-deps --only-binary=:all: --python-version "$version" $built --platform any \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
         -d "$out/wheels" "$package"
 done

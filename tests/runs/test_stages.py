@@ -181,3 +181,11 @@ def test_tiles_and_from_chunk_leave_finished_chunks(place):
     place.start(with_widgets(small_job(network=network | {"tiled": True}), tiled=True), from_chunk=2)
     assert place.made == [2, 3, 4, 5]
     assert len(before) == 4 and place.files(0, 1) == before
+
+
+def test_what_no_stage_names_is_the_making_of_the_chunk(place, monkeypatch):
+    """Such as the memory of a method, or the video that is written."""
+    job = with_widgets(small_job())
+    monkeypatch.setattr(type(job.method), "hand_over", lambda *arguments: on_a_card())
+    with pytest.raises(OutOfDeviceMemory, match=r"^out of GPU memory while making chunk 0; got CUDA out of memory"):
+        place.start(job)
