@@ -8,6 +8,7 @@ import torch
 from clips import moving_pattern, reference_image
 from graphs import ANCHORS, FRAMES, SIZE, STEPS, TOTAL, aligned, condition, first_memory, plan, sample
 from kept import latents_of, takes
+from long_runs import ANIMATE2, long_run
 from server_process import RunError
 from test_animate import animate, animate_prompt, kept_latents, run_folder
 
@@ -125,6 +126,15 @@ def test_the_single_nodes(comfy):
         patch.setattr(vae.first_stage_model, "encode", out_of_memory)
         sizes = {"width": SIZE, "height": SIZE, "identity_latents": ANCHORS}
         comfy.call("EverAnimateMemory", vae=vae, reference_images=reference_image(), **sizes)
+
+
+def test_long_run(comfy, monkeypatch):
+    """Its frames are encoded by the host's own node."""
+    if ANIMATE2.node not in comfy.nodes:
+        pytest.skip("needs ComfyUI 0.31 or newer")
+    monkeypatch.setattr(comfy.load_vae().first_stage_model, "encode", out_of_memory)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"^Long Run: out of GPU memory while encoding frames in"):
+        long_run(comfy, ANIMATE2, "full_long_run", 17)
 
 
 @pytest.mark.parametrize(("at", "verb"), [("encode", "encodes"), ("decode", "decodes")])
