@@ -24,6 +24,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from real_size_chains import Case
+from real_size_report import Budget, Report, named
 
 HD = {"width": 1280, "height": 720}
 FP8 = "fp8_scaled"
@@ -48,115 +49,8 @@ CASES = [
 ]
 # Behind which of them the checks are made.
 CHECKS_AFTER = 2
+CHECKS = {"survival", "layouts", "diffusers"}
 TINY = {"width": 64, "height": 64, "frames": 9}
-HEAD = ("chain", "weights", "size", "steps", "face", "tiled", "card", "s/step", "s/chunk", "s outside")
-HEAD += ("share outside", "peak GiB (torch)", "peak GiB (card)")
-# Which columns of a row are figures, and how they are written.
-FIGURES = {"step_s": "{:.2f}", "chunk_s": "{:.2f}", "outside_s": "{:.2f}", "outside_share": "{:.0%}"}
-FIGURES |= {"peak_gib": "{:.1f}", "card_gib": "{:.1f}"}
-_HOLDS = {True: "yes", False: "NO", None: "-"}
-
-
-class Report:
-    """Rows as they come: on stdout, in `rows.jsonl`, and all so far in `table.md`.
-
-    What an earlier start with the same heading has measured is there already; with another one it is put aside.
-    """
-
-    def __init__(self, folder, heading):
-        self.folder, self.heading = folder, heading
-        self.cases, self.checks, self.notes = {}, {}, []
-        self.file = folder / "rows.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
-        earlier = [json.loads(line) for line in self.file.read_text("utf-8").splitlines()] if self.file.exists() else []
-        if earlier and earlier[0] != {"heading": heading}:
-            self.file.replace(folder / f"rows_before_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
-            earlier = []
-        if not earlier:
-            self.write({"heading": heading})
-        print(f"{heading}\n\n{_row(HEAD)}\n{_rule(HEAD)}", flush=True)
-        for row in earlier:
-            if "case" in row:
-                self.cases[Case(**row["case"])] = row
-                print(self.told(row), flush=True)
-            if "check" in row:
-                self.checks[row["check"]] = row
-
-    def case(self, case, figures):
-        """A case was measured."""
-        row = self.cases[case] = {"case": asdict(case), **figures}
-        self.write(row)
-        print(self.told(row), flush=True)
-
-    def told(self, row):
-        """A case as a row of the table."""
-        case = Case(**row["case"])
-        told = [case.chain, case.weights, f"{case.width}x{case.height}", str(case.steps)]
-        told += ["yes" if case.face else "no", "yes" if case.tiled else "no"]
-        told += [f"{case.card} GB" if case.card else "whole"]
-        return _row(told + ["-" if row[name] is None else form.format(row[name]) for name, form in FIGURES.items()])
-
-    def check(self, what, found, holds):
-        """A check was made. holds: None where it could not be."""
-        row = self.checks[what] = {"check": what, "found": found, "holds": holds}
-        self.write(row)
-        print(f"- {what}: {found} ({_HOLDS[holds]})", flush=True)
-
-    def note(self, text):
-        """What is to be known of this start, and what it did not measure."""
-        self.notes.append(f"- {text}")
-        self.write({"note": text})
-        print(self.notes[-1], flush=True)
-
-    def write(self, row):
-        """Put a row into the files."""
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        parts = [self.heading, "\n".join([_row(HEAD), _rule(HEAD), *map(self.told, self.cases.values())])]
-        if self.checks:
-            head = ("check", "found", "holds")
-            rows = [_row([row["check"], row["found"], _HOLDS[row["holds"]]]) for row in self.checks.values()]
-            parts.append("\n".join([_row(head), _rule(head), *rows]))
-        if self.notes:
-            parts.append("\n".join(self.notes))
-        (self.folder / "table.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _row(cells):
-    return "| " + " | ".join(cells) + " |"
-
-
-def _rule(cells):
-    return "|" + "---|" * len(cells)
-
-
-class Budget:
-    """Seconds that are left, and about how long a case takes, by those that were measured."""
-
-    def __init__(self, seconds):
-        self.end, self.measured = None if seconds is None else time.monotonic() + seconds, {}
-
-    @property
-    def left(self):
-        """Seconds."""
-        return float("inf") if self.end is None else self.end - time.monotonic()
-
-    def learn(self, case, figures):
-        """What a case took."""
-        if not case.card and not case.face:
-            self.measured[case.pixels] = figures["step_s"], figures["outside_s"]
-
-    def expected(self, case):
-        """Seconds of a case: one step of the first chunk and all of the second, twice what is outside. A step takes
-        more than in proportion to the pixels, for attention takes their square. A simulated card is a process of its
-        own, which takes a minute to start, and moves weights at every step."""
-        if not self.measured:
-            return 0.0
-        pixels = min(self.measured, key=lambda known: abs(known - case.pixels))
-        step, outside = self.measured[pixels]
-        ratio = case.pixels / pixels
-        seconds = (case.steps + 1) * step * ratio**1.6 + 2 * outside * ratio
-        return 60 + 2 * seconds if case.card else seconds
 
 
 def options_of(arguments=None):
@@ -209,10 +103,10 @@ def everything(host, options, budget):
                 one(host, networks, given, case, report, budget, options)
             else:
                 seconds = f"about {budget.expected(case):.0f} s, and {max(0, budget.left):.0f} s are left"
-                report.note(f"{_named(case)}: left for another start, it would take {seconds}")
+                report.note(f"{named(case)}: left for another start, it would take {seconds}")
         else:
             budget.learn(case, report.cases[case])
-        if number == min(CHECKS_AFTER, len(cases)) and not report.checks:
+        if number == min(CHECKS_AFTER, len(cases)) and report.checked != CHECKS:
             checks(host, networks.of("bf16"), given, cases[0], report)
 
 
@@ -258,7 +152,7 @@ def one(host, networks, given, case, report, budget, options):
         else:
             figures = measure(host, networks.of(case.weights), *given, case)
     except Exception as error:
-        report.note(f"{_named(case)}: {type(error).__name__}: {str(error)[:300]}")
+        report.note(f"{named(case)}: {type(error).__name__}: {str(error)[:300]}")
         host.release()
         return
     budget.learn(case, figures)
@@ -271,16 +165,18 @@ def checks(host, model, given, case, report):
 
     vae, look, text = given
     short = replace(case, frames=5, face=host.cuda, width=64, height=64)
-    for check in (
-        lambda: survival(host, model, vae, look, text, case),
-        lambda: layouts(host, model, vae, look, text, replace(case, face=host.cuda)),
-        lambda: diffusers(host, vae, look, text, short),
-    ):
+    made = {
+        "survival": lambda: survival(host, model, vae, look, text, case),
+        "layouts": lambda: layouts(host, model, vae, look, text, replace(case, face=host.cuda)),
+        "diffusers": lambda: diffusers(host, vae, look, text, short),
+    }
+    for group in [group for group in made if group not in report.checked]:
         try:
-            for row in check():
+            for row in made[group]():
                 report.check(*row)
+            report.all_checked(group)
         except Exception as error:
-            report.check("a check that ended", f"{type(error).__name__}: {str(error)[:300]}", False)
+            report.check(f"{group}: it ended early", f"{type(error).__name__}: {str(error)[:300]}", False)
             host.release()
 
 
@@ -325,13 +221,6 @@ def on_this_card(host, options):
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(case.card * 2**30 / torch.cuda.mem_get_info()[1])
     print(json.dumps(measure(host, model, *inputs(options.tiny), case)))
-
-
-def _named(case):
-    """A case in a line."""
-    parts = [case.chain, case.weights, f"{case.width}x{case.height}", f"{case.steps} steps"]
-    parts += [word for word, there in (("face", case.face), ("tiled", case.tiled)) if there]
-    return ", ".join(parts + ([f"a card of {case.card} GB"] if case.card else []))
 
 
 if __name__ == "__main__":

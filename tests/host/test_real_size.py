@@ -41,7 +41,9 @@ def test_a_start_and_another_one(tmp_path):
     assert table.count("\n| ours ") == 3 and table.count("\n| stock ") == 1
     assert "\n| ours | bf16 | 64x64 | 4 | no | no | whole | " in printed
 
-    # What is measured is not measured again.
+    # What is measured is not measured again, and what a killed start left of a line is no row.
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"case": {"chain": "ou')
     again, printed = measured(tmp_path)
     assert again == rows
     assert printed.count("\n| ours ") == 3 and printed.count("\n| stock ") == 1
