@@ -23,7 +23,7 @@ STAMP := $(VENV)/.installed
 PYAV := 14.2.0 16.0.0
 MEDIA_TESTS := tests/media tests/runs/test_run.py
 
-.PHONY: demo test test-host test-pyav lint clean
+.PHONY: demo test test-host test-pyav bench-real-size lint clean
 
 demo: $(STAMP)
 	$(BIN)/everanimate demo --out demo
@@ -46,6 +46,11 @@ test-pyav: $(STAMP)
 		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
 	done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS)
+
+# Time, memory and what must hold with networks of real size and random weights, inside the ComfyUI that COMFYUI_PATH and
+# COMFYUI_PYTHON name, on a machine with a GPU; in under eight minutes. Another start goes on with what is left.
+bench-real-size:
+	$(or $(COMFYUI_PYTHON),$(PYTHON)) tests/benchmarks/bench_real_size.py --budget 460
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,8 +23,9 @@ from ..everanimate_core.method import Sampled, State
 from ..everanimate_core.noise import chunk_seed
 from ..everanimate_core.plan import ChunkPlan, latent_frames
 from ..everanimate_core.ports import Codec, FrameSource
+from ..everanimate_core.runs.stages import ENCODING, stage
 from .bases import Base, BaseSettings
-from .host import call_node, to_network
+from .host import call_node, telling_of_tiles, to_network
 
 # The video that gives the animation its length, its rate and its sound.
 FOOTAGE = "driving_video"
@@ -181,6 +182,7 @@ class BaseAnimation:
         """Nothing: the first chunk is carried on from none."""
         return {}
 
+    @stage(ENCODING)
     def request(self, state: State, chunk: SeenFrames, codec: Codec, end: Tensor | None = None) -> BaseRequest:
         """What the host's node makes of a chunk, held at its end where one is given."""
         carried = state.get("last_frames")
@@ -188,7 +190,7 @@ class BaseAnimation:
             self.base.node,
             positive=self.prompts[min(chunk.index, len(self.prompts) - 1)],
             negative=self.negative,
-            vae=self.vae,
+            vae=telling_of_tiles(self.vae),
             width=self.width,
             height=self.height,
             length=self.plan.chunk_frames,

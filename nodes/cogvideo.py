@@ -47,7 +47,8 @@ from ..everanimate_core.longanimation.fusion import Fusion
 from ..everanimate_core.longanimation.text import check_text
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, WindowRequest
 from ..everanimate_core.ports import Codec
-from .host import TILE, TILE_OVERLAP, check_cancel
+from ..everanimate_core.runs.stages import DECODING, ENCODING, stage
+from .host import TILE, TILE_OVERLAP, check_cancel, telling_of_tiles
 from .node import SamplingError
 
 SKETCH_KEY = "longanimation"
@@ -82,16 +83,18 @@ class CogHostCodec:
             raise InputError("vae", "must be CogVideoX's", "that of CogVideoX1.5-5B-I2V", got)
         self.vae, self.tiled = vae, tiled
 
+    @stage(ENCODING)
     def encode(self, frames: Tensor) -> Tensor:
         """[F, H, W, 3] in 0..1 -> [1, 16, T, h, w], as the VAE makes them."""
         with self._in_its_batches():
-            return self.vae.encode(frames).float().cpu()
+            return telling_of_tiles(self.vae).encode(frames).float().cpu()
 
+    @stage(DECODING)
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] -> [F, H, W, 3] in 0..1."""
         with self._in_its_batches():
             if not self.tiled:
-                return self.vae.decode(latents)[0].float().cpu()
+                return telling_of_tiles(self.vae).decode(latents)[0].float().cpu()
             compression = self.vae.spacial_compression_decode()
             tile, overlap = TILE // compression, TILE_OVERLAP // compression
             # A tile as long as the window: tiles in time would begin anew at every border.

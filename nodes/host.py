@@ -5,7 +5,9 @@ LATENT on a wire is in the host's raw space, the core works in the network's nor
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
 from pathlib import Path
 
 import comfy.cli_args
@@ -32,9 +34,15 @@ from ..everanimate_core.everanimate.memory import ContextMemory
 from ..everanimate_core.everanimate.propagation import ChunkRequest
 from ..everanimate_core.latents import with_end
 from ..everanimate_core.plan import ChunkPlan
+from ..everanimate_core.runs.stages import DECODING, ENCODING, stage
 from .alignment import CONDITION_KEY, IdentityCount
 
 TILE, TILE_OVERLAP = 512, 64
+# What the host's VAE calls where whole frames do not fit, what that does, and what follows from it.
+_HOST_TILES = (
+    ("encode_tiled_3d", "encodes", "there may be seams in the memory and in what drives the person"),
+    ("decode_tiled_3d", "decodes", "there may be seams, in time too. With tiled switched on, time is never split"),
+)
 # Nodes that show notes.
 _NOTED: set[str] = set()
 
@@ -67,16 +75,22 @@ class HostCodec:
 
     def encode(self, frames: Tensor) -> Tensor:
         """[F, H, W, 3] in 0..1 -> [1, 16, T, h, w] normalised."""
-        return to_network(self.vae.encode(frames))
+        return to_network(self.encode_raw(frames))
+
+    @stage(ENCODING)
+    def encode_raw(self, frames: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1 -> the host's raw latents [1, 16, T, h, w]."""
+        return telling_of_tiles(self.vae).encode(frames)
 
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] normalised -> [F, H, W, 3] in 0..1."""
         return self.decode_raw(to_raw(latents))
 
+    @stage(DECODING)
     def decode_raw(self, raw: Tensor) -> Tensor:
         """The host's raw latents [1, 16, T, h, w] -> [F, H, W, 3] in 0..1."""
         if not self.tiled:
-            return self.vae.decode(raw)[0].float().cpu()
+            return telling_of_tiles(self.vae).decode(raw)[0].float().cpu()
         compression = self.vae.spacial_compression_decode()
         tile, overlap = TILE // compression, TILE_OVERLAP // compression
         # A tile as long as the chunk: tiles in time would reset the causal cache at every border.
@@ -90,11 +104,26 @@ class RawCodec(HostCodec):
 
     def encode(self, frames: Tensor) -> Tensor:
         """[F, H, W, 3] in 0..1 -> [1, 16, T, h, w] raw."""
-        return self.vae.encode(frames).float().cpu()
+        return self.encode_raw(frames).float().cpu()
 
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] raw -> [F, H, W, 3] in 0..1."""
         return self.decode_raw(latents)
+
+
+def telling_of_tiles(vae):
+    """A video VAE around the same network, which says in the log when the host, short of memory for whole frames, goes
+    on in tiles by itself."""
+    other = copy(vae)
+    # Other packs have VAEs of their own, which need not have these.
+    for method, does, follows in (tiles for tiles in _HOST_TILES if hasattr(vae, tiles[0])):
+        setattr(other, method, partial(_in_tiles, getattr(vae, method), does, follows))
+    return other
+
+
+def _in_tiles(method: Callable, does: str, follows: str, *arguments, **named) -> Tensor:
+    say(f"the VAE has too little memory for whole frames, and ComfyUI {does} them in tiles: {follows}.")
+    return method(*arguments, **named)
 
 
 def graph_metadata(hidden) -> dict[str, str]:

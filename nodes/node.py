@@ -6,7 +6,13 @@ from functools import wraps
 from comfy_api.latest import io
 
 from ..everanimate_core.errors import InputError
+from ..everanimate_core.runs.stages import OutOfMemory
 from ..everanimate_core.runs.store import RunFailed
+
+_MEMORY_HELP = (
+    "Or let more of the network wait in RAM: load it in fp8, start ComfyUI with --reserve-vram 4, or with --lowvram "
+    "where it has no dynamic VRAM."
+)
 
 
 class SamplingError(InputError):
@@ -30,6 +36,9 @@ def in_its_name(execute: Callable) -> Callable:
     def executed(cls: type[io.ComfyNode], *inputs, **named_inputs) -> io.NodeOutput:
         try:
             return execute(cls, *inputs, **named_inputs)
+        except OutOfMemory as error:
+            # Of its own class: the host frees its models after torch's error, and adds advice of its own.
+            raise error.saying(f"{cls.define_schema().display_name}: {error.told(host=_MEMORY_HELP)}") from error
         except (InputError, RunFailed, ImportError) as error:
             # InputErrors are ValueErrors, of which some name another node.
             kind = next(kind for kind in (ValueError, RunFailed, ImportError) if isinstance(error, kind))

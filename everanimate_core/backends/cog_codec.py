@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..latents import SPATIAL_FACTOR
 from ..plan import latent_frames, pixel_frames
+from ..runs.stages import DECODING, ENCODING, stage
 
 
 class CogCodec:
@@ -19,6 +20,7 @@ class CogCodec:
     def __init__(self, vae: nn.Module, *, tiled: bool = False):
         self.vae, self.tiled = vae, tiled
 
+    @stage(ENCODING)
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """frames: [F, H, W, 3] in 0..1, F = 4n + 1, H and W multiples of 8. Returns [1, 16, T, H/8, W/8], float32, CPU,
@@ -33,6 +35,7 @@ class CogCodec:
         video = frames.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype) * 2 - 1
         return self.vae.encode(video).latent_dist.mode().float().cpu()
 
+    @stage(DECODING)
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """latents: [1, 16, T, h, w]. Returns [4(T - 1) + 1, 8h, 8w, 3] in 0..1, float32, CPU."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..latents import SPATIAL_FACTOR
 from ..plan import latent_frames, pixel_frames
+from ..runs.stages import DECODING, ENCODING, stage
 
 
 class WanCodec:
@@ -22,6 +23,7 @@ class WanCodec:
         self.mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
         self.std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
 
+    @stage(ENCODING)
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """frames: [F, H, W, 3] in 0..1, F = 4n + 1, H and W multiples of 8. Returns [1, 16, T, H/8, W/8], float32, CPU.
@@ -38,6 +40,7 @@ class WanCodec:
         video = frames.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype) * 2 - 1
         return (self.vae.encode(video).latent_dist.mode().float().cpu() - self.mean) / self.std
 
+    @stage(DECODING)
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """latents: [1, 16, T, h, w], normalised. Returns [4(T - 1) + 1, 8h, 8w, 3] in 0..1, float32, CPU."""

@@ -35,6 +35,7 @@ from ..notes import Size
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
+from ..runs.stages import LOADING, stage
 from ..toy.network.engine import NO_TEXT, engine
 from ..toy.network.state import TOY, TOYS
 from ..toy.network.vae import ToyCodec
@@ -244,6 +245,7 @@ def _prepared(options: Options, video: RunSettings, reference: Tensor, command: 
     return DriverFiles(pose, face, background, mask)
 
 
+@stage(LOADING)
 def _load(options: Options, prompts: list[str], device: torch.device, lora: Lora | None) -> Networks:
     """The network that --model and --parts name, with the LoRA; the prompts are encoded before it needs the memory."""
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))

@@ -31,6 +31,7 @@ from ..notes import Size
 from ..runs.job import make_job
 from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
+from ..runs.stages import LOADING, stage
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_state import NO_TEXT
 from ..toy.network.state import TOY
@@ -167,6 +168,7 @@ def _facts(model: DiffusersCog, video_model: VideoModel | None) -> dict[str, str
     return {name: weights_digest(network.state_dict().items()) for name, network in networks.items()}
 
 
+@stage(LOADING)
 def _load(options: Options, prompts: list[str]) -> Networks:
     """The networks that --model, --sketch, --memory-file and --video-model name; the prompts are encoded before they
     need the memory."""

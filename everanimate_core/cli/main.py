@@ -17,10 +17,12 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..errors import InputError, one_line
+from ..runs.stages import OutOfMemory
 from ..runs.store import RunFailed
 from .command import Command
 
 DONE, FAILED, REFUSED = 0, 1, 2
+_MEMORY_HELP = "Here, a network is on the device as a whole; ComfyUI, with our nodes, can leave a part of it in RAM."
 COMMANDS = {
     "animate": "animate a person by a pose video, or by any video of a person",
     "prepare": "make the videos that drive an animation from any video of a person",
@@ -71,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, IsADirectoryError, ImportError) as error:
         _complain(_said(error, options))
         return REFUSED
+    except OutOfMemory as error:
+        _complain(error.told(lambda field: _option(field, options) or field, host=_MEMORY_HELP))
+        return FAILED
     except (RunFailed, OSError, SafetensorError) as error:
         _complain(str(error))
         return FAILED
@@ -111,12 +116,17 @@ def parse(options: type, name: str, arguments: Sequence[str]) -> Any:
 
 def _said(error: Exception, options: Any) -> str:
     """What is wrong; where an option is, by its name."""
-    if not isinstance(error, InputError) or options is None:
-        return str(error)
+    name = _option(error.field, options) if isinstance(error, InputError) else None
+    return f"{name}: {error.said}" if isinstance(error, InputError) and name else str(error)
+
+
+def _option(field: str, options: Any) -> str | None:
+    """What the command line calls a field; None where none of these options is meant."""
+    if options is None:
+        return None
     from .options import called
 
-    name = called(type(options), error.field)
-    return f"{name}: {error.said}" if name else str(error)
+    return called(type(options), field)
 
 
 def _complain(message: str) -> None:

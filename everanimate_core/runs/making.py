@@ -18,6 +18,7 @@ from ..method import Chunk, Sample, Sampled, State
 from ..ports import Codec
 from .chunks import ChunkRecord, Recipe, Segment, segment_name
 from .job import Job
+from .stages import SAMPLING, stage
 from .store import RunStore, file_is
 
 
@@ -64,7 +65,8 @@ class Chunks:
     """The chunks of a job in its store."""
 
     def __init__(self, job: Job, store: RunStore, sample_chunk: Sample, codec: Codec):
-        self.job, self.store, self.sample_chunk, self.codec = job, store, sample_chunk, codec
+        self.job, self.store, self.codec = job, store, codec
+        self.sample_chunk = stage(SAMPLING)(sample_chunk)
         self.settings = digest(job.settings())
 
     def recipe(self, chunk: Chunk, anew: int) -> Recipe:

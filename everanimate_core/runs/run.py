@@ -28,6 +28,7 @@ from .ownership import OwnershipLost
 from .preflight import check_places, check_space
 from .progress import Making, Progress
 from .settings import RunSettings
+from .stages import MAKING, OutOfMemory, stage
 from .store import RunError, RunFailed, RunStore
 from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk, called
 from .videos import Videos
@@ -166,9 +167,14 @@ class _Run:
         sampled = self.chunks.usable(chunk.index, sampled)
         self.on_making(self.making(chunk.index, number))
         try:
-            return self.chunks.make(chunk, before, recipe, key, between, sampled)
+            with stage(MAKING):
+                return self.chunks.make(chunk, before, recipe, key, between, sampled)
         except UnusableSample as error:
             raise RunFailed(f"{error} Nothing of it was kept. {_kept(self.store, self.finished())}") from None
+        except OutOfMemory as error:
+            # What is switched on already is no way out.
+            settings = [name for name, value in self.job.set_by_user().items() if value is not True]
+            raise error.in_run(chunk.index, frozenset(settings), _kept(self.store, self.finished())) from error
 
     def making(self, index: int, number: int) -> Making:
         """A candidate for a chunk, for whoever watches. Where one chunk alone is made again, all others are there."""
@@ -267,8 +273,8 @@ def run(
     made, on_chunk after each chunk that is there. say: what is to be known, a line each. Whatever ends the run early,
     finished chunks stay in the store and are joined, and on_stopped is called with their video. Raises RunError for a
     run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written,
-    what is sampled is no numbers or an input fails after chunks were finished, and what `sample_chunk` or a callback
-    raises.
+    what is sampled is no numbers, memory is out (OutOfMemory) or an input fails after chunks were finished, and what
+    `sample_chunk` or a callback raises.
     """
     job.check()
     number = next_number(store, videos)

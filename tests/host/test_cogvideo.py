@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,6 +107,17 @@ def test_batches_of_the_vae_are_diffusers(cog, vaes, frames):
     if frames == 81:
         # The host's own are others.
         assert not torch.allclose(mine.encode(video), latents, atol=1e-3)
+
+
+def test_a_vae_without_room_says_at_what(cog, vaes):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    codec = cog.CogHostCodec(SimpleNamespace(first_stage_model=vaes[0], encode=full, decode=full))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="while encoding frames; got CUDA out of memory"):
+        codec.encode(torch.zeros(1, 32, 48, 3))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="while decoding latents; got CUDA out of memory"):
+        codec.decode(torch.zeros(1, 16, 1, 4, 6))
 
 
 def test_sketch_is_diffusers(cog, files, networks):

@@ -28,7 +28,7 @@ _WAN_VAE_MARKER = "decoder.middle.0.residual.0.gamma"
 
 # (pattern, standard deviation relative to 1/sqrt(fan_in)); the first match decides, the rest gets 1. Chosen so that the
 # velocity is of order one and so that no input of the network can be dropped without moving it visibly.
-_ANIMATE_GAINS = (
+ANIMATE_GAINS = (
     (r"patch_embedding\.weight", 3.0),  # latents and pose, against the text and image tokens of ten blocks
     (r"time_projection", 0.5),
     (r"self_attn\.v\.", 3.0),  # averaging over many tokens shrinks the result
@@ -55,17 +55,21 @@ def _randomise(module, gains=(), seed=0):
             state[name] = tensor.clone()
             continue
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode(), seed))
-        values = torch.randn(tensor.shape, generator=generator)
-        if _NORM_SCALE.search(name):
-            values = 1 + 0.1 * values
-        elif _MODULATION.search(name):
-            values = 0.4 * values
-        elif not _UNIT_VARIANCE.search(name):
-            gain = next((gain for pattern, gain in gains if re.search(pattern, name)), 1.0)
-            is_bias = tensor.ndim == 1 or name.endswith("bias")
-            values = values * gain * (0.1 if is_bias else tensor[0].numel() ** -0.5)
-        state[name] = values
+        state[name] = weight_of(name, torch.randn(tensor.shape, generator=generator), gains)
     return state
+
+
+def weight_of(name, values, gains=()):
+    """The well-behaved weight of that name, made of normal noise `values` of its shape."""
+    if _NORM_SCALE.search(name):
+        return 1 + 0.1 * values
+    if _MODULATION.search(name):
+        return 0.4 * values
+    if _UNIT_VARIANCE.search(name):
+        return values
+    gain = next((gain for pattern, gain in gains if re.search(pattern, name)), 1.0)
+    is_bias = values.ndim == 1 or name.endswith("bias")
+    return values * gain * (0.1 if is_bias else values[0].numel() ** -0.5)
 
 
 def animate_state_dict(seed=0):
@@ -78,7 +82,7 @@ def animate_state_dict(seed=0):
         in_dim=36, dim=DIM, ffn_dim=FFN_DIM, num_heads=DIM // 128, num_layers=LAYERS, text_dim=TEXT_DIM,
         dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init,
     )  # fmt: skip
-    return _randomise(network, _ANIMATE_GAINS, seed)
+    return _randomise(network, ANIMATE_GAINS, seed)
 
 
 def base_state_dict(base, seed=0):
@@ -95,7 +99,7 @@ def base_state_dict(base, seed=0):
         from comfy.ldm.wan.model import SCAIL2WanModel
 
         network = SCAIL2WanModel(in_dim=20, **sizes)
-    return _randomise(network, _ANIMATE_GAINS, seed)
+    return _randomise(network, ANIMATE_GAINS, seed)
 
 
 def load_wan22():

@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...everanimate.geometry import LATENT_CHANNELS
 from ...latents import SPATIAL_FACTOR
 from ...plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
+from ...runs.stages import DECODING, ENCODING, stage
 
 WEIGHTS = Path(__file__).parent / "weights" / "vae.safetensors"
 # Values in a patch of 4 frames.
@@ -139,11 +140,13 @@ class ToyCodec:
     def __init__(self, vae: ToyVae):
         self.vae = vae
 
+    @stage(ENCODING)
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> Tensor:
         """[F, H, W, 3] in 0..1, F = 4n + 1 -> [1, 16, n + 1, H/8, W/8] float32; ValueError as for ToyVae.encode."""
         return self.vae.normalised(frames.movedim(-1, 0)[None] * 2 - 1)
 
+    @stage(DECODING, lacks="tiled")
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] -> [4(T - 1) + 1, 8h, 8w, 3] float32 in 0..1."""

@@ -5,6 +5,7 @@ A pack of its own, loaded next to the pack under test.
 
 import json
 import sys
+from copy import copy
 from pathlib import Path
 
 # The folder is linked into custom_nodes; the builders live beside the real one.
@@ -13,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import folder_paths
 import segmenting
 import tiny_models
+import torch
 from comfy_api.latest import ComfyExtension, io
 from comfy_execution.graph_utils import GraphBuilder
 from safetensors.torch import save_file
@@ -51,6 +53,32 @@ class TestTinyVae(io.ComfyNode):
     @classmethod
     def execute(cls):
         return io.NodeOutput(tiny_models.load_vae())
+
+
+class TestFullCard(io.ComfyNode):
+    """A VAE that has no room for the latents of chunk `chunk`, in tiles neither, as on a card that is full."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="TestFullCard",
+            category="test",
+            inputs=[io.Vae.Input("vae"), io.Int.Input("chunk")],
+            outputs=[io.Vae.Output()],
+        )
+
+    @classmethod
+    def execute(cls, vae, chunk):
+        full, decode, left = copy(vae), vae.decode, [chunk]
+
+        def decode_or_fail(latents):
+            left[0] -= 1
+            if left[0] < 0:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            return decode(latents)
+
+        full.decode = decode_or_fail
+        return io.NodeOutput(full)
 
 
 class TestSegmenter(io.ComfyNode):
@@ -168,6 +196,7 @@ class TestPack(ComfyExtension):
             TestTinyConditioning,
             TestTinyClipVision,
             TestTinyVae,
+            TestFullCard,
             TestSegmenter,
             TestKeypoints,
             TestDumpLatent,
