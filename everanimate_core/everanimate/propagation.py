@@ -169,7 +169,7 @@ def hand_over(
 
 
 def memory_of_latents(chunk: ChunkFrames, memory: ContextMemory, latents: Tensor) -> ContextMemory:
-    """What a chunk's latents [1, 16, T, h, w] alone say of the memory that it leaves: all but what is seen in frames."""
+    """What a chunk's latents [1, 16, T, h, w] alone say of the memory that it leaves; not what is seen in frames."""
     return replace(
         memory,
         motion=motion_memory(latents, memory.motion_count),

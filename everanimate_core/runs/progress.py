@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -14,13 +14,18 @@ from .takes import TakeChunk
 @dataclass(frozen=True)
 class Making:
     """A chunk that is about to be made. candidate: which one for its place, from 0. left: how many more will be made
-    after it, of this chunk and of later ones, as far as that is known."""
+    after it, of this chunk and of later ones, as far as that is known.
+
+    catch_up: to be called between its steps, in the thread of the run. Where the chunk before was finished beside them
+    meanwhile, it tells whoever watches; it never waits.
+    """
 
     index: int
     chunks: int
     candidate: int
     candidates: int
     left: int
+    catch_up: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 Used by the ComfyUI nodes and by the command line alike; they supply the method, `sample_chunk` and a codec.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from ..media.reader import VideoError
 from ..method import Chunk, Sample, State
 from ..noise import MAX_SEED
 from ..ports import Codec
+from .ahead import Ahead
+from .beside import Beside, OneAtATime, result
 from .choosing import Choice, next_number
 from .chunks import Recipe, state_digest
 from .earlier import clear_earlier_parts
@@ -40,46 +45,121 @@ AS_IT_IS = RunSettings()
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run. frames: of the video, those of the last chunk [n, H, W, 3]. state: what that hands on. path: of
-    the take's video. report: JSON values."""
+    """A finished run. frames: of the video, those of the last chunk [n, H, W, 3]. last_frame: the last of all F frames
+    of that chunk [H, W, 3], which the video may not show. state: what it hands on. path: of the take's video. report:
+    JSON values."""
 
     frames: Tensor
+    last_frame: Tensor
     state: State
     path: Path
     report: dict[str, Any]
 
 
+class _Candidates:
+    """What was made for one place of a take: all of it, and the best, of which alone the frames are held."""
+
+    def __init__(self) -> None:
+        self.all: list[Candidate] = []
+        self.best: KeptChunk | None = None
+
+    def add(self, kept: KeptChunk) -> None:
+        """One more; of several without a score the first stays the best."""
+        self.all.append(Candidate(kept.record.key, kept.record.recipe.noise_seed, kept.record.drift, kept.record.score))
+        if self.best is None or _score(kept) < _score(self.best):
+            self.best = kept
+
+
 class _Run:
-    """One start of a run: what is there from before, and what has been added."""
+    """One start of a run: what is there from before, and what has been added.
 
-    def __init__(self, chunks: Chunks, choice: Choice, asked: RunSettings, on_making: Callable[[Making], None]):
-        self.chunks, self.choice, self.asked, self.on_making = chunks, choice, asked, on_making
+    At most one chunk is under way: it is sampled, and kept beside the sampling of the next one, or of the next
+    candidate. It is caught up with as soon as that is done, before the next one is kept, and before anything is listed
+    behind it: so all is told in order.
+    """
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        choice: Choice,
+        asked: RunSettings,
+        beside: Beside,
+        on_making: Callable[[Making], None],
+        on_chunk: Callable[[Progress], None],
+    ):
+        self.chunks, self.choice, self.asked, self.beside = chunks, choice, asked, beside
+        self.on_making, self.on_chunk = on_making, on_chunk
         self.job, self.store = chunks.job, chunks.store
-        self.film = Film(self.job, self.store, choice)
+        self.film, self.ahead = Film(self.job, self.store, choice), Ahead(beside, chunks)
         self.earlier = choice.earlier if choice.alike and asked.candidates == 1 else None
+        # The chunk under way, and who takes it when it is kept; the pictures that are drawn; the last chunk listed.
+        self.under_way: tuple[Future[KeptChunk], Callable[[KeptChunk], None]] | None = None
+        self.drawing: Future[None] | None = None
+        self.last: KeptChunk | None = None
 
-    def find_or_make(self, index: int, before: State) -> KeptChunk:
-        """The chunk of the take at that place, as an earlier start made it or made now."""
+    def make_all(self) -> KeptChunk:
+        """Find or make all chunks; the last one."""
+        state = self.job.method.start()
+        for index in range(self.job.plan.chunk_count):
+            state = self.find_or_make(index, state)
+        self.catch_up()
+        self.drawn()
+        assert self.last is not None
+        return self.last
+
+    def find_or_make(self, index: int, before: State) -> State:
+        """What the chunk of the take at that place hands on, as an earlier start made it or made now."""
         left = self.choice.as_it_is(index)
         if left is not None:
             return self.as_it_is(index, left, before)
-        chunk = self.job.method.chunk(index)
-        handed, own = state_digest(before), self.chunks.recipe(chunk, self.choice.take.anew)
+        ready = self.ahead.take(index)
+        handed, own = state_digest(before), self.chunks.recipe(ready, self.choice.take.anew)
         if not self.choice.made_again(index):
-            kept = self.found_earlier(own, handed, before)
-            if kept is None:
-                kept, own = self.found_in_newest(own, handed, before)
-            if kept is not None:
-                return kept
-        return self.best_candidate(chunk, own, handed, before)
+            after = self.found_earlier(own, handed, before)
+            if after is None:
+                after, own = self.found_in_newest(own, handed, before)
+            if after is not None:
+                return after
+        return self.best_candidate(ready.chunk, own, handed, before)
 
-    def as_it_is(self, index: int, left: TakeChunk, before: State) -> KeptChunk:
+    # --- what is under way beside the sampling ----------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Wait for the chunk under way, and list it, or what it was made for."""
+        if self.under_way is not None:
+            job, taken_by = self.under_way
+            kept = result(job)
+            self.under_way = None
+            taken_by(kept)
+
+    def catch_up_if_kept(self) -> None:
+        """The same, between two steps: only if there is nothing to wait for."""
+        if self.under_way is not None and self.under_way[0].done():
+            self.catch_up()
+
+    def drawn(self) -> None:
+        """Wait for the pictures of the take."""
+        if self.drawing is not None:
+            drawing, self.drawing = self.drawing, None
+            result(drawing)
+
+    def settle(self) -> None:
+        """What was begun comes to its end, for a run that ends early; what that raises is not what ended it."""
+        self.ahead.drop()
+        self.beside.idle()
+        with suppress(BaseException):
+            self.catch_up()
+        self.beside.idle()
+
+    # --- chunks that are there --------------------------------------------------------------------------------------
+
+    def as_it_is(self, index: int, left: TakeChunk, before: State) -> State:
         """A chunk that stays, whatever has changed since it was made."""
         record = self.store.read_record(left.key)
         if record is None and self.choice.source_earlier is not None:
-            chunk = self.job.method.chunk(index)
+            ready = self.chunks.ready(index)
             record = self.choice.source_earlier.record(
-                self.chunks.recipe(chunk, 0), state_digest(before), any_inputs=True
+                self.chunks.recipe(ready, 0), state_digest(before), any_inputs=True
             )
         kept = self.chunks.find(record, before)
         self.know(kept)
@@ -90,9 +170,15 @@ class _Run:
                 "leave out from_chunk and only_chunk: it is made again then",
                 "a file that was altered or deleted",
             )
-        return self.listed(kept, left.candidates)
+        return self.found(kept, left.candidates)
 
-    def found_earlier(self, own: Recipe, handed: str, before: State) -> KeptChunk | None:
+    def found(self, kept: KeptChunk, candidates: Sequence[Candidate] = ()) -> State:
+        """A chunk that is there goes into the take; what it hands on."""
+        self.catch_up()
+        self.listed(kept, candidates)
+        return kept.after
+
+    def found_earlier(self, own: Recipe, handed: str, before: State) -> State | None:
         """A chunk that 0.1.0 made."""
         record = None if self.earlier is None else self.earlier.record(own, handed)
         kept = self.chunks.find(record, before)
@@ -102,14 +188,14 @@ class _Run:
             return None
         self.choice.renamed(own.index, kept.record.key)
         self.know(kept)
-        return self.listed(kept)
+        return self.found(kept)
 
     def know(self, kept: KeptChunk | None) -> None:
         """Keep the record of a chunk of 0.1.0, under which it is found from now on."""
         if kept is not None and self.store.read_record(kept.record.key) is None:
             self.store.write_record(kept.record)
 
-    def found_in_newest(self, own: Recipe, handed: str, before: State) -> tuple[KeptChunk | None, Recipe]:
+    def found_in_newest(self, own: Recipe, handed: str, before: State) -> tuple[State | None, Recipe]:
         """The chunk of the newest take, if it sees the same; and what decides one that is made in its place.
 
         Chunks of a take may have been made with other seeds, or settings, before it was redone from a chunk on.
@@ -123,7 +209,7 @@ class _Run:
             return None, own
         kept = self.chunks.find(record, before)
         if kept is not None:
-            return self.listed(kept, listed.candidates), own
+            return self.found(kept, listed.candidates), own
         # Its file is damaged. It is made again as it was.
         again = made.settings == own.settings and not made.end
         return None, replace(own, noise_seed=made.noise_seed) if again else own
@@ -133,7 +219,9 @@ class _Run:
         only = self.choice.take.only
         return self.asked.candidates if only < 0 or index == only else 1
 
-    def best_candidate(self, chunk: Chunk, own: Recipe, handed: str, before: State) -> KeptChunk:
+    # --- chunks that are made ---------------------------------------------------------------------------------------
+
+    def best_candidate(self, chunk: Chunk, own: Recipe, handed: str, before: State) -> State:
         """The chunk with the lowest score among its candidates, of which those are made that are not there."""
         index, between = chunk.index, self.between(chunk.index, before)
         own = replace(own, end="" if between is None else between.digest)
@@ -144,37 +232,77 @@ class _Run:
         keys = [recipe.key(handed) for recipe in recipes]
         if count == 1 and self.choice.made_again(index):
             self.refuse_same(own, keys[0])
-        best, candidates = None, []
+        candidates = _Candidates()
+        # The next chunk is made of the only one as soon as that is sampled, of the best when all are measured.
+        taken_by = self.listed if count == 1 else candidates.add
         for number, (recipe, key) in enumerate(zip(recipes, keys, strict=True)):
             kept = self.chunks.find(self.store.read_record(key), before)
             if kept is None:
-                kept = self.made(chunk, before, recipe, key, between, number)
-            candidates.append(Candidate(key, recipe.noise_seed, kept.record.drift, kept.record.score))
-            if best is None or _score(kept) < _score(best):
-                best = kept
-        assert best is not None
-        return self.listed(best, candidates if count > 1 else ())
+                after = self.make(chunk, before, recipe, key, between, number, taken_by)
+                if count == 1:
+                    return after
+            else:
+                self.catch_up()
+                candidates.add(kept)
+        self.catch_up()
+        assert candidates.best is not None
+        return self.found(candidates.best, candidates.all if count > 1 else ())
 
-    def made(
-        self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None, number: int
-    ) -> KeptChunk:
-        """A chunk that is made now, in the take to which it belongs. number: among its candidates."""
-        self.choice.before_making(chunk.index, key, self.inputs_that_differ(recipe))
-        left = self.job.plan.chunk_count - chunk.index
+    def make(
+        self,
+        chunk: Chunk,
+        before: State,
+        recipe: Recipe,
+        key: str,
+        between: Between | None,
+        number: int,
+        taken_by: Callable[[KeptChunk], None],
+    ) -> State:
+        """A chunk that is made now, in the take to which it belongs; what it hands on. number: among its candidates.
+
+        taken_by: called with it when it is kept, which may be beside the sampling of what follows.
+        """
+        started, index = time.perf_counter(), chunk.index
+        again = self.is_made_again(index, key)
+        self.choice.before_making(index, key, self.inputs_that_differ(recipe))
+        left = self.job.plan.chunk_count - index
         check_space(self.job.method, left * self.asked.candidates, self.store.folder, self.choice.path)
         sampled = None if self.earlier is None else self.earlier.sampled(recipe, self.job.method.extras)
-        sampled = self.chunks.usable(chunk.index, sampled)
-        self.on_making(self.making(chunk.index, number))
+        sampled = self.chunks.usable(index, sampled)
+        self.on_making(self.making(index, number))
+
+        def look_ahead() -> None:
+            following = index + 1
+            if following < self.job.plan.chunk_count and self.choice.as_it_is(following) is None:
+                self.ahead.begin(following, encode=not again)
+
         try:
-            return self.chunks.make(chunk, before, recipe, key, between, sampled)
+            if sampled is None:
+                sampled = self.chunks.sample(chunk, before, recipe, key, between, look_ahead)
         except UnusableSample as error:
+            self.catch_up()
             raise RunFailed(f"{error} Nothing of it was kept. {_kept(self.store, self.finished())}") from None
+        seconds = time.perf_counter() - started
+        # Two chunks' frames are never held.
+        self.catch_up()
+        self.last = None
+        begun = self.chunks.begin(chunk, before, recipe, key, between, sampled, seconds)
+        self.under_way = self.beside.start(partial(self.chunks.keep, begun)), taken_by
+        self.catch_up_if_kept()
+        return begun.after
+
+    def is_made_again(self, index: int, key: str) -> bool:
+        """Whether a chunk takes the place of a damaged one. What was made of that may be there, and then needs nothing
+        to be encoded."""
+        listed = self.choice.listed(index)
+        return (listed is not None and listed.key == key) or self.store.read_record(key) is not None
 
     def making(self, index: int, number: int) -> Making:
         """A candidate for a chunk, for whoever watches. Where one chunk alone is made again, all others are there."""
         chunks, candidates = self.job.plan.chunk_count, self.wanted(index)
         later = chunks - index - 1 if self.choice.take.only < 0 else 0
-        return Making(index, chunks, number, candidates, candidates - number - 1 + later * self.asked.candidates)
+        left = candidates - number - 1 + later * self.asked.candidates
+        return Making(index, chunks, number, candidates, left, self.catch_up_if_kept)
 
     def between(self, index: int, before: State) -> Between | None:
         """What holds the end of a chunk that is made again alone; None for one that is not, and for the last."""
@@ -206,23 +334,33 @@ class _Run:
         names = [] if record is None else different_names(record.recipe.seen, own.seen)
         return [f"{called(name)} is another one from chunk {own.index} on" for name in names]
 
-    def listed(self, kept: KeptChunk, candidates=()) -> KeptChunk:
-        """A chunk with its video, put into the take."""
+    def listed(self, kept: KeptChunk, candidates: Sequence[Candidate] = ()) -> None:
+        """A chunk with its video, put into the take and told to whoever watches."""
         index, span = kept.index, self.job.plan.output_range(kept.index)
-        kept = self.chunks.with_video(kept)
+        if kept.found:
+            kept = self.chunks.with_video(kept)
         also = self.inputs_that_differ(kept.record.recipe)
         self.choice.add(index, TakeChunk.of(kept.record, span, candidates), also)
         if not kept.found:
             self.choice.write()
-            self.film.draw(kept)
-        return kept
+            self.drawn()
+            self.drawing = self.beside.start(self.drawing_of(kept))
+        self.last = kept
+        self.on_chunk(self.progress(kept))
+
+    def drawing_of(self, kept: KeptChunk) -> Callable[[], None]:
+        """Draws the pictures of the take, up to that chunk."""
+        first = None if kept.frames is None else self.chunks.own(kept.index, kept.frames)[0].clone()
+        return partial(self.film.draw, self.choice.take, kept.index, first)
 
     def progress(self, kept: KeptChunk) -> Progress:
         """A chunk for whoever watches."""
         chunk = self.choice.take.chunks[kept.index]
+        # Not the frames: whoever watches may hold it for long.
+        frame = None if kept.frames is None else self.chunks.own(kept.index, kept.frames)[-1].clone()
 
         def last_frame() -> Tensor:
-            return self.film.frame(chunk, -1) if kept.frames is None else kept.frames[-1]
+            return self.film.frame(chunk, -1) if frame is None else frame
 
         def so_far() -> Path:
             self.film.join(UNFINISHED)
@@ -260,50 +398,49 @@ def run(
     say: Callable[[str], None] = lambda line: None,
     on_stopped: Callable[[Path], None] = lambda path: None,
     on_making: Callable[[Making], None] = lambda making: None,
+    codec_beside: bool = True,
 ) -> Outcome:
     """Make the job's video, or what is missing of it, and join it into the take's video.
 
     asked: how the run is gone on with; what it says of the video is the job's. on_making is called before a chunk is
-    made, on_chunk after each chunk that is there. say: what is to be known, a line each. Whatever ends the run early,
-    finished chunks stay in the store and are joined, and on_stopped is called with their video. Raises RunError for a
-    run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed when files cannot be written,
-    what is sampled is no numbers or an input fails after chunks were finished, and what `sample_chunk` or a callback
-    raises.
+    made, on_chunk after each chunk that is there, both in the thread that called this. say: what is to be known, a line
+    each. codec_beside: the codec may be used by another thread while a chunk is sampled, though never by two at once.
+    Whatever ends the run early, finished chunks stay in the store and are joined, and on_stopped is called with their
+    video. Raises RunError for a run that cannot be gone on with so, ValueError for inputs that cannot serve, RunFailed
+    when files cannot be written, what is sampled is no numbers or an input fails after chunks were finished, and what
+    `sample_chunk` or a callback raises.
     """
     job.check()
     number = next_number(store, videos)
     check_places(store.folder, videos.path(number), getattr(job.output.sound, "source", None), begun=number > 1)
     current = None
+    codec_beside = codec_beside and asked.beside
     try:
-        with store.locked():
+        with store.locked(), Beside(asked.beside) as beside:
             store.clear()
             clear_earlier_parts(store.folder)
             choice = Choice(job, store, videos, asked, say)
-            current = _Run(Chunks(job, store, sample_chunk, codec), choice, asked, on_making)
+            chunks = Chunks(job, store, sample_chunk, OneAtATime(codec) if codec_beside else codec, codec_beside)
+            current = _Run(chunks, choice, asked, beside, on_making, on_chunk)
             try:
                 store.prepare()
                 choice.path.parent.mkdir(parents=True, exist_ok=True)
                 clear_parts(choice.path)
                 probe(choice.path)
-                last = current.find_or_make(0, job.method.start())
-                on_chunk(current.progress(last))
-                for index in range(1, job.plan.chunk_count):
-                    last = current.find_or_make(index, last.after)
-                    on_chunk(current.progress(last))
-            except RunError:
-                store.leave()
-                raise
-            except BaseException:
+                last = current.make_all()
+            except BaseException as error:
+                current.settle()
                 # What is finished can be watched; what ended the run is told, not a fault of this. A program that took
                 # over, though, is why parts of files are missing.
-                with suppress(OSError, av.FFmpegError, VideoError, RunError):
-                    store.check_owner()
-                    if choice.take.only < 0 and current.film.join(UNFINISHED):
-                        on_stopped(choice.path)
+                if not isinstance(error, RunError):
+                    with suppress(OSError, av.FFmpegError, VideoError, RunError):
+                        store.check_owner()
+                        if choice.take.only < 0 and current.film.join(UNFINISHED):
+                            on_stopped(choice.path)
                 store.leave()
                 raise
             if not choice.has_video():
-                current.film.draw(last)
+                current.drawing_of(last)()
                 current.film.join(FINISHED)
     except RunError:
         raise
@@ -324,8 +461,7 @@ def run(
         if current is None or not current.choice.take.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error
-    frames = current.chunks.decoded(last) if last.frames is None else last.frames
-    take = choice.take
+    frames, take = chunks.decoded(last), choice.take
     report = {
         "frames": job.plan.total_frames,
         "fps": str(job.output.fps),
@@ -335,4 +471,4 @@ def run(
         "chunks": [{**vars(chunk), "candidates": [vars(other) for other in chunk.candidates]} for chunk in take.chunks],
         "takes": [listed.told() for listed in list_takes(store, readable=True)],
     }
-    return Outcome(frames, last.after, choice.path, report)
+    return Outcome(chunks.own(last.index, frames), frames[-1], last.after, choice.path, report)

@@ -9,7 +9,7 @@ from ..media.frames import FIT_POLICIES
 
 ON_CHANGE = ("new take", "stop")
 # Settings that say how a run is gone on with, and not what is made.
-ABOUT_THE_START = ("resume", "from_chunk", "on_change", "only_chunk", "candidates")
+ABOUT_THE_START = ("resume", "from_chunk", "on_change", "only_chunk", "candidates", "beside")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ class RunSettings:
         "or nearest colours where line art is coloured) is taken. The others are kept beside it.",
         low=1,
         high=64,
+        rare=True,
+    )
+
+    beside: bool = knob(
+        True,
+        "Read the next chunk and write the finished one while a chunk is sampled. Off: one after the other, for less "
+        "memory. The result is the same.",
         rare=True,
     )
 
