@@ -209,7 +209,7 @@ class EverAnimate:
 
     def keep(self, before: State, after: State) -> State:
         """What the memory learned from a chunk."""
-        return {name: after[name] for name in KEPT if after[name] is not before.get(name)}
+        return {name: after[name] for name in KEPT if name in after and after[name] is not before.get(name)}
 
     def recall(self, before: State, kept: State) -> State:
         """The memory that a finished chunk left."""

@@ -288,7 +288,8 @@ class _Run:
         self.last = None
         begun = self.chunks.begin(chunk, before, recipe, key, between, sampled, seconds)
         self.under_way = self.beside.start(partial(self.chunks.keep, begun)), taken_by
-        self.catch_up_if_kept()
+        if not self.beside.on:
+            self.catch_up()
         return begun.after
 
     def is_made_again(self, index: int, key: str) -> bool:

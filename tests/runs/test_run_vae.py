@@ -31,7 +31,8 @@ def job(codec, sound):
     return made
 
 
-def test_a_run_is_the_loop_and_its_work(place, job, codec):
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_run_is_the_loop_and_its_work(place, job, codec, beside):
     counting, work, marks = Counting(codec), [], []
     task = job()
     method = task.method
@@ -50,7 +51,10 @@ def test_a_run_is_the_loop_and_its_work(place, job, codec):
         marks.append(list(counting.work))
         counting.work.clear()
 
-    outcome = place.start(task, codec=counting, on_chunk=on_chunk)
+    outcome = place.start(task, codec=counting, on_chunk=on_chunk, beside=beside)
+    if beside:
+        # The same work, at other times.
+        marks, work = (sorted(sum(lists, [])) for lists in (marks, work))
     assert marks == work
     assert counting.work == []
     chunks = [load(place.chunk_path(i).read_bytes()) for i in range(CHUNKS)]
@@ -70,7 +74,8 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(place, job, fresh, stag
     stop_at(place, job(), stage, chunk)
     place.start(job())
     assert place.kept == list(range(chunk + (stage == "finished")))
-    assert place.made == list(range(chunk + 1, 6))
+    # Where the chunk was finished, the next one was sampled beside it.
+    assert place.made == list(range(chunk + 1 + (stage == "finished"), 6))
     assert_same_result(place.result(), fresh(job()))
 
 
