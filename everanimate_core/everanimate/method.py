@@ -164,7 +164,7 @@ class EverAnimate:
     def memory_after(self, state: State, last_frame: Tensor) -> ContextMemory:
         """The memory that the last chunk of a run leaves. last_frame: of that chunk, [H, W, 3]."""
         memory = self.memory_of(state)
-        return memory if memory.last_frames is not None else replace(memory, last_frames=last_frame[None])
+        return memory if memory.last_frames is not None else replace(memory, last_frames=last_frame[None].clone())
 
     def prepare(self, chunk: ChunkFrames, codec: Codec) -> None:
         """Encode the pose and the background. The face is read by the network, as pixels."""

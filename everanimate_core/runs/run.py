@@ -32,7 +32,7 @@ from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
 from .ownership import OwnershipLost
 from .preflight import check_places, check_space
 from .progress import Making, Progress
-from .settings import RunSettings
+from .settings import ALL_BESIDE, NOTHING_BESIDE, RunSettings
 from .store import RunError, RunFailed, RunStore
 from .takes import FINISHED, UNFINISHED, Candidate, TakeChunk, called
 from .videos import Videos
@@ -415,9 +415,9 @@ def run(
     number = next_number(store, videos)
     check_places(store.folder, videos.path(number), getattr(job.output.sound, "source", None), begun=number > 1)
     current = None
-    codec_beside = codec_beside and asked.beside
+    codec_beside = codec_beside and asked.beside == ALL_BESIDE
     try:
-        with store.locked(), Beside(asked.beside) as beside:
+        with store.locked(), Beside(asked.beside != NOTHING_BESIDE) as beside:
             store.clear()
             clear_earlier_parts(store.folder)
             choice = Choice(job, store, videos, asked, say)
