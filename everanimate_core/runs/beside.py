@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from threading import Lock
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -68,6 +68,34 @@ def result(job: "Future[Result]") -> Result:
     while not job.done():
         wait([job], LOOK)
     return job.result()
+
+
+class UnderWay(Generic[Result]):
+    """At most one job that a run has begun beside its sampling, and who takes what it makes, in the run's thread."""
+
+    def __init__(self, beside: Beside):
+        self.beside = beside
+        self._job: Future[Result] | None = None
+        self._taken_by: Callable[[Result], None] = lambda made: None
+
+    def begin(self, work: Callable[[], Result], taken_by: Callable[[Result], None] = lambda made: None) -> None:
+        """Have it done, and taken when it is caught up with; without a thread, at once. The one before is taken."""
+        self.catch_up()
+        self._job, self._taken_by = self.beside.start(work), taken_by
+        if not self.beside.on:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Wait for what is under way, and have it taken; raises what went wrong there."""
+        if self._job is not None:
+            made = result(self._job)
+            self._job = None
+            self._taken_by(made)
+
+    def catch_up_if_done(self) -> None:
+        """The same, where there is nothing to wait for."""
+        if self._job is not None and self._job.done():
+            self.catch_up()
 
 
 class OneAtATime:
