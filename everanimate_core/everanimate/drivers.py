@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, needed
 from ..media.frames import FittedFrames
 from ..plan import ChunkPlan, continued_index, shown_at
 from ..ports import Codec, FrameSource
@@ -142,6 +142,13 @@ class ChunkFrames:
     def face(self) -> Tensor | None:
         """The face crops."""
         return self._read(self.drivers.face)
+
+    @cached_property
+    def face_pixels(self) -> Tensor | None:
+        """The face crops as the network reads them, [1, 3, F, 512, 512] in -1..1."""
+        if self.face is None:
+            return None
+        return needed("einops", "driving a face").rearrange(self.face * 2 - 1, "f h w c -> 1 c f h w")
 
     @cached_property
     def background(self) -> Tensor | None:

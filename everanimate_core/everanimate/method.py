@@ -167,7 +167,7 @@ class EverAnimate:
         return memory if memory.last_frames is not None else replace(memory, last_frames=last_frame[None].clone())
 
     def prepare(self, chunk: ChunkFrames, codec: Codec) -> None:
-        """Encode the pose and the background. The face is read by the network, as pixels."""
+        """Encode the pose and the background; the face is put as the network reads it."""
         prepare_chunk(chunk, self.memory, codec)
 
     def request(self, state: State, chunk: ChunkFrames, codec: Codec, end: Tensor | None = None) -> ChunkRequest:

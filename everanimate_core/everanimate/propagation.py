@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import InputError, needed
+from ..errors import InputError
 from ..latents import channel_statistics, check_frames, check_latents
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames, pixel_frames
@@ -60,7 +60,7 @@ class MadeChunk:
 
 
 def prepare_chunk(chunk: ChunkFrames, memory: ContextMemory, codec: Codec) -> None:
-    """Encode what the chunk before has no say in, the pose and the background; the chunk keeps it for its request.
+    """Encode what the chunk before has no say in, pose, background and face; the chunk keeps it for its request.
 
     memory: any of the animation, which says its size.
     """
@@ -70,6 +70,9 @@ def prepare_chunk(chunk: ChunkFrames, memory: ContextMemory, codec: Codec) -> No
         if frames is not None:
             _of_size(memory, frames)
             chunk.encoded(name, codec)
+    if chunk.face is not None:
+        _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
+        _ = chunk.face_pixels
 
 
 def request_chunk(
@@ -95,17 +98,15 @@ def request_chunk(
         # Frames that are carried over change it before it is encoded.
         latents = None if policy.carry == "pixel" else chunk.encoded("background", codec)
         replacement = Replacement(scene, character.mean(dim=-1), latents)
-    face = None
     if chunk.face is not None:
-        crops = _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
-        face = needed("einops", "driving a face").rearrange(crops * 2 - 1, "f h w c -> 1 c f h w")
+        _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
     pose = None if chunk.pose is None else _of_size(memory, chunk.pose)
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
         anchors=geometry.anchors,
         pose_latents=None if pose is None else chunk.encoded("pose", codec),
-        face_pixels=face,
+        face_pixels=chunk.face_pixels,
         clip_image=clip_frame(memory, settings.clip_source),
         correct=correction(Restoration.of(settings), memory, pose),
         end=end,

@@ -1,6 +1,6 @@
 """How much of what is not sampling is hidden behind it: a run in line, the same run beside, and what can be reached.
 
-    python tests/benchmarks/bench_beside.py [--chunks 12] [--step 0.15] [--repeat 3]
+    python tests/benchmarks/bench_beside.py [--chunks 12] [--step 0.1] [--repeat 1]
 
 The sampler is a stand-in: it waits so many seconds a step and leaves the processor idle, as a GPU does, and then gives
 latents that depend on all that it was told. Everything else is real: a pose and a face video are read with PyAV and
@@ -33,7 +33,7 @@ from everanimate_core.runs.store import RunStore
 from everanimate_core.runs.videos import NewestVideo
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 
-WIDTH, HEIGHT, FRAMES, OVERLAP = 416, 240, 33, 4
+WIDTH, HEIGHT, FRAMES, OVERLAP = 320, 176, 17, 4
 # Sizes of the driving videos on disk.
 POSE, FACE = (480, 272), (256, 256)
 FPS = Fraction(25)
@@ -138,8 +138,8 @@ def compared(driving, clip_source, steps, seconds, repeat):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--chunks", type=int, default=12)
-    options.add_argument("--step", type=float, default=0.15, help="seconds a step of the stand-in waits")
-    options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--step", type=float, default=0.1, help="seconds a step of the stand-in waits")
+    options.add_argument("--repeat", type=int, default=1)
     options = options.parse_args()
     torch.set_num_threads(1)
     print(__doc__.split("\n\n")[2].replace("\n", " "))
