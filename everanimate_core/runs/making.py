@@ -198,8 +198,9 @@ class Chunks:
         if not chunk.index:
             # The first chunk chooses keyframes by its own seed, whatever seed this start has.
             method = method.begun_with(recipe.noise_seed)
-        after = method.handed_early(before, chunk, sampled) if between is None else between.after
-        frames = None
+        after, frames = None if between is None else between.after, None
+        if after is None and self.codec_beside:
+            after = method.handed_early(before, chunk, sampled)
         if after is None or not self.codec_beside:
             frames = self.decode(chunk.index, before, sampled)
         if after is None:

@@ -38,6 +38,11 @@ WIDTH, HEIGHT, FRAMES, OVERLAP = 320, 176, 17, 4
 POSE, FACE = (480, 272), (256, 256)
 FPS = Fraction(25)
 STEPS = (1, 20)
+LEGEND = """\
+in line: sampling + the rest. bound: the larger of the two; with last_frame decoding stays in line, and is added to the
+larger of sampling and what is left. hidden: (in line - beside) / (in line - bound), all where beside is no longer than
+the bound: it may be shorter, as two threads also share what is not sampling. All runs made the same latents and videos,
+byte for byte."""
 
 
 @dataclass
@@ -157,11 +162,11 @@ def main():
                 # Where the next chunk looks at the last frame, it waits for the decoding.
                 waited = median(one.decoding for one in in_line) if clip_source == "last_frame" else 0.0
                 bound = waited + max(sampling, rest - waited)
-                share = (whole - other) / (whole - bound)
+                hidden = whole - other
+                share = "all" if hidden >= whole - bound else f"{100 * hidden / (whole - bound):.0f} %"
                 numbers = " | ".join(f"{value:.1f}" for value in (sampling, rest, whole, other, bound))
-                print(f"| {clip_source} | {steps} | {numbers} | {100 * share:.0f} % |", flush=True)
-    print("\nin line: sampling + the rest. bound: the larger of the two, and of last_frame the decoding in any case.")
-    print("hidden: (in line - beside) / (in line - bound). All runs made the same latents and videos, byte for byte.")
+                print(f"| {clip_source} | {steps} | {numbers} | {share} |", flush=True)
+    print(f"\n{LEGEND}")
 
 
 if __name__ == "__main__":
