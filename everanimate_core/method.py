@@ -106,6 +106,12 @@ class Method(Protocol):
     def start(self) -> State:
         """What the first chunk is handed."""
 
+    def prepare(self, chunk: Any, codec: Codec) -> None:
+        """Encode what the chunk before has no say in; the chunk keeps it, and `request` need not do it again.
+
+        It may be called while another chunk is sampled, or not at all: `request` makes the same either way.
+        """
+
     def request(self, state: State, chunk: Any, codec: Codec, end: Tensor | None = None) -> Any:
         """All that the host must know to sample a chunk; a run hands it on as it is.
 
@@ -118,6 +124,9 @@ class Method(Protocol):
 
     def hand_over(self, state: State, chunk: Any, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
         """What the next chunk is handed, `statistics` [2, C] of the first chunk's latents among it."""
+
+    def handed_early(self, state: State, chunk: Any, sampled: Sampled) -> State | None:
+        """The same as `hand_over`, where it is known without the chunk's frames; None where it waits for them."""
 
     @property
     def score_name(self) -> str:

@@ -141,7 +141,7 @@ class EverAnimateAnimate(io.ComfyNode):
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(outcome.path)),
             outcome.frames,
-            method.memory_of(outcome.state),
+            method.memory_after(outcome.state, outcome.last_frame),
             json.dumps(outcome.report),
             ui=shown_video(outcome.path),
         )

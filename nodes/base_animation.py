@@ -182,6 +182,9 @@ class BaseAnimation:
         """Nothing: the first chunk is carried on from none."""
         return {}
 
+    def prepare(self, chunk: SeenFrames, codec: Codec) -> None:
+        """Nothing: the host's node encodes, and it is told of the frames before."""
+
     @stage(ENCODING)
     def request(self, state: State, chunk: SeenFrames, codec: Codec, end: Tensor | None = None) -> BaseRequest:
         """What the host's node makes of a chunk, held at its end where one is given."""
@@ -216,6 +219,10 @@ class BaseAnimation:
         """The last frames, from which the next chunk is carried on, and the first chunk's statistics."""
         last = frames[len(frames) - self.plan.overlap :].clone(memory_format=torch.contiguous_format)
         return {"statistics": state.get("statistics", channel_statistics(sampled.latents)), "last_frames": last}
+
+    def handed_early(self, state: State, chunk: SeenFrames, sampled: Sampled) -> State | None:
+        """Nothing: the next chunk is carried on from the last frames."""
+        return None
 
     @property
     def score_name(self) -> str:

@@ -38,6 +38,10 @@ def asked_prompts(positive: list, prompts: list | None) -> tuple[list, list[str]
 def run_here(
     job: Job, folder: Path, sample_chunk: Callable, codec: Codec, asked: RunSettings, progress: RunProgress
 ) -> Outcome:
-    """Make the job's video in the run's folder, with the signs of life of a node."""
+    """Make the job's video in the run's folder, with the signs of life of a node.
+
+    The VAE is used in this thread alone, wherever it stands: the host's management of models serves one thread.
+    """
+    places = RunStore(folder), sample_chunk, codec, NumberedVideos(folder)
     with progress:
-        return run(job, RunStore(folder), sample_chunk, codec, NumberedVideos(folder), asked, **progress.callbacks())
+        return run(job, *places, asked, **progress.callbacks(), codec_beside=False)

@@ -31,6 +31,8 @@ class RunProgress:
         self.notes: list[str] = []
         self.making: Making | None = None
         self.done: Progress | None = None
+        # Where the bar stands.
+        self.place_of_bar = 0
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -60,8 +62,9 @@ class RunProgress:
         self.making = making
         self.remaining.begin(making)
         self.tell(self.place())
+        self.place_of_bar = self.at(0)
         if self.done is not None and self.done.kept and self.previewer is None:
-            self.bar.update_absolute(self.at(0), preview=host.preview_of(self.done.last_frame()))
+            self.bar.update_absolute(self.place_of_bar, preview=host.preview_of(self.done.last_frame()))
 
     def place(self) -> str:
         """ "chunk 7 of 21, candidate 2 of 3": what is being made."""
@@ -78,22 +81,30 @@ class RunProgress:
 
         def step_done(step: int, steps: int, clean: Tensor) -> None:
             host.check_cancel()
+            self.making.catch_up()
             preview = None
             if self.previewer is not None:
                 preview = self.previewer.decode_latent_to_preview_image("JPEG", clean[:, :, anchors:])
-            self.bar.update_absolute(self.at(step + 1), preview=preview)
+            self.place_of_bar = self.at(step + 1)
+            self.bar.update_absolute(self.place_of_bar, preview=preview)
             self.tell(f"{self.place()}, step {step + 1} of {steps}{self.remaining.at_step(step + 1, steps)}")
 
         return step_done
 
     def on_chunk(self, done: Progress) -> None:
-        """After each chunk: a line in the log, the bar at the chunk's end, the video so far, Cancel."""
-        self.done = done
+        """After each chunk: a line in the log, the bar at the chunk's end, the video so far, Cancel.
+
+        Where it was finished beside the next one, the bar stays where that is.
+        """
+        self.done, behind = done, self.remaining.is_behind(done)
         logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
         preview = None if done.kept or self.previewer is not None else host.preview_of(done.last_frame())
-        self.bar.update_absolute((done.index + 1) * self.candidates * self.steps, preview=preview)
+        if not behind:
+            self.place_of_bar = (done.index + 1) * self.candidates * self.steps
+        if not behind or preview is not None:
+            self.bar.update_absolute(self.place_of_bar, preview=preview)
         # Where nothing is left to be made, the whole video follows at once.
-        if not done.kept and self.making.left:
+        if not done.kept and (behind or self.making.left):
             # On some systems a video that is being watched cannot be replaced. The next chunk tries again.
             with suppress(OSError):
                 host.show_video(self.hidden, done.so_far(), finished=False)

@@ -7,19 +7,22 @@ from ..errors import InputError
 from ..latents import SPATIAL_FACTOR
 from ..plan import latent_frames, pixel_frames
 from ..runs.stages import DECODING, ENCODING, stage
+from .streams import own_stream
 
 
 class WanCodec:
     """Frames <-> normalised latents, z = (mean of the posterior - latents_mean) / latents_std, with diffusers' VAE.
 
-    vae: an AutoencoderKLWan (`load_vae`), used on its own device and in its own dtype. tiled: decode in overlapping
-    tiles of 256 pixels, which needs less memory and is not quite the same picture. Time is never tiled (that would
-    reset the causal cache), and neither is encoding (seams would enter the memory).
+    vae: an AutoencoderKLWan (`load_vae`), used on its own device and in its own dtype; on a GPU in a stream of its own,
+    so that it can work beside the network. One thread at a time: it keeps what it has seen of a clip. tiled: decode in
+    overlapping tiles of 256 pixels, which needs less memory and is not quite the same picture. Time is never tiled
+    (that would reset the causal cache), and neither is encoding (seams would enter the memory).
     """
 
     def __init__(self, vae: nn.Module, *, tiled: bool = False):
         self.vae = vae
         self.tiled = tiled
+        self.stream = own_stream(vae.device)
         self.mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
         self.std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
 
@@ -37,8 +40,10 @@ class WanCodec:
             raise InputError(
                 "width and height", f"must be multiples of {SPATIAL_FACTOR}", "832x480", f"{width}x{height}"
             )
-        video = frames.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype) * 2 - 1
-        return (self.vae.encode(video).latent_dist.mode().float().cpu() - self.mean) / self.std
+        with torch.cuda.stream(self.stream):
+            video = frames.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype) * 2 - 1
+            latents = self.vae.encode(video).latent_dist.mode().float().cpu()
+        return (latents - self.mean) / self.std
 
     @stage(DECODING)
     @torch.no_grad()
@@ -46,8 +51,10 @@ class WanCodec:
         """latents: [1, 16, T, h, w], normalised. Returns [4(T - 1) + 1, 8h, 8w, 3] in 0..1, float32, CPU."""
         raw = latents.float().cpu() * self.std + self.mean
         self.vae.use_tiling = self.tiled
-        try:
-            video = self.vae.decode(raw.to(self.vae.device, self.vae.dtype)).sample
-        finally:
-            self.vae.use_tiling = False
-        return (video[0].movedim(0, -1).float().cpu() + 1) / 2
+        with torch.cuda.stream(self.stream):
+            try:
+                video = self.vae.decode(raw.to(self.vae.device, self.vae.dtype)).sample
+            finally:
+                self.vae.use_tiling = False
+            frames = video[0].movedim(0, -1).float().cpu()
+        return (frames + 1) / 2

@@ -73,6 +73,15 @@ finished chunks are kept, and the same command goes on. The result equals that o
 that of another kind of GPU does; a run may go on with more or fewer processes than it began with. With --device cpu,
 all of them compute on the CPU, which is for trying it. We have had no machine with two GPUs: how much faster it is, and
 that it works on them at all, is not measured.
+
+While a chunk is sampled, the next one is read, fitted and encoded, and the finished one is written (--beside all). From
+the second chunk on, --clip-source reference has chunks decoded beside the sampling, too. With last_frame, the next
+chunk has to see the last decoded frame, so that decoding stays in line; so does that of the first chunk, which
+completes the identity memory. The result is the same, file by file. One chunk at most is under way: memory holds the
+driving frames of one more chunk (832x480, 77 frames: 0.9 GB with a face, 1.6 GB with background and mask), and a GPU
+has to hold what sampling and the VAE need at the same time. Where that is too much, --beside files leaves the VAE its
+turn. Ctrl-C waits for the chunk that is being kept. On one GPU, network and VAE share its time, each in a stream of
+its own; how much is gained there, and that files are the same there, is not measured.
 """
 
 SettingsOptions = settings_options(Settings)

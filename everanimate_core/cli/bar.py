@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from tqdm import tqdm
@@ -24,7 +24,8 @@ class Bar(tqdm):
     monitor_interval = 0
     # Chunks that were there before; one that is not shown sets none.
     initial = 0
-    making: Making
+    making: Making | None = None
+    n: float
 
     def __init__(self, chunks: int):
         super().__init__(
@@ -43,13 +44,17 @@ class Bar(tqdm):
     def on_making(self, making: Making) -> None:
         """Before a chunk is made, or one of the candidates for it."""
         self.making = making
+        if not making.candidate:
+            self.n = making.index
+            self.show(making.index)
 
     def sampling(self, sample: Callable[..., Tensor | Sampled]) -> Sample:
         """The same sampling of a chunk, its steps shown. sample: takes `on_step` besides."""
 
         def shown(request: Any, noise_seed: int) -> Tensor | Sampled:
             def on_step(step: int, steps: int, clean: Tensor) -> None:
-                making = self.making
+                making = cast(Making, self.making)
+                making.catch_up()
                 self.n = making.index + (making.candidate + (step + 1) / steps) / making.candidates
                 several = making.candidates > 1
                 candidate = f", candidate {making.candidate + 1}/{making.candidates}" if several else ""
@@ -60,10 +65,11 @@ class Bar(tqdm):
         return shown
 
     def chunk_done(self, done: Progress) -> None:
-        """Show a finished chunk. The time left goes by those that were made now."""
+        """Show a finished chunk, unless a later one is made by now. The time left goes by those that were made now."""
         self.initial += done.kept
-        self.n = done.index + 1
-        self.show(min(done.index + 1, done.chunks - 1))
+        if self.making is None or self.making.index <= done.index:
+            self.n = done.index + 1
+            self.show(min(done.index + 1, done.chunks - 1))
 
     def show(self, index: int, step: str = "") -> None:
         """Draw it, in chunk `index`."""

@@ -70,11 +70,13 @@ class Context:
 class Replacement:
     """A chunk's part of a scene that stays, with a person to be replaced in it.
 
-    background: [F, H, W, 3] in 0..1. character: [F, H, W] in 0..1, 1 where the new person is to be drawn.
+    background: [F, H, W, 3] in 0..1. character: [F, H, W] in 0..1, 1 where the new person is to be drawn. latents:
+    [1, 16, T, h, w], the background encoded, where that was done before.
     """
 
     background: Tensor
     character: Tensor
+    latents: Tensor | None = None
 
 
 def carried_slots(geometry: ChunkGeometry, memory: ContextMemory, policy: ContextPolicy) -> int:
@@ -129,20 +131,24 @@ def chunk_context(
 
 def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tensor:
     """The T slots of y behind the anchors: [1, 16, T, h, w]."""
+    pixels = carried and policy.carry == "pixel"
     clip = None
     if replacement is not None:
-        clip = replacement.background.clone()
+        clip = replacement.background
     elif policy.null == "grey":
         clip = torch.full((geometry.frames, memory.height, memory.width, 3), 0.5)
 
     if clip is None:
         slots = torch.zeros(1, LATENT_CHANNELS, geometry.latents, *memory.identity.shape[3:])
-        if carried and policy.carry == "pixel":
+        if pixels:
             slots[:, :, :carried] = codec.encode(memory.last_frames[: pixel_frames(carried)])
-    else:
-        if carried and policy.carry == "pixel":
-            clip[: geometry.overlap] = memory.last_frames
+    elif pixels:
+        clip = clip.clone()
+        clip[: geometry.overlap] = memory.last_frames
         slots = codec.encode(clip).clone()
+    else:
+        known = None if replacement is None else replacement.latents
+        slots = (codec.encode(clip) if known is None else known).clone()
     if carried and policy.carry == "latent":
         slots[:, :, :carried] = memory.motion
     return slots

@@ -1,16 +1,16 @@
 """The driving videos of an animation, and which of their frames each chunk sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, needed
 from ..media.frames import FittedFrames
 from ..plan import ChunkPlan, continued_index, shown_at
-from ..ports import FrameSource
+from ..ports import Codec, FrameSource
 
 # The motion encoder reads face crops of this size.
 FACE_SIZE = 512
@@ -124,12 +124,14 @@ class _Pairing(NamedTuple):
 class ChunkFrames:
     """The driving frames that one chunk sees, [F, H, W, 3] in 0..1 or None, each video read once, when first asked for.
 
-    Fingerprint, conditioning and keyframes of a chunk all look at the same frames.
+    Fingerprint, conditioning and keyframes of a chunk all look at the same frames. latents: of those that were encoded,
+    by name.
     """
 
     drivers: Drivers
     plan: ChunkPlan
     index: int
+    latents: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def pose(self) -> Tensor | None:
@@ -140,6 +142,13 @@ class ChunkFrames:
     def face(self) -> Tensor | None:
         """The face crops."""
         return self._read(self.drivers.face)
+
+    @cached_property
+    def face_pixels(self) -> Tensor | None:
+        """The face crops as the network reads them, [1, 3, F, 512, 512] in -1..1."""
+        if self.face is None:
+            return None
+        return needed("einops", "driving a face").rearrange(self.face * 2 - 1, "f h w c -> 1 c f h w")
 
     @cached_property
     def background(self) -> Tensor | None:
@@ -155,6 +164,15 @@ class ChunkFrames:
         """Those that there are, by name."""
         found = {name: getattr(self, name) for name in ("pose", "face", "background", "mask")}
         return {name: frames for name, frames in found.items() if frames is not None}
+
+    def encoded(self, name: str, codec: Codec) -> Tensor:
+        """Latents [1, 16, T, h, w] of one of the videos that there are, encoded when they are first asked for.
+
+        Candidates for one chunk share them, and so does whoever encodes them before they are needed.
+        """
+        if name not in self.latents:
+            self.latents[name] = codec.encode(getattr(self, name))
+        return self.latents[name]
 
     def _read(self, source: FrameSource | None) -> Tensor | None:
         if source is None:

@@ -18,7 +18,16 @@ from ..ports import Codec
 from .drivers import ChunkFrames, Drivers
 from .geometry import LATENT_CHANNELS, chunk_geometry
 from .memory import ContextMemory, build_memory, check_keyframes, motion_memory
-from .propagation import ChunkRequest, chunk_shape, decode_chunk, next_memory, request_chunk
+from .propagation import (
+    ChunkRequest,
+    chunk_shape,
+    decode_chunk,
+    memory_of_latents,
+    missing_identity,
+    next_memory,
+    prepare_chunk,
+    request_chunk,
+)
 from .settings import RELEASED, Settings
 
 # Settings that a run is continued with or not at all. What is not here shows in something else: noise levels among the
@@ -135,7 +144,8 @@ class EverAnimate:
     def kept_numbers(self, chunks: int) -> int:
         """How many float32 numbers a run of so many chunks keeps."""
         latents = self.memory.identity[:, :, :1].numel() * chunk_geometry(self.plan, 1, 1).latents
-        return chunks * (latents + 3 * self.width * self.height) + self.memory.identity.numel()
+        last_frame = 3 * self.width * self.height if self._hands_on_frames({}) else 0
+        return chunks * (latents + last_frame) + self.memory.identity.numel()
 
     def chunk(self, index: int) -> ChunkFrames:
         """The driving frames of a chunk."""
@@ -151,6 +161,15 @@ class EverAnimate:
         # The first chunk completes the identity memory, and is the first to have statistics.
         return replace(self.memory, **changed, frozen=self.memory.frozen or "statistics" in state)
 
+    def memory_after(self, state: State, last_frame: Tensor) -> ContextMemory:
+        """The memory that the last chunk of a run leaves. last_frame: of that chunk, [H, W, 3]."""
+        memory = self.memory_of(state)
+        return memory if memory.last_frames is not None else replace(memory, last_frames=last_frame[None].clone())
+
+    def prepare(self, chunk: ChunkFrames, codec: Codec) -> None:
+        """Encode the pose and the background; the face is put as the network reads it."""
+        prepare_chunk(chunk, self.memory, codec)
+
     def request(self, state: State, chunk: ChunkFrames, codec: Codec, end: Tensor | None = None) -> ChunkRequest:
         """All that the network is told of a chunk, and how it has to end."""
         return request_chunk(chunk, self.memory_of(state), codec, self.settings, end=end)
@@ -162,7 +181,22 @@ class EverAnimate:
     def hand_over(self, state: State, chunk: ChunkFrames, sampled: Sampled, frames: Tensor, codec: Codec) -> State:
         """The memory of the next chunk."""
         before = self.memory_of(state)
-        return _state(next_memory(chunk, before, sampled.latents, frames, codec, self.settings))
+        after = _state(next_memory(chunk, before, sampled.latents, frames, codec, self.settings))
+        if not self._hands_on_frames(state):
+            del after["last_frames"]
+        return after
+
+    def handed_early(self, state: State, chunk: ChunkFrames, sampled: Sampled) -> State | None:
+        """The same: where the identity memory is complete, and CLIP looks at the reference."""
+        before = self.memory_of(state)
+        if self._hands_on_frames(state) or missing_identity(before):
+            return None
+        return _state(memory_of_latents(chunk, before, sampled.latents))
+
+    def _hands_on_frames(self, state: State) -> bool:
+        """Whether the last frame is handed on: it is where CLIP looks at it. The chunks of runs that an earlier version
+        began hand it on in any case, and their keys hold it."""
+        return self.settings.clip_source == "last_frame" or "last_frames" in state
 
     @property
     def score_name(self) -> str:
@@ -175,7 +209,7 @@ class EverAnimate:
 
     def keep(self, before: State, after: State) -> State:
         """What the memory learned from a chunk."""
-        return {name: after[name] for name in KEPT if after[name] is not before.get(name)}
+        return {name: after[name] for name in KEPT if name in after and after[name] is not before.get(name)}
 
     def recall(self, before: State, kept: State) -> State:
         """The memory that a finished chunk left."""
@@ -183,7 +217,7 @@ class EverAnimate:
         return {**before, **learned, "motion": motion_memory(kept["latents"], self.memory.motion_count)}
 
 
-def _state(memory: ContextMemory) -> State:
+def _state(memory: ContextMemory) -> dict[str, Tensor]:
     return {name: value for name in HANDED_ON if (value := getattr(memory, name)) is not None}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import InputError, needed
+from ..errors import InputError
 from ..latents import channel_statistics, check_frames, check_latents
 from ..noise import chunk_seed
 from ..plan import ChunkPlan, latent_frames, pixel_frames
@@ -59,6 +59,22 @@ class MadeChunk:
     memory: ContextMemory
 
 
+def prepare_chunk(chunk: ChunkFrames, memory: ContextMemory, codec: Codec) -> None:
+    """Encode what the chunk before has no say in, pose, background and face; the chunk keeps it for its request.
+
+    memory: any of the animation, which says its size.
+    """
+    chunk.drivers.check(chunk.plan)
+    for name in ("pose", "background"):
+        frames = getattr(chunk, name)
+        if frames is not None:
+            _of_size(memory, frames)
+            chunk.encoded(name, codec)
+    if chunk.face is not None:
+        _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
+        _ = chunk.face_pixels
+
+
 def request_chunk(
     chunk: ChunkFrames,
     memory: ContextMemory,
@@ -67,7 +83,8 @@ def request_chunk(
     policy: ContextPolicy = METHOD,
     end: Tensor | None = None,
 ) -> ChunkRequest:
-    """Gather what a chunk is conditioned on; encodes the pose (F frames), and the background if there is one.
+    """Gather what a chunk is conditioned on; encodes the pose (F frames), and the background if there is one, unless
+    `prepare_chunk` did.
 
     memory: what the chunk before left. end: see ChunkRequest.
     """
@@ -78,18 +95,18 @@ def request_chunk(
     replacement = None
     if chunk.background is not None and chunk.mask is not None:
         scene, character = _of_size(memory, chunk.background), _of_size(memory, chunk.mask)
-        replacement = Replacement(scene, character.mean(dim=-1))
-    face = None
+        # Frames that are carried over change it before it is encoded.
+        latents = None if policy.carry == "pixel" else chunk.encoded("background", codec)
+        replacement = Replacement(scene, character.mean(dim=-1), latents)
     if chunk.face is not None:
-        crops = _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
-        face = needed("einops", "driving a face").rearrange(crops * 2 - 1, "f h w c -> 1 c f h w")
+        _of_size(memory, chunk.face, FACE_SIZE, FACE_SIZE)
     pose = None if chunk.pose is None else _of_size(memory, chunk.pose)
     return ChunkRequest(
         index=index,
         context=chunk_context(geometry, memory, codec, replacement, policy),
         anchors=geometry.anchors,
-        pose_latents=None if pose is None else codec.encode(pose),
-        face_pixels=face,
+        pose_latents=None if pose is None else chunk.encoded("pose", codec),
+        face_pixels=chunk.face_pixels,
         clip_image=clip_frame(memory, settings.clip_source),
         correct=correction(Restoration.of(settings), memory, pose),
         end=end,
@@ -152,6 +169,23 @@ def hand_over(
     return MadeChunk(index, latents, frames[plan.kept(index)], after)
 
 
+def memory_of_latents(chunk: ChunkFrames, memory: ContextMemory, latents: Tensor) -> ContextMemory:
+    """What a chunk's latents [1, 16, T, h, w] alone say of the memory that it leaves; not what is seen in frames."""
+    return replace(
+        memory,
+        motion=motion_memory(latents, memory.motion_count),
+        statistics=channel_statistics(latents) if memory.statistics is None else memory.statistics,
+        made_by=chunk.index,
+        plan=chunk.plan,
+    )
+
+
+def missing_identity(memory: ContextMemory, policy: ContextPolicy = METHOD) -> int:
+    """How many identity latents the frames of the next chunk have to give."""
+    taken = policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen)
+    return memory.anchors - memory.reference_latents.shape[2] if taken else 0
+
+
 def next_memory(
     chunk: ChunkFrames,
     memory: ContextMemory,
@@ -166,22 +200,15 @@ def next_memory(
     The identity memory is completed after the first chunk, by a generator of its own (`settings.seed`). Of the driving
     frames only the pose is read, and only by keyframes = pose.
     """
-    if memory.statistics is None:
-        memory = replace(memory, statistics=channel_statistics(latents))
-    missing = memory.anchors - memory.reference_latents.shape[2]
-    if missing and (policy.identity == "last_chunk" or (policy.identity == "fixed" and not memory.frozen)):
+    after = memory_of_latents(chunk, memory, latents)
+    missing = missing_identity(memory, policy)
+    if missing:
         pose = chunk.pose if settings.keyframes == "pose" else None
         generator = torch.Generator().manual_seed(settings.seed)
         chosen = select_keyframes(settings.keyframes, frames.shape[0], missing, generator, pose)
-        memory = retake_identity(memory, frames, chosen, codec)
+        after = retake_identity(after, frames, chosen, codec)
     tail = max(1, chunk.plan.overlap) if policy.carry == "pixel" else 1
-    return replace(
-        memory,
-        motion=motion_memory(latents, memory.motion_count),
-        last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format),
-        made_by=chunk.index,
-        plan=chunk.plan,
-    )
+    return replace(after, last_frames=frames[-tail:].clone(memory_format=torch.contiguous_format))
 
 
 def make_chunk(

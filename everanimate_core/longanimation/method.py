@@ -23,7 +23,7 @@ from .lines import PAPER
 from .remembering import Remembering, remembering
 from .settings import Settings
 from .video_memory import MemoryOfVideo
-from .windows import Window, WindowRequest, window_request
+from .windows import Pictures, Window, WindowRequest, prepare_window, window_request
 
 # Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
 _ELSEWHERE = ("seed",)
@@ -148,16 +148,20 @@ class LongAnimation:
         """Nothing: the first window is handed no tails."""
         return {}
 
+    def prepare(self, chunk: Window, codec: Codec) -> None:
+        """Encode the line art, and the reference where that is not a frame of the window before."""
+        own = chunk.index == 0 or self.settings.reference_mode != "autoregressive"
+        pictures = Pictures(self.reference, self.reference_lineart) if own else None
+        prepare_window(chunk, pictures, codec, style=self.settings.lines, threshold=self.settings.threshold)
+
     def request(self, state: State, chunk: Window, codec: Codec, end: Tensor | None = None) -> WindowRequest:
         """All that the network is told of a window, and how it has to end."""
-        reference, lines = self.reference, self.reference_lineart
+        pictures = Pictures(self.reference, self.reference_lineart)
         if "next_reference" in state:
-            reference, lines = state["next_reference"], chunk.frames[:1]
+            pictures = Pictures(state["next_reference"], chunk.frames[:1])
         return window_request(
-            chunk.index,
-            chunk.frames,
-            reference,
-            lines,
+            chunk,
+            pictures,
             codec,
             state.get("tails"),
             style=self.settings.lines,
@@ -184,6 +188,10 @@ class LongAnimation:
             begin = frames[self.plan.stride, None]
             after["next_reference"] = begin.clone(memory_format=torch.contiguous_format)
         return after
+
+    def handed_early(self, state: State, chunk: Window, sampled: Sampled) -> State | None:
+        """Nothing: the colours of the animation so far are seen in its frames."""
+        return None
 
     @property
     def score_name(self) -> str:

@@ -1,6 +1,7 @@
 """What a window is conditioned on, and the windows of line art that it is read from."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -19,11 +20,12 @@ SLOT_OF_REFERENCE = 0
 
 @dataclass(frozen=True)
 class Window:
-    """The line art that one window sees, read once, when first asked for."""
+    """The line art that one window sees, read once, when first asked for. latents: what was encoded for it, by name."""
 
     lineart: FrameSource
     plan: ChunkPlan
     index: int
+    latents: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def frames(self) -> Tensor:
@@ -33,6 +35,15 @@ class Window:
     def all(self) -> dict[str, Tensor]:
         """The same, by name."""
         return {"lineart": self.frames}
+
+    def encoded(self, name: str, frames: Callable[[], Tensor], codec: Codec) -> Tensor:
+        """Latents of frames that this window alone, or all windows alike, are told of, encoded when first asked for.
+
+        Candidates for one window share them, and so does whoever encodes them before they are needed.
+        """
+        if name not in self.latents:
+            self.latents[name] = codec.encode(frames())
+        return self.latents[name]
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,49 @@ class WindowRequest:
         return tuple(self.sketch.shape)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What a window is told of the colours: a picture and its lines, [1, H, W, 3] in 0..1."""
+
+    reference: Tensor
+    lineart: Tensor
+
+
+def prepare_window(window: Window, pictures: Pictures | None, codec: Codec, *, style: str, threshold: float) -> None:
+    """Encode what the window before has no say in; the window keeps it for its request.
+
+    pictures: None where they come from that window.
+    """
+    _encode_lines(window, codec, style, threshold)
+    if pictures is not None:
+        _encode_pictures(window, pictures, codec, style, threshold)
+
+
+def _encode_lines(window: Window, codec: Codec, style: str, threshold: float) -> Tensor:
+    """Latents [1, 16, T, h, w] of a window's own lines."""
+    return window.encoded("lineart", lambda: white_on_black(window.frames, style, threshold), codec)
+
+
+def _encode_pictures(
+    window: Window, pictures: Pictures, codec: Codec, style: str, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Latents [1, 16, 1, h, w] of the lines of a reference, and of the reference itself."""
+    lineart = window.frames
+    for name, picture in (("reference", pictures.reference), ("reference_lineart", pictures.lineart)):
+        if picture.shape != (1, *lineart.shape[1:]):
+            raise InputError(
+                name,
+                "must be one picture of the line art's size",
+                f"{lineart.shape[2]}x{lineart.shape[1]}",
+                f"{picture.shape[0]} of {picture.shape[2]}x{picture.shape[1]}",
+            )
+    lines = window.encoded("lines", lambda: white_on_black(pictures.lineart, style, threshold), codec)
+    return lines, window.encoded("reference", lambda: pictures.reference, codec)
+
+
 def window_request(
-    index: int,
-    lineart: Tensor,
-    reference: Tensor,
-    reference_lineart: Tensor,
+    window: Window,
+    pictures: Pictures,
     codec: Codec,
     tails: Tensor | None = None,
     *,
@@ -73,23 +122,15 @@ def window_request(
     memory: Tensor | None = None,
     end: Tensor | None = None,
 ) -> WindowRequest:
-    """Encode what a window sees: lineart [F, H, W, 3], the reference [1, H, W, 3] and its line art, all of one size.
+    """Encode what a window sees, unless `prepare_window` did: its line art, the reference and its line art.
 
     tails, memory, end: see WindowRequest.
     """
-    for name, picture in (("reference", reference), ("reference_lineart", reference_lineart)):
-        if picture.shape != (1, *lineart.shape[1:]):
-            raise InputError(
-                name,
-                "must be one picture of the line art's size",
-                f"{lineart.shape[2]}x{lineart.shape[1]}",
-                f"{picture.shape[0]} of {picture.shape[2]}x{picture.shape[1]}",
-            )
-    lines = [white_on_black(frames, style, threshold) for frames in (reference_lineart, lineart)]
-    sketch = torch.cat([codec.encode(frames) for frames in lines], dim=2)
+    lines, reference = _encode_pictures(window, pictures, codec, style, threshold)
+    sketch = torch.cat([lines, _encode_lines(window, codec, style, threshold)], dim=2)
     slots = torch.zeros_like(sketch)
-    slots[:, :, :1] = codec.encode(reference)
-    return WindowRequest(index, sketch, slots, tails, memory, end)
+    slots[:, :, :1] = reference
+    return WindowRequest(window.index, sketch, slots, tails, memory, end)
 
 
 def window_fusion(request: WindowRequest, settings: Settings) -> Fusion | None:

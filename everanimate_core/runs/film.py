@@ -10,10 +10,9 @@ from ..media.writer import concat_segments
 from .choosing import Choice
 from .chunks import segment_name
 from .job import Job
-from .making import KeptChunk
 from .pictures import contact_sheet, curve_picture, thumbnail, write_picture
 from .store import RunError, RunStore
-from .takes import TakeChunk
+from .takes import Take, TakeChunk
 
 
 class Film:
@@ -36,13 +35,17 @@ class Film:
         with VideoFrames(self.segment(chunk)) as video:
             return video.read([number % (chunk.stop - chunk.start)])[0]
 
-    def draw(self, kept: KeptChunk) -> None:
-        """Bring the take's contact sheet and drift curve up to date: takes/00001.jpg and .png."""
-        chunks, path = self.choice.take.chunks[: kept.index + 1], self.store.take_path(self.choice.take.number)
-        self.thumbnails = self.thumbnails[: kept.index]
-        for chunk in chunks[len(self.thumbnails) : kept.index]:
+    def draw(self, take: Take, index: int, first: Tensor | None) -> None:
+        """Bring a take's contact sheet and drift curve up to date: takes/00001.jpg and .png.
+
+        take: as it was when chunk `index` was listed, the last one to be drawn. first: the first frame [H, W, 3] that
+        this chunk supplies, None where its video has to be read for it.
+        """
+        chunks, path = take.chunks[: index + 1], self.store.take_path(take.number)
+        self.thumbnails = self.thumbnails[:index]
+        for chunk in chunks[len(self.thumbnails) : index]:
             self.thumbnails.append(thumbnail(self.frame(chunk, 0)))
-        first = self.frame(chunks[-1], 0) if kept.frames is None else kept.frames[0]
+        first = self.frame(chunks[-1], 0) if first is None else first
         self.thumbnails.append(thumbnail(first))
         sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
         write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)

@@ -1,7 +1,11 @@
-"""One chunk of a run: found as an earlier start made it, or made now and kept."""
+"""One chunk of a run: found as an earlier start made it, or made now and kept.
+
+A chunk is made in three steps. What it sees is read (`ready`); it is sampled, and what it hands on is known (`sample`,
+`begin`); what is left is kept (`keep`). The first and the last may be done beside the sampling of another chunk.
+"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -18,15 +22,40 @@ from ..method import Chunk, Sample, Sampled, State
 from ..ports import Codec
 from .chunks import ChunkRecord, Recipe, Segment, segment_name
 from .job import Job
-from .stages import SAMPLING, stage
+from .stages import SAMPLING, in_chunk, stage
 from .store import RunStore, file_is
+
+
+@dataclass(frozen=True)
+class ReadyChunk:
+    """A chunk whose driving frames are read. seen: digests of these and of its prompt, by name."""
+
+    chunk: Chunk
+    seen: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BegunChunk:
+    """A chunk whose latents are on disk, and of which the next one can be made. Its driving frames are not held.
+
+    before, after: what it was handed, and what it hands on. frames: all F of it [F, H, W, 3]; None where they are still
+    to be decoded. seconds: what it took so far.
+    """
+
+    recipe: Recipe
+    key: str
+    before: State
+    after: State
+    sampled: Sampled
+    frames: Tensor | None
+    seconds: float
 
 
 @dataclass(frozen=True)
 class KeptChunk:
     """A chunk that is on disk now.
 
-    latents: [1, C, T, h, w]. frames: its frames of the video [n, H, W, 3], None where they need not be decoded again.
+    latents: [1, C, T, h, w]. frames: all F of it [F, H, W, 3], None where they need not be decoded again.
     before, after: what it was handed, and what it hands on. found: it was there from an earlier start.
     """
 
@@ -62,18 +91,23 @@ class UnusableSample(ValueError):
 
 
 class Chunks:
-    """The chunks of a job in its store."""
+    """The chunks of a job in its store. codec_beside: chunks may be decoded beside the sampling of others."""
 
-    def __init__(self, job: Job, store: RunStore, sample_chunk: Sample, codec: Codec):
-        self.job, self.store, self.codec = job, store, codec
+    def __init__(self, job: Job, store: RunStore, sample_chunk: Sample, codec: Codec, codec_beside: bool):
+        self.job, self.store, self.codec, self.codec_beside = job, store, codec, codec_beside
         self.sample_chunk = stage(SAMPLING)(sample_chunk)
         self.settings = digest(job.settings())
 
-    def recipe(self, chunk: Chunk, anew: int) -> Recipe:
-        """What decides a chunk that this start makes. anew: see Recipe."""
-        index, method = chunk.index, self.job.method
+    def ready(self, index: int) -> ReadyChunk:
+        """Read what a chunk sees."""
+        chunk = self.job.method.chunk(index)
         seen = {name: digest(frames) for name, frames in chunk.all().items()} | {"prompt": self.job.prompt(index)}
-        return Recipe(self.settings, index, seen, method.noise_seed(index), anew)
+        return ReadyChunk(chunk, seen)
+
+    def recipe(self, ready: ReadyChunk, anew: int) -> Recipe:
+        """What decides a chunk that this start makes. anew: see Recipe."""
+        index = ready.chunk.index
+        return Recipe(self.settings, index, ready.seen, self.job.method.noise_seed(index), anew)
 
     def find(self, record: ChunkRecord | None, before: State) -> KeptChunk | None:
         """The finished chunk with that record, as far as its file is as it was written."""
@@ -99,51 +133,41 @@ class Chunks:
         if segment is not None and file_is(self.store.segment_path(kept.record, name), segment.file):
             return kept
         frames = self.decoded(kept)
-        written = self.write_segment(kept.record, frames)
+        written = self.write_segment(kept.record, self.own(kept.index, frames))
         record = replace(kept.record, segments={**kept.record.segments, **written})
         self.store.write_record(record)
         return replace(kept, frames=frames, record=record)
 
     def decoded(self, kept: KeptChunk) -> Tensor:
-        """The frames of the animation that a chunk supplies, decoded again."""
-        frames = self.job.method.decode(kept.before, kept.latents, self.codec)
-        return frames[self.job.plan.kept(kept.index)]
+        """All F frames of a chunk, decoded again where that is needed."""
+        if kept.frames is not None:
+            return kept.frames
+        with in_chunk(kept.index):
+            return self.job.method.decode(kept.before, kept.latents, self.codec)
 
-    def make(
-        self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None, sampled: Sampled | None
-    ) -> KeptChunk:
-        """Make a chunk and keep it, its record last. between: what holds its end. sampled: it was sampled before."""
-        started, index = time.perf_counter(), chunk.index
-        # The first chunk chooses keyframes by its own seed, whatever seed this start has.
-        method = self.job.method if index else self.job.method.begun_with(recipe.noise_seed)
-        if sampled is None:
-            sampled = self.sampled(chunk, before, recipe, key, between)
-        frames = method.decode(before, sampled.latents, self.codec)
-        check_frames(frames, index)
-        after = method.hand_over(before, chunk, sampled, frames, self.codec) if between is None else between.after
-        self.store.save_chunk(key, sampled, method.keep(before, after))
-        drift = channel_drift(sampled.latents, after["statistics"])
-        score = method.score(before, chunk, sampled, frames)
-        record = ChunkRecord(
-            key,
-            recipe,
-            file_digest(self.store.latents_path(key)),
-            round(time.perf_counter() - started, 3),
-            _rounded(drift),
-            _rounded(score),
-        )
-        frames = frames[self.job.plan.kept(index)]
-        record = replace(record, segments=self.write_segment(record, frames))
-        self.store.write_record(record)
-        return KeptChunk(index, sampled.latents, frames, before, after, record, found=False)
+    def own(self, index: int, frames: Tensor) -> Tensor:
+        """The frames of the animation that a chunk supplies, of all F of it."""
+        return frames[self.job.plan.kept(index)]
 
-    def sampled(self, chunk: Chunk, before: State, recipe: Recipe, key: str, between: Between | None) -> Sampled:
-        """Sample a chunk and keep it before anything is decoded; what was kept so is not sampled again."""
+    def sample(
+        self,
+        chunk: Chunk,
+        before: State,
+        recipe: Recipe,
+        key: str,
+        between: Between | None,
+        on_sampling: Callable[[], None],
+    ) -> Sampled:
+        """Sample a chunk and keep it before anything is decoded; what was kept so is not sampled again.
+
+        between: what holds its end. on_sampling: called when all that the host has to know is gathered.
+        """
         kept = self.usable(chunk.index, self.store.read_sampled(key, self.job.method.extras))
         if kept is not None:
             return kept
         end = None if between is None else between.latents
         request = self.job.method.request(before, chunk, self.codec, end)
+        on_sampling()
         made = self.sample_chunk(request, recipe.noise_seed)
         sampled = made if isinstance(made, Sampled) else Sampled(made)
         try:
@@ -159,6 +183,62 @@ class Chunks:
         sampled = Sampled(latents, extras)
         self.store.save_sampled(key, sampled)
         return sampled
+
+    def begin(
+        self,
+        chunk: Chunk,
+        before: State,
+        recipe: Recipe,
+        key: str,
+        between: Between | None,
+        sampled: Sampled,
+        seconds: float,
+    ) -> BegunChunk:
+        """What a chunk hands on; it is decoded now where that is seen in its frames alone, or where nobody may do so
+        beside. seconds: that it took to be sampled."""
+        started, method = time.perf_counter(), self.job.method
+        if not chunk.index:
+            # The first chunk chooses keyframes by its own seed, whatever seed this start has.
+            method = method.begun_with(recipe.noise_seed)
+        after, frames = None if between is None else between.after, None
+        if after is None and self.codec_beside:
+            after = method.handed_early(before, chunk, sampled)
+        if after is None or not self.codec_beside:
+            frames = self.decode(chunk.index, before, sampled)
+        if after is None:
+            after = method.hand_over(before, chunk, sampled, cast(Tensor, frames), self.codec)
+        seconds += time.perf_counter() - started
+        return BegunChunk(recipe, key, before, after, sampled, frames, seconds)
+
+    def keep(self, begun: BegunChunk) -> KeptChunk:
+        """Keep what is left of a chunk, its record last."""
+        with in_chunk(begun.recipe.index):
+            return self._keep(begun)
+
+    def _keep(self, begun: BegunChunk) -> KeptChunk:
+        started, index, key, sampled = time.perf_counter(), begun.recipe.index, begun.key, begun.sampled
+        method = self.job.method
+        frames = self.decode(index, begun.before, sampled) if begun.frames is None else begun.frames
+        self.store.save_chunk(key, sampled, method.keep(begun.before, begun.after))
+        drift = channel_drift(sampled.latents, begun.after["statistics"])
+        score = method.score(begun.before, method.chunk(index), sampled, frames)
+        record = ChunkRecord(
+            key,
+            begun.recipe,
+            file_digest(self.store.latents_path(key)),
+            round(begun.seconds + time.perf_counter() - started, 3),
+            _rounded(drift),
+            _rounded(score),
+        )
+        record = replace(record, segments=self.write_segment(record, self.own(index, frames)))
+        self.store.write_record(record)
+        return KeptChunk(index, sampled.latents, frames, begun.before, begun.after, record, found=False)
+
+    def decode(self, index: int, before: State, sampled: Sampled) -> Tensor:
+        """All F frames of a chunk that is made now; InputError where they are no numbers."""
+        frames = self.job.method.decode(before, sampled.latents, self.codec)
+        check_frames(frames, index)
+        return frames
 
     def check_sampled(self, index: int, sampled: Sampled) -> None:
         """Raise InputError unless what was sampled of a chunk is what its method asks for, in finite numbers."""

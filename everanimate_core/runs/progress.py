@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -14,13 +14,18 @@ from .takes import TakeChunk
 @dataclass(frozen=True)
 class Making:
     """A chunk that is about to be made. candidate: which one for its place, from 0. left: how many more will be made
-    after it, of this chunk and of later ones, as far as that is known."""
+    after it, of this chunk and of later ones, as far as that is known.
+
+    catch_up: to be called between its steps, in the thread of the run. Where the chunk before was finished beside them
+    meanwhile, it tells whoever watches; it never waits.
+    """
 
     index: int
     chunks: int
     candidate: int
     candidates: int
     left: int
+    catch_up: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,16 @@ class RemainingTime:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.seconds: list[float] = []
         self.clock = clock
+        self.making: Making | None = None
+        # When it was begun, and how long after the one before.
+        self.begun = self.between = 0.0
         # Seconds a step, in the first chunk and its candidates.
         self.pace = 0.0
 
     def begin(self, making: Making) -> None:
         """That chunk is begun."""
-        self.making, self.begun = making, self.clock()
+        now = self.clock()
+        self.making, self.begun, self.between = making, now, now - self.begun
 
     def at_step(self, step: int, steps: int) -> str:
         """ ", 34 min left" after `step` of so many steps, from 1, of the chunk; empty where nothing can be said."""
@@ -78,18 +87,23 @@ class RemainingTime:
                 # Before the first step a model may have been loaded, which no other chunk waits for.
                 self.pace = (now - self.first_step) / (step - 1)
             each, gone = self.pace * steps, self.pace * step
-        if not each:
+        if not each or self.making is None:
             return ""
         return f", {in_words(max(0.0, each - gone) + self.making.left * each)} left"
 
     def after(self, done: Progress) -> str:
         """ ", about 12 min left" behind the line of a chunk; empty where nothing can be said."""
         if not done.kept:
-            self.seconds.append(done.record.seconds)
+            # Where it was finished beside the next one, the run had not waited for all that it took.
+            self.seconds.append(self.between if self.is_behind(done) else done.record.seconds)
         left = done.chunks - done.index - 1
         if not left or not self.seconds:
             return ""
         return f", about {in_words(left * median(self.seconds))} left"
+
+    def is_behind(self, done: Progress) -> bool:
+        """Whether a chunk was finished while a later one is made."""
+        return self.making is not None and self.making.index > done.index
 
 
 def in_words(seconds: float) -> str:

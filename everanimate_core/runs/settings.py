@@ -8,8 +8,10 @@ from ..latents import check_size
 from ..media.frames import FIT_POLICIES
 
 ON_CHANGE = ("new take", "stop")
+# What a run does beside sampling.
+BESIDE = ALL_BESIDE, FILES_BESIDE, NOTHING_BESIDE = ("all", "files", "off")
 # Settings that say how a run is gone on with, and not what is made.
-ABOUT_THE_START = ("resume", "from_chunk", "on_change", "only_chunk", "candidates")
+ABOUT_THE_START = ("resume", "from_chunk", "on_change", "only_chunk", "candidates", "beside")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ class RunSettings:
         "or nearest colours where line art is coloured) is taken. The others are kept beside it.",
         low=1,
         high=64,
+        rare=True,
+    )
+
+    beside: str = knob(
+        "all",
+        "What is done while a chunk is sampled: all that need not wait for it (the next chunk is read and encoded, the "
+        "finished one decoded and written), files alone, with the VAE in turn with the network (for GPUs whose memory "
+        "is too small for both at once), or nothing (off). The result is the same.",
+        choices=BESIDE,
         rare=True,
     )
 

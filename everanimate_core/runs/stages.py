@@ -32,6 +32,8 @@ _LESS: dict[Stage, tuple[tuple[str, str], ...]] = {
     LOADING: (),
 }
 _LESS[MAKING] = _LESS[SAMPLING]
+# The setting by which the VAE takes turns with the network.
+BESIDE = "beside"
 _SETTINGS = frozenset(name for ways in _LESS.values() for name, _ in ways)
 
 
@@ -56,9 +58,15 @@ class OutOfMemory(RunFailed):
         self.doing, self.torch_said, self.chunk, self.settings, self.kept = doing, torch_said, chunk, settings, kept
         super().__init__(message or self.told())
 
-    def in_run(self, chunk: int, settings: frozenset[str], kept: str) -> "OutOfMemory":
-        """The same in a chunk of a run."""
-        return type(self)(self.doing, self.torch_said, chunk, self.settings & settings, kept)
+    def of_chunk(self, chunk: int) -> "OutOfMemory":
+        """The same of a chunk, unless one is named already: what is done beside the sampling fails in another one."""
+        named = chunk if self.chunk is None else self.chunk
+        return type(self)(self.doing, self.torch_said, named, self.settings, self.kept)
+
+    def in_run(self, settings: frozenset[str], kept: str) -> "OutOfMemory":
+        """The same in a run. settings: those that there are, BESIDE among them where the VAE works beside."""
+        less = (self.settings | {BESIDE}) & settings
+        return type(self)(self.doing, self.torch_said, self.chunk, less, kept)
 
     def told(self, called: Callable[[str], str] = str, host: str = "") -> str:
         """The message, with what to change. called: names of settings. host: what else frees memory, a sentence."""
@@ -67,6 +75,8 @@ class OutOfMemory(RunFailed):
             doing = f"making chunk {self.chunk}" if doing == MAKING else f"{doing} in chunk {self.chunk}"
         parts = [f"out of {self.where} while {doing}; got {self.torch_said}"]
         parts += ["Close other programs that use it.", self.host_helps(host)]
+        if BESIDE in self.settings:
+            parts.append(f"With {called(BESIDE)} files, the VAE takes turns with the network, which needs less.")
         less = [words.format(called(name)) for name, words in _LESS[self.doing] if name in self.settings]
         if less:
             parts.append(f"It needs less with {' or '.join(less)}{self._anew(called)}.")
@@ -129,3 +139,13 @@ def stage(doing: Stage, lacks: str = "") -> Iterator[None]:
         said = one_line(str(error).strip().split("\n")[0] or type(error).__name__, 200)
         settings = _SETTINGS - {lacks}
         raise kind(doing, said if said.endswith(".") else f"{said}.", settings=settings) from error
+
+
+@contextmanager
+def in_chunk(chunk: int) -> Iterator[None]:
+    """The same for all that is done for a chunk, whose number the error is told."""
+    try:
+        with stage(MAKING):
+            yield
+    except OutOfMemory as error:
+        raise error.of_chunk(chunk) from error

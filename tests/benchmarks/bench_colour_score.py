@@ -15,7 +15,7 @@ import torch
 
 from everanimate_core.evaluation.frame_metrics import to_lab
 from everanimate_core.longanimation.method import long_animation
-from everanimate_core.runs.run import CANDIDATE_STEP
+from everanimate_core.runs.start import CANDIDATE_STEP
 from everanimate_core.toy.learning.scores import psnr
 from everanimate_core.toy.network.colour_dit import load_colour
 from everanimate_core.toy.network.colour_state import SETTINGS

@@ -77,6 +77,7 @@ OPTIONS = {
             "--on-change": "new take",
             "--only-chunk": -1,
             "--candidates": 1,
+            "--beside": "all",
             "--resume": True,
             "--engine": "auto",
             "--pose-models": None,
@@ -270,6 +271,7 @@ OPTIONS = {
             "--on-change": "new take",
             "--only-chunk": -1,
             "--candidates": 1,
+            "--beside": "all",
         },
     ),
     "longanimation convert": (

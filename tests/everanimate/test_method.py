@@ -6,6 +6,7 @@ import pytest
 import torch
 from exact_parts import ExactCodec, Frames, exact_pictures, exact_sampler
 
+from everanimate_core.errors import InputError
 from everanimate_core.everanimate.drivers import Drivers
 from everanimate_core.everanimate.memory import ContextMemory
 from everanimate_core.everanimate.method import ever_animate
@@ -76,6 +77,9 @@ def test_all_that_is_kept_has_a_shape_and_its_size_is_known():
     assert kept.keys() == shapes.keys()
     for name, value in kept.items():
         assert all(wanted in (None, size) for wanted, size in zip(shapes[name], value.shape, strict=True)), name
+    # Where CLIP looks at the reference, no frame is kept.
+    frame = 3 * method.width * method.height
+    assert method_of(clip_source="reference").kept_numbers(5) == method.kept_numbers(5) - 5 * frame
     # The statistics, 32 numbers once, are not counted.
     assert method.kept_numbers(1) == sum(value.numel() for value in kept.values()) - 32
     assert method.kept_numbers(5) == 5 * method.kept_numbers(1) - 4 * kept["identity"].numel()
@@ -104,6 +108,85 @@ def test_a_memory_that_is_complete_stays_frozen():
     request = half_way.request(half_way.start(), half_way.chunk(1), CODEC)
     expected = request_chunk(half_way.chunk(1), half_way.memory, CODEC, half_way.settings)
     assert torch.equal(request.context.y, expected.context.y)
+
+
+# --- what is known early ---------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """A codec for whoever must not need one."""
+
+    def encode(self, frames):
+        raise AssertionError("encoded")
+
+    def decode(self, latents):
+        raise AssertionError("decoded")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_request_encodes_nothing_of_a_chunk_that_is_prepared(replaced):
+    method = method_of()
+    if replaced:
+        scene, mask = (Frames(exact_pictures(24, seed=seed)) for seed in (2, 3))
+        method = replace(method, drivers=replace(method.drivers, background=scene, mask=mask))
+    *_, state = made(method, 0, method.start())
+    expected = method.request(state, method.chunk(1), CODEC)
+    chunk = method.chunk(1)
+    method.prepare(chunk, CODEC)
+    for _ in range(2):  # two candidates
+        request = method.request(state, chunk, Refusing())
+        assert torch.equal(request.pose_latents, expected.pose_latents)
+        assert torch.equal(request.context.y, expected.context.y)
+        assert torch.equal(request.context.mask, expected.context.mask)
+    assert chunk.latents.keys() == ({"pose", "background"} if replaced else {"pose"})
+
+
+def test_a_chunk_of_another_size_is_refused_as_it_is_prepared():
+    method = method_of()
+    method = replace(method, drivers=Drivers(pose=Frames(exact_pictures(24, 32, 32))))
+    with pytest.raises(InputError, match="driving videos must be fitted to 32x16; got 32x32"):
+        method.prepare(method.chunk(0), CODEC)
+
+
+@pytest.mark.parametrize("references", [1, 4])
+@pytest.mark.parametrize("settings", [{}, {"clip_source": "reference"}, {"clip_source": "reference", "overlap": 5}])
+def test_what_is_handed_on_is_known_early_where_no_frame_is_looked_at(references, settings):
+    method = method_of(references, **settings)
+    state, early = method.start(), []
+    for index in range(3):
+        chunk = method.chunk(index)
+        sampled, _, after = made(method, index, state)
+        found = method.handed_early(state, chunk, sampled)
+        early.append(found is not None)
+        if found is not None:
+            assert found.keys() == after.keys()
+            assert all(torch.equal(found[name], after[name]) for name in after)
+            assert method.keep(state, found).keys() == method.keep(state, after).keys()
+        assert ("last_frames" in after) == (method.settings.clip_source == "last_frame")
+        state = after
+    # The first chunk completes the identity memory, where the references do not.
+    assert early == ([references == 4, True, True] if settings else [False] * 3)
+
+
+def test_a_chunk_that_was_handed_a_frame_hands_one_on():
+    """So did the chunks of earlier versions, whose keys hold it."""
+    method = method_of(clip_source="reference")
+    _, frames, state = made(method, 0, method.start())
+    assert "last_frames" not in state
+    state = {**state, "last_frames": frames[-1:]}
+    sampled, frames, after = made(method, 1, state)
+    assert torch.equal(after["last_frames"], frames[-1:])
+    assert method.handed_early(state, method.chunk(1), sampled) is None
+
+
+@pytest.mark.parametrize("clip_source", ["last_frame", "reference"])
+def test_the_memory_after_a_run_has_the_last_frame(clip_source):
+    method = method_of(clip_source=clip_source)
+    loop = list(animate(method.plan, method.memory, exact_sampler, CODEC, method.drivers, method.settings))
+    state = method.start()
+    for index in range(3):
+        _, frames, state = made(method, index, state)
+    assert_same(method.memory_after(state, frames[-1]), loop[-1].memory)
 
 
 @pytest.mark.parametrize("count", [1, 2])

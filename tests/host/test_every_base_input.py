@@ -19,7 +19,7 @@ from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, TONES, TOTAL, WIDTH, Parts,
 from test_nodes import SIGNATURES
 from tiny_models import BASE_FILES
 
-from everanimate_core.runs.run import CANDIDATE_STEP
+from everanimate_core.runs.start import CANDIDATE_STEP
 
 __all__ = ["knows_the_bases"]
 pytestmark = pytest.mark.usefixtures("knows_the_bases")

@@ -17,7 +17,7 @@ from node_facts import RUN
 from node_inputs import CHANGE, FPS, HEIGHT, TONES, WIDTH
 from test_nodes import SIGNATURES
 
-from everanimate_core.runs.run import CANDIDATE_STEP
+from everanimate_core.runs.start import CANDIDATE_STEP
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
 

@@ -16,7 +16,7 @@ from node_cases import Case, Changes, cases, declared_inputs, on
 from node_facts import RUN, SAMPLED, facts_of
 from node_inputs import CHANGE, FPS, FRAMES, HEIGHT, OVERLAP, TONES, TOTAL, WIDTH, Parts
 
-from everanimate_core.runs.run import CANDIDATE_STEP
+from everanimate_core.runs.start import CANDIDATE_STEP
 
 # --- the states in which inputs act, and the cases
 

@@ -34,6 +34,21 @@ def test_remaining_time_is_by_the_median_of_the_chunks_made():
     assert remaining.after(Progress(5, 6, record(40.0), False, *WATCH)) == ""
 
 
+def test_chunks_that_were_finished_beside_others_count_as_what_the_run_waited_for_them(clock):
+    remaining = RemainingTime(clock)
+    for index, clock.now in enumerate((0.0, 30.0, 60.0)):
+        remaining.begin(Making(index, 6, 0, 1, left=5 - index))
+        if index:
+            # Each took 40 seconds, ten of them beside the next one.
+            done = Progress(index - 1, 6, record(40.0), False, *WATCH)
+            assert remaining.is_behind(done)
+            assert remaining.after(done) == f", about {(6 - index) * 30 / 60:.0f} min left"
+    # The last one is waited for.
+    done = Progress(2, 6, record(40.0), False, *WATCH)
+    assert not remaining.is_behind(done)
+    assert not RemainingTime().is_behind(done)
+
+
 class Clock:
     """Shows the seconds that it is set to."""
 

@@ -24,6 +24,7 @@ pytestmark = posix_only
 TURNS = [""] * 2 + ["turns"]
 SCENES = {
     "first run": [(19, {}, {})],
+    "decoded beside": [(19, {"clip_source": "reference"}, {})],
     "second take": [(19, {}, {}), (19, {"prompts": TURNS}, {})],
     "redo from a chunk": [(19, {}, {}), (19, {"seed": 7}, {"from_chunk": 1})],
     "redo of one chunk": [(19, {}, {}), (19, {"seed": 7}, {"only_chunk": 1})],
@@ -87,8 +88,18 @@ def test_killed_before_every_rename(tmp_path, job, once, scene):
     assert number >= 2
 
 
-@pytest.mark.parametrize("scene", ["first run", "second take", "redo from a chunk", "candidates", "join"])
-def test_killed_at_twelve_moments(tmp_path, job, once, scene):
+@pytest.mark.parametrize(
+    ("scene", "kills"),
+    [
+        ("first run", 12),
+        ("decoded beside", 20),
+        ("second take", 12),
+        ("redo from a chunk", 12),
+        ("candidates", 12),
+        ("join", 12),
+    ],
+)
+def test_killed_at_many_moments(tmp_path, job, once, scene, kills):
     starts, moments = jobs(job, scene), random.Random(scene)
     expected = once(*starts)
     seconds = 0.0
@@ -104,7 +115,7 @@ def test_killed_at_twelve_moments(tmp_path, job, once, scene):
     number = killed_early = 0
     # On a busy machine starts take more or less time than the one that was measured: two at least are killed in the
     # middle of their work.
-    while number < 12 or killed_early < 2:
+    while number < kills or killed_early < 2:
         place = Place(tmp_path / f"killed {number}")
         kill = partial(killed_after, moments.random() * seconds)
         killed, finished = killed_and_gone_on_with(place, starts, kill)

@@ -10,7 +10,7 @@ from safetensors.torch import load
 from everanimate_core.digests import digest
 from everanimate_core.latents import channel_drift, channel_statistics
 from everanimate_core.runs.progress import Making
-from everanimate_core.runs.run import CANDIDATE_STEP
+from everanimate_core.runs.start import CANDIDATE_STEP
 
 # --- from a chunk on -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Runs with the real VAE: causal in time, and with sums that differ in another layout."""
 
+from itertools import chain
+
 import pytest
 import torch
 from run_parts import (
@@ -14,6 +16,7 @@ from run_parts import (
 from safetensors.torch import load
 
 from everanimate_core.everanimate.propagation import animate
+from everanimate_core.runs.settings import BESIDE
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def job(codec, sound):
     return made
 
 
-def test_a_run_is_the_loop_and_its_work(place, job, codec):
+@pytest.mark.parametrize("beside", BESIDE)
+def test_a_run_is_the_loop_and_its_work(place, job, codec, beside):
     counting, work, marks = Counting(codec), [], []
     task = job()
     method = task.method
@@ -50,7 +54,10 @@ def test_a_run_is_the_loop_and_its_work(place, job, codec):
         marks.append(list(counting.work))
         counting.work.clear()
 
-    outcome = place.start(task, codec=counting, on_chunk=on_chunk)
+    outcome = place.start(task, codec=counting, on_chunk=on_chunk, beside=beside)
+    if beside != "off":
+        # The same work, at other times.
+        marks, work = (sorted(chain.from_iterable(lists)) for lists in (marks, work))
     assert marks == work
     assert counting.work == []
     chunks = [load(place.chunk_path(i).read_bytes()) for i in range(CHUNKS)]
@@ -70,7 +77,8 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(place, job, fresh, stag
     stop_at(place, job(), stage, chunk)
     place.start(job())
     assert place.kept == list(range(chunk + (stage == "finished")))
-    assert place.made == list(range(chunk + 1, 6))
+    # Where the chunk was finished, the next one was sampled beside it.
+    assert place.made == list(range(chunk + 1 + (stage == "finished"), 6))
     assert_same_result(place.result(), fresh(job()))
 
 

@@ -38,7 +38,8 @@ def test_whole_runs_by_windows_rules_leave_no_handle(place, job, fresh, monkeypa
     stop_at(place, job(), "finished", 1)
     assert windows_rules.handles() == before
     place.start(job())
-    assert (place.made, place.kept) == ([2, 3, 4, 5], [0, 1])
+    # Chunk 2 was sampled while chunk 1 was finished.
+    assert (place.made, place.kept) == ([3, 4, 5], [0, 1])
     assert_same_result(place.result(), expected)
     place.start(job())
     place.start(job(seed=5), from_chunk=2)
@@ -123,7 +124,8 @@ def test_a_paused_run_that_was_taken_over_stops_and_harms_nothing(place, job, fr
     os.read(ready, 1)
     time.sleep(1.5)
     place.start(job())
-    assert place.kept == [0, 1]
+    # While chunk 2 was sampled, chunk 1 was finished beside it, or not yet.
+    assert place.kept in ([[0, 1], [0]] if when == "sampling" else [[0, 1]])
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.root.rglob("*") if path.is_file()}
     os.kill(child, signal.SIGCONT)
     os.waitpid(child, 0)

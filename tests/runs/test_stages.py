@@ -155,6 +155,26 @@ def test_finished_chunks_stay_and_the_next_start_goes_on(place, job, fresh, at, 
     assert_same_result(place.result(), fresh(job))
 
 
+@pytest.mark.parametrize("at", [ENCODING, DECODING])
+def test_beside_the_sampling_of_another_chunk(place, fresh, at):
+    """Of the chunk that is decoded, or encoded, there, and not of the one that is sampled meanwhile."""
+    job = with_widgets(small_job(clip_source="reference"))
+    with pytest.raises(OutOfMemory) as caught:
+        place.start(job, Sampler(), Exhausted(at, 2, on_a_card), beside="all")
+    assert f"while {at} in chunk 2; got " in str(caught.value)
+    assert "With beside files, the VAE takes turns with the network, which needs less." in str(caught.value)
+    place.start(job)
+    # What was sampled of chunk 2, and meanwhile of chunk 3, is kept.
+    assert place.made == ([4, 5] if at == DECODING else [2, 3, 4, 5])
+    assert_same_result(place.result(), fresh(job))
+
+
+def test_in_line_there_are_no_turns_to_take(place):
+    with pytest.raises(OutOfMemory) as caught:
+        place.start(with_widgets(small_job()), Sampler(), Exhausted(DECODING, 2, on_a_card), beside="files")
+    assert "takes turns" not in str(caught.value)
+
+
 def test_the_first_chunk_speaks_of_no_finished_ones(place):
     with pytest.raises(OutOfMemory) as caught:
         place.start(with_widgets(small_job()), Sampler(), Exhausted(DECODING, 0, on_a_card))
