@@ -16,6 +16,7 @@ from ..training.records import FilmSet
 from .command import Command
 from .models import training_parts
 from .options import MODEL, Parts, chosen, option, settings_options
+from .train_need import read_launch, tell_need
 
 PaceOptions = settings_options(Pace)
 RecipeOptions = settings_options(
@@ -41,6 +42,13 @@ class Options:
         "{released,paper}",
         "released",
     ) = "released"
+    dry_run: option(bool, "Say what one step will need of memory, and do nothing.", None, False) = False
+    launch: option(
+        Path | None,
+        "With --dry-run: the settings file that accelerate launch will get.",
+        "FILE",
+        "none, for one process",
+    ) = None
     precision: option(
         Literal["no", "bf16"] | None,
         "Of the frozen network; the LoRA is float32.",
@@ -73,6 +81,15 @@ def main(options: Options, command: Command) -> None:
         rule = "must be stage 1's for stage 2, which goes on from there"
         raise InputError("lora", rule, "one/lora-004000.safetensors, or --from-scratch", "none")
     films = FilmSet.open(options.data)
+    if options.dry_run:
+        launch = read_launch(options.launch)
+        for line in tell_need(options.model, options.precision, launch, recipe, pace, films.settings):
+            command.say(line)
+        return
+    if options.launch is not None:
+        raise InputError(
+            "launch", "must be left out without --dry-run", "accelerate launch --config_file", options.launch
+        )
     start = None if options.lora is None else read_lora(options.lora)
     accelerator = Accelerator(
         mixed_precision=precision_of(options.precision), log_with="tensorboard", project_dir=options.out
@@ -84,9 +101,7 @@ def main(options: Options, command: Command) -> None:
 
     processes = accelerator.num_processes
     portions = pace.portions(recipe.batch, processes)
-    say(
-        f"A step learns from {recipe.batch} samples: {portions} portions of {recipe.batch // (processes * portions)}, one "
-        f"after another, in each of {processes} processes"
-    )
+    share = recipe.batch // (processes * portions)
+    say(f"A step learns from {recipe.batch} samples: {processes} processes x {portions} portions x {share}")
     parts = training_parts(options.model, options.parts, accelerator.device)
     train(recipe, pace, films, parts, accelerator, options.out, start=start, resume=options.resume, say=say)

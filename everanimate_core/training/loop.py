@@ -45,7 +45,8 @@ from .together import Result, TrainingFailed, together
 
 try:
     import tensorboard  # noqa: F401  (what accelerate writes its log with)
-    from accelerate import Accelerator, PartialState  # noqa: F401  (PartialState for the command line)
+    from accelerate import Accelerator, PartialState  # noqa: F401  (for the command line, as the next one)
+    from accelerate.commands.config.config_args import load_config_from_file  # noqa: F401
     from accelerate.utils import DistributedType, gather_object
 except ImportError as error:
     raise ImportError(
@@ -215,7 +216,8 @@ class Training:
         values = [loss]
         # A scaler leaves out the steps whose gradients overflow, and lowers its scale.
         if self.accelerator.scaler is None:
-            values.append(_norm(self.network))
+            # Where FSDP keeps the weights in main memory, the gradients are there too.
+            values.append(_norm(self.network).to(loss.device))
         whole, *norms = self.accelerator.reduce(torch.stack(values), "mean").tolist()
         if not all(isfinite(value) for value in (whole, *norms)):
             raise self._not_finite(whole, *norms)

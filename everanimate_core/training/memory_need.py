@@ -107,6 +107,16 @@ def step_need(step: Step) -> Need:
     )
 
 
+def operations(step: Step) -> float:
+    """Multiplications and additions that one sample takes: forward pass, backward pass to what is not frozen, and, with
+    checkpointing, the forward pass again. Of linear layers and attention of the blocks, which is nearly all."""
+    config = step.outline.config
+    width = config.num_attention_heads * config.attention_head_dim
+    linear = 2.0 * step.tokens * sum(_linear_parameters(block) for block in step.outline.blocks)
+    attention = 4.0 * step.tokens**2 * width * len(step.outline.blocks)
+    return (linear + attention) * (1 + step.checkpointing) + linear + 2 * attention
+
+
 def trained_parameters(outline: nn.Module, rank: int) -> int:
     """Numbers in the LoRA of that rank."""
     layers = [layer for name, layer in outline.named_modules() if re.fullmatch(TARGETS, name)]

@@ -41,7 +41,7 @@ class Pace:
             raise InputError("offload", "must be off without checkpointing", "--checkpointing", self.offload)
 
     def portions(self, batch: int, processes: int) -> int:
-        """In how many portions each of so many processes takes its share of a batch; InputError unless all are alike."""
+        """In how many portions each process takes its share of a batch; InputError where shares differ."""
         portions = self.accumulate or max(1, batch // processes)
         if batch % (processes * portions):
             got = f"{batch} for {processes} x {portions}"

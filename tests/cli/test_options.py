@@ -157,6 +157,8 @@ OPTIONS = {
             "--quantised": "none",
             "--held-out": 0,
             "--seed": 0,
+            "--dry-run": False,
+            "--launch": None,
             "--precision": None,
             "--checkpointing": True,
             "--offload": False,
