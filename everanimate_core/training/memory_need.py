@@ -22,7 +22,7 @@ MOMENTS = 2
 # FSDP holds this block and gathers the next one.
 GATHERED_BLOCKS = 2
 # Parameters of the Wan VAE of 2.1, and values that its encoder holds at once for each value of its widest layer.
-VAE_PARAMETERS, VAE_WIDTH, VAE_FRAMES, VAE_HELD = 126_892_531, 96, 4, 8
+VAE_PARAMETERS, VAE_WIDTH, VAE_FRAMES, VAE_HELD = 126_892_531, 96, 4, 9.3
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def step_need(step: Step) -> Need:
     if step.encodes:
         device["VAE"] = VAE_PARAMETERS * step.size
         # What it encodes comes before the step's own activations: what counts is the larger of both.
-        held = VAE_HELD * VAE_WIDTH * VAE_FRAMES * step.width * step.height * step.size
+        held = int(VAE_HELD * VAE_WIDTH * VAE_FRAMES * step.width * step.height * step.size)
         device["VAE's working"] = max(0, held - device["activations"] - working)
     return Need(
         {name: size for name, size in device.items() if size}, {name: size for name, size in main.items() if size}
