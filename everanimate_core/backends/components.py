@@ -16,6 +16,12 @@ State = dict[str, Tensor]
 
 def component(path: Path, part: str, model: type) -> tuple[dict, list[Path]]:
     """Config and weight files of one component of a diffusers folder."""
+    config, folder = component_config(path, part, model)
+    return config, weight_files(folder, DIFFUSERS_WEIGHTS, part)
+
+
+def component_config(path: Path, part: str, model: type) -> tuple[dict, Path]:
+    """Config of one component of a diffusers folder, and the folder that it is in; weights need not be there."""
     folder = path if (path / "config.json").is_file() else path / part
     if not (folder / "config.json").is_file():
         raise InputError("model", f"must be a folder with {part}/config.json", "a diffusers model", one_line(path))
@@ -23,7 +29,7 @@ def component(path: Path, part: str, model: type) -> tuple[dict, list[Path]]:
     if config.get("_class_name") != model.__name__:
         found = one_line(config.get("_class_name"), 80)
         raise InputError(part, f"must be a {model.__name__}", "", f"a {found} in {one_line(folder)}")
-    return config, weight_files(folder, DIFFUSERS_WEIGHTS, part)
+    return config, folder
 
 
 def read_files(paths: list[Path], name: str) -> State:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, one_line, shown
 from ..everanimate.geometry import LATENT_CHANNELS
-from .components import component, open_weights, place_weights, read_files
+from .components import component, component_config, open_weights, place_weights, read_files
 from .model_folders import check_counts
 from .needs import extra_packages
 
@@ -72,6 +72,26 @@ def _build(
     model = _foreign(lambda: empty_transformer(config), "model", source)
     drop_face_path(model, kept={key.split(".")[0] for key in state})
     return place_weights(model, state, source, device=device, dtype=dtype)
+
+
+def outline_transformer(path: str | Path) -> nn.Module:
+    """The transformer at `path` (see `load_transformer`) on the device `meta`: its sizes, and no weights.
+
+    Only config.json and the headers of safetensors files are read. A diffusers folder may lack its weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        config = component_config(path, "transformer", WanAnimateTransformer3DModel)[0]
+        return _foreign(lambda: empty_transformer(config), "model", path)
+    with open_weights(path, "model") as file:
+        state = _original_names({name: torch.empty(file.shape(name), device="meta") for name in file.names})
+    _check_animate(state, path)
+    config = _transformer_config(state, path)
+    check_counts(config, len(state), lambda got: _unlike_wan("model", path, f"with {got}"))
+    model = _foreign(lambda: empty_transformer(config), "model", path)
+    converted = _foreign(lambda: convert_wan_transformer_to_diffusers(state), "model", path)
+    drop_face_path(model, kept={key.split(".")[0] for key in converted})
+    return model
 
 
 def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:

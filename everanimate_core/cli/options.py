@@ -22,6 +22,7 @@ from ..toy.network.colour_state import SETTINGS as COLOUR_TOY_SETTINGS
 from ..toy.network.state import SETTINGS as TOY_SETTINGS
 from ..toy.network.state import TOY, TOYS
 from ..toy.world.raster import SIZE as TOY_SIZE
+from ..training.pace import Pace
 
 # Settings and inputs whose options have shorter names than they.
 _OPTIONS = {
@@ -40,6 +41,8 @@ _TOY_VALUES: dict[type, dict[str, Any]] = {
     Settings: {"chunk_frames": TOY_SETTINGS.chunk_frames, "steps": TOY_SETTINGS.steps},
     ColourSettings: {name: getattr(COLOUR_TOY_SETTINGS, name) for name in ("steps", "cfg", "fuse_from")},
     RunSettings: {"width": TOY_SIZE, "height": TOY_SIZE},
+    # A batch at once, in one process: so small that nothing is gained otherwise.
+    Pace: {"accumulate": 1, "workers": 0},
 }
 
 

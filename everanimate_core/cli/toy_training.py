@@ -81,4 +81,5 @@ def toy_parts(weights: Path) -> Parts:
         # So small that nothing is gained by rounding its weights.
         network=lambda device, dtype: load_dit(weights, device=device),
         steps=SETTINGS.steps,
+        checkpoints=False,
     )

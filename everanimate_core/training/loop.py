@@ -1,8 +1,8 @@
 """The training loop: `everanimate train --stage 1|2`, in one process or in many.
 
 OUT receives losses.csv, TensorBoard's files, and every `save_every` steps state.safetensors to go on from and
-lora-STEP.safetensors (released names); every `sample_every` steps sample-STEP.mp4. Nothing that is not a finite number
-is learnt or saved.
+lora-STEP.safetensors (released names), and ema-STEP.safetensors, the average of LoRAs, if one is kept; every
+`sample_every` steps sample-STEP.mp4. Nothing that is not a finite number is learnt or saved.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,33 @@ from ..files import clear_parts
 from ..lora.files import Lora, lora_from_tensors, save_lora
 from ..ports import Codec
 from ..runs.journal import Journal
+from .checkpointing import enable_checkpointing
 from .network import Network, batch_loss
 from .pace import Pace
 from .parts import Parts
 from .preview import sample_clip, write_clip
+from .quantised import quantise
+from .reading import read_ahead
 from .recipe import WEIGHT_DECAY, Recipe
 from .records import FilmSet
-from .samples import Batch, film_of, held_out_samples, join, learnt_from, make_sample
-from .state import gather, read_state, saved_loras, weights_of, write_state
+from .samples import Batch, encode_material, film_of, held_out_samples, join, learnt_from, make_sample
+from .state import (
+    AVERAGE,
+    WEIGHT,
+    EMAModel,
+    gather,
+    read_state,
+    saved_loras,
+    trained_parameters,
+    weights_of,
+    write_state,
+)
 from .together import Result, TrainingFailed, together
 
 try:
     import tensorboard  # noqa: F401  (what accelerate writes its log with)
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState  # noqa: F401  (for the command line, as the next one)
+    from accelerate.commands.config.config_args import load_config_from_file  # noqa: F401
     from accelerate.utils import DistributedType, gather_object
 except ImportError as error:
     raise ImportError(
@@ -64,15 +78,9 @@ class Training:
         if not films.records:
             raise InputError("data", "must be a finished set", "run precompute again", films.folder)
         processes = accelerator.num_processes
-        self.share, rest = divmod(recipe.batch, processes * pace.accumulate)
-        if rest:
-            raise InputError(
-                "batch",
-                "must be a multiple of processes x accumulate",
-                "8 for 2 x 4",
-                f"{recipe.batch} for {processes} x {pace.accumulate}",
-            )
-        accelerator.gradient_accumulation_steps = pace.accumulate
+        self.portions = pace.portions(recipe.batch, processes)
+        self.share = recipe.batch // (processes * self.portions)
+        accelerator.gradient_accumulation_steps = self.portions
         if recipe.perturbed_motion and not films.settings.motion_pixels:
             rule = "must be 0 with a set that keeps no first chunks"
             raise InputError("perturbed_motion", rule, "precompute with --motion-pixels", recipe.perturbed_motion)
@@ -83,29 +91,44 @@ class Training:
         network = self._network(start)
         optimiser = torch.optim.AdamW(network.trained().values(), lr=recipe.rate, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = accelerator.prepare(network, optimiser)
+        self.average = EMAModel(trained_parameters(self.network), decay=recipe.ema) if recipe.ema else None
         self.step = 0
         # The step of the state on disk; None before the first.
         self.saved: int | None = None
         if (folder / STATE).exists():
-            self.step = self.saved = read_state(folder / STATE, self.network, self.optimiser.optimizer, self.facts)
+            self.step = self.saved = read_state(
+                folder / STATE, self.network, self.optimiser.optimizer, self.facts, self.average
+            )
 
     def _network(self, start: Lora | None) -> Network:
         accelerator = self.accelerator
         sharded = accelerator.distributed_type == DistributedType.FSDP
-        device = torch.device("cpu") if sharded else accelerator.device
-        dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-        transformer = self.parts.network(device, dtype)
-        if self.pace.checkpointing:
-            transformer.enable_gradient_checkpointing()
+        quantised, half = self.recipe.quantised != "none", accelerator.mixed_precision == "bf16"
+        if quantised and sharded:
+            raise InputError(
+                "quantised", "must be none where processes share out the weights", "", self.recipe.quantised
+            )
+        # What is made smaller, or shared out, may be larger than the GPU before.
+        device = torch.device("cpu") if sharded or quantised else accelerator.device
+        transformer = self.parts.network(device, torch.bfloat16 if half else torch.float32)
         base = weights_digest(transformer.state_dict().items())
         self.facts = {**self.recipe.facts(), "films": len(self.films.records), "network": base}
+        if self.recipe.rate_schedule != "constant":
+            self.facts["steps"] = self.pace.steps
         network = Network(transformer, self.films.settings.geometry.anchors, self.recipe.rank, self.recipe.seed)
+        if self.pace.checkpointing and self.parts.checkpoints:
+            enable_checkpointing(transformer, offload=self.pace.offload)
+        if half:
+            network.compute_in_half()
         if start is not None:
             network.start_from(start)
-        return network.to(device)
+        if quantised:
+            quantise(transformer, self.recipe.quantised)
+        return network if sharded else network.to(accelerator.device)
 
     def _load_codec(self) -> Codec:
         codec = self.parts.codec()
+        # Before they are rounded: precompute encodes in float32.
         found = weights_digest(codec.vae.state_dict().items())
         if found != self.films.settings.vae:
             raise InputError(
@@ -114,6 +137,7 @@ class Training:
                 found,
                 f"{self.films.folder}, made with {self.films.settings.vae}",
             )
+        codec.vae.to(self.parts.vae_dtype)
         return codec
 
     def run(self) -> None:
@@ -129,9 +153,13 @@ class Training:
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step}})
         if self.saved is not None:
             # A kill behind the writing of the state leaves it without its LoRA.
-            self._save_lora(gather(self.network, self.optimiser.optimizer), again=False)
+            self._save_lora(gather(self.network, self.optimiser.optimizer, self.average), again=False)
+        portions = (
+            self._numbers(step, part) for step in range(self.step, self.pace.steps) for part in range(self.portions)
+        )
+        self.material = read_ahead(self.recipe, self.films, portions, self.pace.workers)
         while self.step < self.pace.steps:
-            rate = self.recipe.learning_rate(self.step)
+            rate = self.recipe.learning_rate(self.step, self.pace.steps)
             loss = self.advance(rate)
             self._together(partial(self._log, loss, rate))
             self.step += 1
@@ -157,23 +185,30 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         losses: list[Tensor] = []
-        for portion in range(self.pace.accumulate):
+        for _ in range(self.portions):
             with self.accelerator.accumulate(self.network):
-                loss = self._loss(self._numbers(portion))
+                loss = self._loss(self._next_samples)
                 self.accelerator.backward(loss)
                 losses.append(loss.detach())
                 if self.accelerator.sync_gradients:
                     whole = self._finite_loss(torch.stack(losses).mean())
+                    if self.recipe.clip_norm:
+                        self.accelerator.clip_grad_norm_(trained_parameters(self.network), self.recipe.clip_norm)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
+        if self.average is not None:
+            self.average.step(trained_parameters(self.network))
         return whole
 
-    def _loss(self, numbers: range) -> Tensor:
-        """The mean loss of these samples."""
+    def _next_samples(self) -> Batch:
+        """What was read ahead, encoded; its fault, if it has one."""
+        material = next(self.material)
+        if isinstance(material, Exception):
+            raise material
+        return join([encode_material(one, self.films.settings, self.codec) for one in material])
 
-        def samples() -> Batch:
-            return join([make_sample(self.recipe, self.films, number, self.codec) for number in numbers])
-
+    def _loss(self, samples: Callable[[], Batch]) -> Tensor:
+        """The mean loss of samples, which all processes get together."""
         return batch_loss(self.network, self._together(samples).to(self.accelerator.device), self.recipe.restoration)
 
     def _finite_loss(self, loss: Tensor) -> float:
@@ -181,24 +216,23 @@ class Training:
         values = [loss]
         # A scaler leaves out the steps whose gradients overflow, and lowers its scale.
         if self.accelerator.scaler is None:
-            values.append(_norm(self.network))
+            # Where FSDP keeps the weights in main memory, the gradients are there too.
+            values.append(_norm(self.network).to(loss.device))
         whole, *norms = self.accelerator.reduce(torch.stack(values), "mean").tolist()
         if not all(isfinite(value) for value in (whole, *norms)):
             raise self._not_finite(whole, *norms)
         return whole
 
-    def _numbers(self, portion: int) -> range:
-        """The samples of this process in a portion of the step."""
+    def _numbers(self, step: int, portion: int) -> range:
+        """The samples of this process in a portion of a step."""
         portions = portion * self.accelerator.num_processes + self.accelerator.process_index
-        start = self.step * self.recipe.batch + portions * self.share
+        start = step * self.recipe.batch + portions * self.share
         return range(start, start + self.share)
 
     def _sample(self) -> None:
         # All processes: where the weights are shared out, none of them has them all.
         device = self.accelerator.device
-        latents = self._together(
-            lambda: sample_clip(self.network, self.films, self.parts.steps, self.recipe.seed, device)
-        )
+        latents = self._together(lambda: sample_clip(self.network, self.films, self.recipe, self.parts.steps, device))
 
         def write() -> None:
             if self.accelerator.is_main_process:
@@ -227,7 +261,7 @@ class Training:
     def _save(self) -> None:
         if self.recipe.held_out:
             self._measure_unseen()
-        tensors = gather(self.network, self.optimiser.optimizer)
+        tensors = gather(self.network, self.optimiser.optimizer, self.average)
 
         def write() -> None:
             if self.journal is not None:
@@ -239,15 +273,18 @@ class Training:
         self._save_lora(tensors)
 
     def _save_lora(self, tensors: dict[str, Tensor], again: bool = True) -> None:
-        """Write the LoRA of the state on disk. again: also where there is one."""
-        path = self.folder / lora_name(self.step)
+        """Write the LoRA of the state on disk, and its average. again: also where there is one."""
+        files = {lora_name(self.step): WEIGHT}
+        if self.average is not None:
+            files[f"ema-{self.step:06}.safetensors"] = AVERAGE
+        facts = {"step": self.step, **self.facts, "training": "everanimate"}
+        metadata = {name: str(value) for name, value in facts.items()}
 
         def write() -> None:
-            if self.accelerator.is_main_process and (again or not path.exists()):
-                facts = {"step": self.step, **self.facts, "training": "everanimate"}
-                metadata = {name: str(value) for name, value in facts.items()}
-                lora = lora_from_tensors(weights_of(tensors, "transformer"), metadata)
-                save_lora(path, lora)
+            for name, kind in files.items():
+                if self.accelerator.is_main_process and (again or not (self.folder / name).exists()):
+                    lora = lora_from_tensors(weights_of(tensors, "transformer", kind), metadata)
+                    save_lora(self.folder / name, lora)
 
         self._together(write)
 
@@ -275,7 +312,7 @@ class Training:
 
     def _not_finite(self, loss: float, *norms: float) -> TrainingFailed:
         """What to say of a step that was not taken; every process must ask."""
-        names = sorted({name for portion in range(self.pace.accumulate) for name in self._culprits(portion)})
+        names = sorted({name for portion in range(self.portions) for name in self._culprits(portion)})
         tried = [f"a lower --rate (now {self.recipe.rate:g})"]
         tried += ["--precision no"] if self.accelerator.mixed_precision != "no" else []
         if names:
@@ -294,8 +331,8 @@ class Training:
     def _culprits(self, portion: int) -> list[str]:
         """The records whose samples alone have no finite loss, in that portion of the step in all processes."""
         names = []
-        for number in self._numbers(portion):
-            if not self._loss(range(number, number + 1)).isfinite():
+        for number in self._numbers(self.step, portion):
+            if not self._loss(partial(make_sample, self.recipe, self.films, number, self.codec)).isfinite():
                 names.append(self.films.title(film_of(self.recipe.seed, number, learnt_from(self.recipe, self.films))))
         return gather_object(names)
 

@@ -46,6 +46,13 @@ class Network(nn.Module):
         timestep = MAX_TIMESTEP * batch.sigma
         return predict_velocity(transformer, driving, model_input, timestep, batch.text.to(dtype), clip)
 
+    def compute_in_half(self) -> None:
+        """From now on, to be called under torch's autocast to bfloat16 only: LoRAs then share what their layers take
+        in, instead of having a float32 copy of it each."""
+        for layer in self.transformer.modules():
+            if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
+                layer.cast_input_dtype_enabled = False
+
     def trained(self) -> dict[str, nn.Parameter]:
         """The LoRA's parameters, {name in the transformer: parameter}."""
         return {name: value for name, value in self.transformer.named_parameters() if value.requires_grad}

@@ -24,14 +24,17 @@ class VaeCodec(Codec, Protocol):
 @dataclass(frozen=True)
 class Parts:
     """texts: prompts -> states [P, L, 4096]. image_encoder: gives what makes CLIP tokens [1, 257, 1280] of an image
-    [1, H, W, 3], None for a network without CLIP. codec: gives the VAE. network: (device, dtype) -> the transformer.
-    steps: Euler steps that make a good clip."""
+    [1, H, W, 3], None for a network without CLIP. codec: gives the VAE, float32. network: (device, dtype) -> the
+    transformer. steps: Euler steps that make a good clip. vae_dtype: of the VAE's weights while stage 2 trains.
+    checkpoints: whether activations are too large to be kept."""
 
     texts: Callable[[Sequence[str]], Tensor]
     image_encoder: Callable[[], Callable[[Tensor], Tensor]] | None
     codec: Callable[[], VaeCodec]
     network: Callable[[torch.device, torch.dtype], nn.Module]
     steps: int
+    vae_dtype: torch.dtype = torch.float32
+    checkpoints: bool = True
 
 
 def wan_parts(files: WanFiles, device: torch.device) -> Parts:
@@ -42,4 +45,5 @@ def wan_parts(files: WanFiles, device: torch.device) -> Parts:
         codec=lambda: WanCodec(load_vae(files.vae, device=device)),
         network=lambda device, dtype: load_transformer(files.transformer, device=device, dtype=dtype),
         steps=20,
+        vae_dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
     )

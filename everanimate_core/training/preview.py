@@ -1,4 +1,4 @@
-"""A short clip from the network as it stands: the second chunk of a film of the training set, sampled from noise."""
+"""A short clip from the network as it stands: the second chunk of a film of the set, sampled from noise."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -11,19 +11,23 @@ from ..everanimate.flow import sigma_schedule
 from ..everanimate.sampling import euler
 from ..media.writer import VideoWriter
 from ..ports import Codec
-from .recipe import generator
+from .recipe import Recipe, generator
 from .records import FilmSet
-from .samples import Choices, assemble
+from .samples import Choices, assemble, learnt_from
 
 
 @torch.no_grad()
-def sample_clip(network: nn.Module, films: FilmSet, steps: int, seed: int, device: torch.device) -> Tensor:
-    """Latents [1, 16, T, h, w] of film 0's target, from its memory and its pose; the same noise every time."""
+def sample_clip(network: nn.Module, films: FilmSet, recipe: Recipe, steps: int, device: torch.device) -> Tensor:
+    """Latents [1, 16, T, h, w] of a film's target, from its memory and its pose; the same noise every time.
+
+    The film is the first that is held out; where none is, the first of the set, which is learnt from.
+    """
+    film = learnt_from(recipe, films) if recipe.held_out else 0
     settings = films.settings
     count, anchors = settings.candidates, settings.geometry.anchors
     spread = tuple(count * place // anchors for place in range(anchors))
     choices = Choices(reference=0, carried=True, anchors=spread, black_pose=False, level=0)
-    batch = assemble(choices, films, 0, None, generator(seed, "preview")).to(device)
+    batch = assemble(choices, films, film, None, generator(recipe.seed, "preview")).to(device)
 
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
         return network(x, replace(batch, sigma=sigma.reshape(1).to(device))).to(x.dtype)

@@ -1,6 +1,7 @@
 """The numbers of the training, as released (arXiv 2605.15042, section 5 and the authors' code)."""
 
 from dataclasses import asdict, dataclass
+from math import cos, pi
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from ..digests import digest
 from ..errors import InputError
 from ..everanimate.perturbation import RECIPES
 from ..everanimate.restoration import SCHEDULES
-from ..knobs import check_knobs, knob
+from ..knobs import check_knobs, knob, knobs
 from ..noise import MAX_SEED
+from .quantised import KINDS
 
 # What the recipes that have a name differ in from what was released, beside their numbers of steps.
 NAMED: dict[str, dict[str, Any]] = {"released": {}, "paper": {"rank": 128, "perturbation": "paper"}}
@@ -46,6 +48,23 @@ class Recipe:
         high=1.0,
         unit="share",
     )
+    rate_schedule: str = knob(
+        "constant",
+        "Of the learning rate: constant, as released (a third of it for the first 5 steps), or it rises over --warmup "
+        "and falls to 0 along a cosine.",
+        choices=("constant", "cosine"),
+    )
+    warmup: int = knob(100, "cosine: steps in which the learning rate rises.", low=0, high=100_000_000, unit="steps")
+    clip_norm: float = knob(0.0, "Largest norm of a step's gradients, which are scaled down to it. 0: any.", low=0.0)
+    ema: float = knob(
+        0.0,
+        "Decay of a moving average of the LoRA, 0.999 for example, saved beside it as ema-STEP.safetensors. 0: none.",
+        low=0.0,
+        high=0.999999,
+    )
+    quantised: str = knob(
+        "none", "Type of the frozen weights in memory, with a scale for each output: half of bfloat16.", choices=KINDS
+    )
     held_out: int = knob(
         0,
         "Films, the last of the set, that nothing is learnt from. Their loss is written to held_out.csv with every "
@@ -65,17 +84,24 @@ class Recipe:
     def facts(self) -> dict[str, Any]:
         """All of it, as a training's state keeps it: what came after 0.1.0 is left out while it is off, so that older
         trainings go on."""
-        later = ("perturbed_motion", "held_out")
-        return {name: value for name, value in asdict(self).items() if value or name not in later}
+        later = ("perturbed_motion", "held_out", "rate_schedule", "warmup", "clip_norm", "ema", "quantised")
+        off = {name: knobs(Recipe)[name].default for name in later}
+        if self.rate_schedule == "cosine":
+            del off["warmup"]
+        return {name: value for name, value in asdict(self).items() if name not in off or value != off[name]}
 
     @property
     def restoration(self) -> str:
         """w(sigma) of the loss, one of restoration.SCHEDULES."""
         return self.schedule if self.stage == 2 else "none"
 
-    def learning_rate(self, step: int) -> float:
-        """Of step 0, 1, ..."""
-        return self.rate * (WARMUP_FACTOR if step < WARMUP_STEPS else 1)
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Of step 0, 1, ... of so many."""
+        if self.rate_schedule == "constant":
+            return self.rate * (WARMUP_FACTOR if step < WARMUP_STEPS else 1)
+        if step < self.warmup:
+            return self.rate * (step + 1) / (self.warmup + 1)
+        return self.rate * (1 + cos(pi * (step - self.warmup) / max(1, steps - self.warmup))) / 2
 
 
 def generator(*key: str | int) -> torch.Generator:

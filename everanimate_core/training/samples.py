@@ -122,15 +122,25 @@ def choose(recipe: Recipe, settings: SetSettings, number: int) -> Choices:
     return Choices(reference, not first, anchors, black_pose, level, affine, perturbation, motion)
 
 
-@torch.no_grad()
-def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, noise: torch.Generator) -> Batch:
-    """The sample of one film, as a batch of one; its noise comes from the generator.
+@dataclass(frozen=True)
+class Material:
+    """All that a sample is made of, before the VAE sees any of it: what processes that read ahead hand over.
 
-    The codec encodes what is perturbed or augmented; where nothing is, it is not asked and may be None. Augmented
-    anchors are their own target: the network is to give back what it sees in its memory.
+    record: tensors of the film's record. anchors, drifted, first: frames [n, H, W, 3] in 0..1 that are still to be
+    encoded, augmented or perturbed, or None. noise: [1, 16, N + T, h, w]. black_pose: [1, 16, T, h, w], or None.
     """
-    codec = cast(Codec, codec)
-    geometry = films.settings.geometry
+
+    choices: Choices
+    record: dict[str, Tensor]
+    anchors: Tensor | None
+    drifted: Tensor | None
+    first: Tensor | None
+    noise: Tensor
+    black_pose: Tensor | None
+
+
+def read_material(choices: Choices, films: FilmSet, film: int, noise: torch.Generator) -> Material:
+    """What the sample of one film is made of; its noise comes from the generator."""
     own = films.settings.reference == "own" and choices.carried
     names = ["own_reference" if own else "references", "target", "pose", "text", "clip", "face"]
     names += ["motion"] if choices.motion is None else ["first_pixels"]
@@ -139,36 +149,57 @@ def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, n
         names += ["singles"] if choices.affine is None else ["single_pixels"]
     record = films.read(film, names)
 
+    anchors = drifted = first = None
+    if choices.affine is not None and choices.anchors is not None:
+        anchors = augment(choices.affine, as_frames(record.pop("single_pixels")[list(choices.anchors)]))
+    if choices.perturbation is not None:
+        drifted = apply(choices.perturbation, as_frames(record.pop("target_pixels")))
+    if choices.motion is not None:
+        first = apply(choices.motion, as_frames(record.pop("first_pixels")))
+    count, channels, latents, height, width = record["target"].shape
+    shape = (count, channels, films.settings.geometry.anchors + latents, height, width)
+    black = films.black_pose if choices.black_pose else None
+    return Material(choices, record, anchors, drifted, first, torch.randn(shape, generator=noise), black)
+
+
+@torch.no_grad()
+def encode_material(material: Material, settings: SetSettings, codec: Codec | None) -> Batch:
+    """The sample, as a batch of one.
+
+    The codec encodes what is perturbed or augmented; where nothing is, it is not asked and may be None. Augmented
+    anchors are their own target: the network is to give back what it sees in its memory.
+    """
+    codec = cast(Codec, codec)
+    geometry, choices, record = settings.geometry, material.choices, material.record
     start = choices.reference
-    reference = record["own_reference"] if own else record["references"][:, :, start : start + 1]
+    own = record.get("own_reference")
+    reference = record["references"][:, :, start : start + 1] if own is None else own
     if choices.anchors is None:
         identity = filled(reference, geometry.anchors)
     else:
-        if choices.affine is None:
+        if material.anchors is None:
             identity = record["singles"][:, :, list(choices.anchors)]
         else:
-            pixels = as_frames(record["single_pixels"][list(choices.anchors)])
-            identity = encode_singly(augment(choices.affine, pixels), codec)
-        if films.settings.anchors == "roll-out":
+            identity = encode_singly(material.anchors, codec)
+        if settings.anchors == "roll-out":
             identity = torch.cat([identity, reference], dim=2)
 
     target = drifted = record["target"]
-    if choices.perturbation is not None:
-        drifted = codec.encode(apply(choices.perturbation, as_frames(record["target_pixels"])))
+    if material.drifted is not None:
+        drifted = codec.encode(material.drifted)
 
-    motion = record["motion"] if choices.carried and choices.motion is None else None
-    if choices.motion is not None:
-        first = apply(choices.motion, as_frames(record["first_pixels"]))
-        motion = motion_memory(codec.encode(first), geometry.motion)
+    motion = record["motion"] if choices.carried and material.first is None else None
+    if material.first is not None:
+        motion = motion_memory(codec.encode(material.first), geometry.motion)
     context = chunk_context(geometry, memory_from_latents(identity, motion, motion_latents=geometry.motion), codec)
     clean = torch.cat([identity, target], dim=2)
     face = record.get("face")
     return Batch(
         clean=clean,
         drifted=drifted,
-        noise=torch.randn(clean.shape, generator=noise),
+        noise=material.noise,
         context=torch.cat([context.mask, context.y], dim=1),
-        pose=films.black_pose if choices.black_pose else record["pose"],
+        pose=record["pose"] if material.black_pose is None else material.black_pose,
         text=record["text"],
         clip=record.get("clip"),
         face=None if face is None else as_frames(face).movedim(-1, 0)[None] * 2 - 1,
@@ -176,11 +207,21 @@ def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, n
     )
 
 
-def make_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None) -> Batch:
-    """Sample `number` of a training, as a batch of one."""
+def assemble(choices: Choices, films: FilmSet, film: int, codec: Codec | None, noise: torch.Generator) -> Batch:
+    """The sample of one film, as a batch of one; its noise comes from the generator. codec: see encode_material."""
+    return encode_material(read_material(choices, films, film, noise), films.settings, codec)
+
+
+def sample_material(recipe: Recipe, films: FilmSet, number: int) -> Material:
+    """What sample `number` of a training is made of."""
     choices = choose(recipe, films.settings, number)
     film = film_of(recipe.seed, number, learnt_from(recipe, films))
-    return assemble(choices, films, film, codec, generator(recipe.seed, "noise", number))
+    return read_material(choices, films, film, generator(recipe.seed, "noise", number))
+
+
+def make_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None) -> Batch:
+    """Sample `number` of a training, as a batch of one."""
+    return encode_material(sample_material(recipe, films, number), films.settings, codec)
 
 
 def held_out_samples(recipe: Recipe, films: FilmSet, codec: Codec | None) -> Iterator[Batch]:

@@ -15,36 +15,53 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_state_dict,
+    set_model_state_dict,
     set_state_dict,
 )
 from torch.optim import Optimizer
 
+from ..backends.needs import extra_packages
 from ..errors import InputError, one_line, shown
 from ..json_files import check_fields, parse_json
 from ..tensor_files import read_tensors, write_tensors
 
+with extra_packages():
+    from diffusers.training_utils import EMAModel
+
 _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 # For the names of what is trained, in every process, and nothing gathered.
 _NAMES = StateDictOptions(ignore_frozen_params=True)
-_WEIGHT = "weight."
+WEIGHT, AVERAGE = "weight.", "average."
 # Of AdamW, for every parameter.
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def gather(network: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
-    """weight.NAME of what is trained, and MOMENT.NAME of AdamW; empty but in the first process."""
+def gather(network: nn.Module, optimiser: Optimizer, average: EMAModel | None = None) -> dict[str, Tensor]:
+    """weight.NAME of what is trained, MOMENT.NAME of AdamW, and average.NAME; empty but in the first process."""
     # Torch's types allow for any values; those of AdamW and of what is trained are tensors.
     states: Any = get_state_dict(network, optimiser, options=_OPTIONS)
     weights, optimiser_state = states
-    tensors = {f"{_WEIGHT}{name}": value for name, value in weights.items()}
+    tensors = {f"{WEIGHT}{name}": value for name, value in weights.items()}
     for name, moments in optimiser_state.get("state", {}).items():
         tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS}
+    if average is not None:
+        # In the network's place for a moment: so it is gathered as that is, shared out or not.
+        average.store(trained_parameters(network))
+        average.copy_to(trained_parameters(network))
+        averaged: Any = get_model_state_dict(network, options=_OPTIONS)
+        tensors |= {f"{AVERAGE}{name}": value.clone() for name, value in averaged.items()}
+        average.restore(trained_parameters(network))
     return tensors
 
 
-def weights_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights among what `gather` gave, under their names inside the module `prefix`."""
-    start = f"{_WEIGHT}{prefix}."
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """What is trained, in this process."""
+    return [value for value in network.parameters() if value.requires_grad]
+
+
+def weights_of(tensors: dict[str, Tensor], prefix: str, kind: str = WEIGHT) -> dict[str, Tensor]:
+    """The weights (or their AVERAGE) among what `gather` gave, under their names inside the module `prefix`."""
+    start = f"{kind}{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
@@ -61,9 +78,11 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], step: int, facts: dic
     write_tensors(path, tensors, {"training": json.dumps({"step": step, "facts": facts})})
 
 
-def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict) -> int:
-    """Restore network and optimiser; the step that comes next. ValueError when the file is of another training, and
-    when it is none that write_state wrote."""
+def read_state(
+    path: Path, network: nn.Module, optimiser: Optimizer, facts: dict, average: EMAModel | None = None
+) -> int:
+    """Restore network, optimiser and average; the step that comes next. ValueError when the file is of another
+    training, and when it is none that write_state wrote."""
     tensors, step, before = _read(path)
     if before != facts:
         changed = [name for name in {**facts, **before} if before.get(name) != facts.get(name)]
@@ -73,7 +92,7 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
         )
         raise InputError("resume", "goes on with the settings of the training that is there", was, now)
     weights: dict[str, Any] = {
-        name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)
+        name.removeprefix(WEIGHT): value for name, value in tensors.items() if name.startswith(WEIGHT)
     }
     trained: dict[str, Any] = get_model_state_dict(network, options=_NAMES)
     shapes = {name: value.shape for name, value in trained.items()}
@@ -86,6 +105,16 @@ def read_state(path: Path, network: nn.Module, optimiser: Optimizer, facts: dict
             raise _damaged(path, f"where weights or moments of {name} do not fit the network")
     if len(weights) > len(shapes):
         raise _damaged(path, f"with {len(weights)} weights for the {len(shapes)} of the network")
+    if average is not None:
+        averaged: dict[str, Any] = {
+            name.removeprefix(AVERAGE): value for name, value in tensors.items() if name.startswith(AVERAGE)
+        }
+        for name, shape in shapes.items():
+            if name not in averaged or averaged[name].shape != shape:
+                raise _damaged(path, f"where the average of {name} does not fit the network")
+        set_model_state_dict(network, averaged, options=_OPTIONS)
+        average.shadow_params = [value.detach().clone() for value in trained_parameters(network)]
+        average.optimization_step = step
     # The settings, which torch wants as well, stay as they are.
     settings = {name: value for name, value in optimiser.param_groups[0].items() if name != "params"}
     set_state_dict(

@@ -6,9 +6,9 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 
 from ..runs.store import RunFailed
+from .reading import FAULTS
 
 Result = TypeVar("Result")
 
@@ -26,7 +26,7 @@ def together(accelerator: Accelerator, work: Callable[[], Result], failed: Calla
     reason = cause = None
     try:
         result = work()
-    except (ValueError, OSError, SafetensorError) as error:
+    except FAULTS as error:
         reason, cause = str(error), error
     failures = torch.tensor(float(reason is not None), device=accelerator.device)
     if accelerator.reduce(failures, "sum") > 0:

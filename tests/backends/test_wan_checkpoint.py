@@ -7,7 +7,13 @@ import torch
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel, WanTransformer3DModel
 from safetensors.torch import save_file
 
-from everanimate_core.backends.wan_checkpoint import FACE_PATH, has_face_path, load_transformer, load_vae
+from everanimate_core.backends.wan_checkpoint import (
+    FACE_PATH,
+    has_face_path,
+    load_transformer,
+    load_vae,
+    outline_transformer,
+)
 
 # What the original code calls diffusers' modules, first match wins.
 TRANSFORMER_NAMES = (
@@ -137,6 +143,21 @@ def same_weights(loaded, model):
     expected = model.state_dict()
     assert loaded.state_dict().keys() <= expected.keys()
     return all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_an_outline_has_the_sizes_of_the_network_and_reads_no_weights(model, original, faceless, tmp_path):
+    save_file(original, tmp_path / "whole.safetensors")
+    model.save_config(tmp_path / "folder" / "transformer")
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    for path in (tmp_path / "whole.safetensors", tmp_path / "folder"):
+        outline = outline_transformer(path)
+        assert {name: value.shape for name, value in outline.state_dict().items()} == expected
+        assert {value.device.type for value in outline.parameters()} == {"meta"} and has_face_path(outline)
+    save_file(faceless, tmp_path / "faceless.safetensors")
+    assert not has_face_path(outline_transformer(tmp_path / "faceless.safetensors"))
+    with pytest.raises(ValueError, match=r"^model must be Wan2\.2-Animate with its original key names"):
+        save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+        outline_transformer(tmp_path / "other.safetensors")
 
 
 def load(state, folder, **options):

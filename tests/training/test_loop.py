@@ -23,7 +23,7 @@ RECIPE = Recipe(2, seed=1, rank=4, batch=2, rate=1e-3)
 
 
 def run(films, toy, folder, steps, recipe=RECIPE, accumulate=1, save_every=3, **options):
-    pace = Pace(steps, accumulate, save_every, options.pop("sample_every", 0))
+    pace = Pace(steps, accumulate, save_every, options.pop("sample_every", 0), workers=options.pop("workers", 0))
     accelerator = Accelerator(log_with="tensorboard", project_dir=folder, cpu=True)
     train(recipe, pace, films, toy, accelerator, folder, **options)
     return load_file(folder / "state.safetensors")
@@ -97,6 +97,70 @@ def test_the_loss_of_films_that_are_held_out_is_written_with_every_lora(films, t
     run(films, toy, tmp_path / "halves", 7, recipe, resume=True)
     _, *halves = (tmp_path / "halves" / "held_out.csv").read_text().splitlines()
     assert [row for row in halves if not row.startswith("4,")] == rows and len(halves) == 4
+
+
+def test_samples_that_are_read_ahead_teach_the_same(trained, films, toy, tmp_path):
+    folder, whole = trained
+    run(films, toy, tmp_path, 4, workers=2)
+    assert equal(run(films, toy, tmp_path, 7, workers=2, resume=True), whole)
+    assert (tmp_path / "losses.csv").read_text() == (folder / "losses.csv").read_text()
+
+
+def test_schedule_clipping_and_average_go_on_bit_for_bit(films, toy, tmp_path):
+    recipe = replace(RECIPE, rate_schedule="cosine", warmup=2, clip_norm=1e-3, ema=0.9)
+    whole = run(films, toy, tmp_path / "whole", 6, recipe)
+    rates = [float(row.split(",")[2]) for row in (tmp_path / "whole" / "losses.csv").read_text().splitlines()[1:]]
+    assert rates == pytest.approx([1e-3 * part for part in (1 / 3, 2 / 3, 1, 0.8535534, 0.5, 0.1464466)])
+    names = {path.name for path in (tmp_path / "whole").glob("ema-*")}
+    assert names == {"ema-000003.safetensors", "ema-000006.safetensors"}
+    # A kill behind step 3.
+    halves = tmp_path / "halves"
+    meddled = replace(recipe, clip_norm=1e-3)
+    run(films, toy, halves, 6, meddled)
+    state = load_file(halves / "state.safetensors")
+    assert equal(state, whole)
+    with pytest.raises(ValueError, match=r"^resume goes on with .*\(steps 6\); got steps 9\.$"):
+        run(films, toy, halves, 9, recipe, resume=True)
+
+
+def test_an_average_goes_on_bit_for_bit_and_is_the_average_of_the_loras(films, toy, tmp_path):
+    recipe, decay = replace(RECIPE, ema=0.9), (0.0, 2 / 11, 3 / 12, 4 / 13)
+    whole = run(films, toy, tmp_path / "whole", 4, recipe, save_every=1)
+    run(films, toy, tmp_path / "halves", 2, recipe)
+    assert equal(run(films, toy, tmp_path / "halves", 4, recipe, resume=True), whole)
+    loras = [load_file(tmp_path / "whole" / f"lora-00000{step}.safetensors") for step in range(1, 5)]
+    for name, value in load_file(tmp_path / "whole" / "ema-000004.safetensors").items():
+        expected = loras[0][name]
+        for lora, kept in zip(loras[1:], decay[1:], strict=True):
+            expected = kept * expected + (1 - kept) * lora[name]
+        assert torch.allclose(value, expected, rtol=0, atol=1e-7)
+
+
+def test_gradients_are_scaled_down_to_their_largest_norm(films, toy, tmp_path):
+    """Of the first step, AdamW's first moment is a tenth of the gradients."""
+    for norm in (0.0, 1e-3):
+        run(films, toy, tmp_path / f"{norm}", 1, replace(RECIPE, clip_norm=norm))
+    norms = [
+        sum(
+            value.square().sum()
+            for name, value in load_file(path / "state.safetensors").items()
+            if name.startswith("exp_avg.")
+        )
+        .sqrt()
+        .item()
+        for path in (tmp_path / "0.0", tmp_path / "0.001")
+    ]
+    assert norms[0] > 1e-3 and norms[1] == pytest.approx(1e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_base_in_8_bits_is_learnt_on(trained, films, toy, tmp_path, kind):
+    pytest.importorskip("torchao")
+    _, whole = trained
+    state = run(films, toy, tmp_path, 7, replace(RECIPE, quantised=kind))
+    assert not equal(state, whole) and equal(state, whole, 0.05)
+    with pytest.raises(ValueError, match=r"^resume goes on with .*got quantised None\.$"):
+        run(films, toy, tmp_path, 9, resume=True)
 
 
 def test_something_must_be_left_to_learn_from(films, toy, tmp_path):
@@ -178,7 +242,7 @@ def test_an_unfinished_set_is_refused(films, toy, tmp_path):
         run(FilmSet(films.folder, films.settings), toy, tmp_path, 1)
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("accumulate", 0), ("save_every", 0)])
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("save_every", 0)])
 def test_a_pace_that_makes_no_sense_is_refused(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be between 1 and [0-9]+ \(.*\); got 0\.$"):
         Pace(**{"steps": 1, name: value})

@@ -10,6 +10,7 @@ from everanimate_core.backends.wan_alignment import encode_driving, predict_velo
 from everanimate_core.everanimate.perturbation import Perturbation
 from everanimate_core.everanimate.restoration import TRAINING_SIGMAS
 from everanimate_core.lora.files import LoraError, lora_from_tensors, lora_state_dict
+from everanimate_core.training.checkpointing import enable_checkpointing
 from everanimate_core.training.network import Network, batch_loss
 from everanimate_core.training.recipe import Recipe
 from everanimate_core.training.samples import Batch, assemble, choose, join, make_sample
@@ -86,12 +87,12 @@ def test_an_untrained_lora_changes_no_bit_and_a_trained_one_does(wan, batch):
     assert not torch.allclose(network(batch.clean, batch), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [None, "kept", "offloaded"])
 def test_every_factor_learns_with_clip_and_face(wan, batch, checkpointing):
     transformer = wan()
-    if checkpointing:
-        transformer.enable_gradient_checkpointing()
     network = Network(transformer, 4, 2, 0)
+    if checkpointing:
+        enable_checkpointing(transformer, offload=checkpointing == "offloaded")
     give_values(network)
     batch_loss(network, batch, "gaussian").backward()
     gradients = {name: value.grad for name, value in network.trained().items()}
@@ -112,6 +113,27 @@ def test_a_bfloat16_network_trains_float32_factors(wan, batch):
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(value.grad.dtype == torch.float32 for value in network.trained().values())
+
+
+def test_under_autocast_no_lora_has_a_copy_of_what_its_layer_takes_in_and_nothing_changes(wan, batch):
+    networks = [Network(wan().to(torch.bfloat16), 4, 2, 0) for _ in range(2)]
+    networks[1].compute_in_half()
+    gradients, saved = [], []
+    for network in networks:
+        give_values(network)
+        sizes = {}
+
+        def pack(tensor, sizes=sizes):
+            sizes[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+            return tensor
+
+        with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            loss = batch_loss(network, batch, "none")
+        loss.backward()
+        gradients.append([value.grad for value in network.trained().values()])
+        saved.append(sum(size for size, _ in sizes.values()))
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert saved[1] < saved[0]
 
 
 def test_the_loss_of_stage_one_is_weighted_flow_matching(films, toy):

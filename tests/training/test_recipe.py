@@ -9,8 +9,8 @@ BAD_RATES += [(0.0, "above 0"), (-1e-4, r"at least 0\.0")]
 
 def test_the_rate_is_a_third_for_five_steps_and_constant_then():
     recipe = Recipe(1, rate=3e-4)
-    assert [recipe.learning_rate(step) for step in range(7)] == pytest.approx([1e-4] * 5 + [3e-4] * 2)
-    assert Recipe(1).learning_rate(10_000) == 1e-4
+    assert [recipe.learning_rate(step, 20) for step in range(7)] == pytest.approx([1e-4] * 5 + [3e-4] * 2)
+    assert Recipe(1).learning_rate(10_000, 20_000) == 1e-4
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ NAN = float("nan")
 
 def run(films, toy, folder, steps, recipe=RECIPE, save_every=3, **options):
     accelerator = Accelerator(log_with="tensorboard", project_dir=folder, cpu=True)
-    pace = Pace(steps, options.pop("accumulate", 1), save_every, options.pop("sample_every", 0))
+    pace = Pace(steps, options.pop("accumulate", 1), save_every, options.pop("sample_every", 0), workers=0)
     train(recipe, pace, films, toy, accelerator, folder, **options)
 
 
