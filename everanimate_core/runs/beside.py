@@ -75,26 +75,27 @@ class UnderWay(Generic[Result]):
 
     def __init__(self, beside: Beside):
         self.beside = beside
-        self._job: Future[Result] | None = None
-        self._taken_by: Callable[[Result], None] = lambda made: None
+        self._job: tuple[Future[Result], Callable[[Result], None]] | None = None
 
     def begin(self, work: Callable[[], Result], taken_by: Callable[[Result], None] = lambda made: None) -> None:
         """Have it done, and taken when it is caught up with; without a thread, at once. The one before is taken."""
         self.catch_up()
-        self._job, self._taken_by = self.beside.start(work), taken_by
+        self._job = self.beside.start(work), taken_by
         if not self.beside.on:
             self.catch_up()
 
     def catch_up(self) -> None:
         """Wait for what is under way, and have it taken; raises what went wrong there."""
         if self._job is not None:
-            made = result(self._job)
+            job, taken_by = self._job
+            made = result(job)
+            # Nothing of it is held on to.
             self._job = None
-            self._taken_by(made)
+            taken_by(made)
 
     def catch_up_if_done(self) -> None:
         """The same, where there is nothing to wait for."""
-        if self._job is not None and self._job.done():
+        if self._job is not None and self._job[0].done():
             self.catch_up()
 
 
