@@ -23,7 +23,7 @@ STAMP := $(VENV)/.installed
 PYAV := 14.2.0 16.0.0
 MEDIA_TESTS := tests/media tests/runs/test_run.py
 
-.PHONY: demo test test-host test-pyav lint clean
+.PHONY: demo test test-host test-pyav test-quantised lint clean
 
 demo: $(STAMP)
 	$(BIN)/everanimate demo --out demo
@@ -46,6 +46,13 @@ test-pyav: $(STAMP)
 		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
 	done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS)
+
+# The tests of frozen weights in 8 bits, under torchao, which stays out of the environment: it adds lines to what every
+# command says.
+test-quantised: $(STAMP)
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/torchao 'torchao>=0.18'
+	PYTHONPATH=$(VENV)/torchao OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_quantised.py \
+		tests/training/test_loop.py -k "quantised or byte or bits"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
