@@ -23,7 +23,7 @@ STAMP := $(VENV)/.installed
 PYAV := 14.2.0 16.0.0
 MEDIA_TESTS := tests/media tests/runs/test_run.py
 
-.PHONY: demo test test-host test-pyav bench-real-size lint clean
+.PHONY: demo test test-host test-pyav test-quantised bench-real-size lint clean
 
 demo: $(STAMP)
 	$(BIN)/everanimate demo --out demo
@@ -46,6 +46,13 @@ test-pyav: $(STAMP)
 		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
 	done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS)
+
+# The tests of frozen weights in 8 bits, under torchao, which stays out of the environment: it adds lines to what every
+# command says.
+test-quantised: $(STAMP)
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/torchao 'torchao>=0.18'
+	PYTHONPATH=$(VENV)/torchao OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_quantised.py \
+		tests/training/test_loop.py -k "quantised or byte or bits"
 
 # Time, memory and what must hold with networks of real size and random weights, inside the ComfyUI that COMFYUI_PATH and
 # COMFYUI_PYTHON name, on a machine with a GPU; in under eight minutes. Another start goes on with what is left.

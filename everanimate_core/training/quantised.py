@@ -9,7 +9,6 @@ from ..errors import InputError
 KINDS = ("none", "int8", "fp8")
 # The layers that hold nearly all weights, also once PEFT has put a LoRA around them.
 _LAYERS = re.compile(r"(?:blocks|face_adapter)\.\d+\..*?(?:\.base_layer)?")
-_PACKAGE = "torchao, of the extra `train`"
 
 
 def quantised_layers(transformer: nn.Module) -> list[str]:
@@ -26,10 +25,8 @@ def quantise(transformer: nn.Module, kind: str) -> None:
     try:
         from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
-        way = "pip install 'everanimate[train]'"
-        raise InputError(
-            "quantised", f"other than none needs {_PACKAGE}", way, f"{kind} without it ({error})"
-        ) from error
+        way = "pip install 'everanimate[quantised]'"
+        raise InputError("quantised", "other than none needs torchao", way, f"{kind} without it ({error})") from error
     config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
     quantize_(transformer, config, filter_fn=lambda layer, name: _is_base(layer, name) and _has_scales(layer))
 

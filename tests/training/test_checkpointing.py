@@ -34,25 +34,23 @@ class Layer(torch.nn.Module):
 
 @pytest.mark.parametrize("offload", [False, True])
 def test_blocks_and_face_adapters_keep_their_tokens_alone(wan, monkeypatch, offload):
-    kept = []
+    kept, moved = [], []
 
-    def pack(tensor):
-        kept.append(tuple(tensor.shape))
-        return tensor
+    def noting(shapes):
+        return saved_tensors_hooks(lambda tensor: shapes.append(tuple(tensor.shape)) or tensor, lambda tensor: tensor)
 
-    # Torch's hooks for the CPU, in whose place these count.
-    monkeypatch.setattr(
-        checkpointing, "save_on_cpu", lambda pin_memory: saved_tensors_hooks(pack, lambda tensor: tensor)
-    )
+    # In the place of torch's hooks for the CPU.
+    monkeypatch.setattr(checkpointing, "save_on_cpu", lambda pin_memory: noting(moved))
     transformer = wan()
     checkpointing.enable_checkpointing(transformer, offload=offload)
     adapter = transformer.face_adapter[0].forward
     layer, tokens, shared = Layer(), torch.rand(1, 7, DIM, requires_grad=True), torch.rand(3, DIM)
     for compute in (transformer._gradient_checkpointing_func, partial(adapter.func, *adapter.args[:-1])):
         kept.clear()
-        with saved_tensors_hooks(pack, lambda tensor: tensor):
+        moved.clear()
+        with noting(kept):
             result = compute(layer, tokens, shared)
-        assert kept == [(1, 7, DIM)]
+        assert (moved, kept)[:: 1 if offload else -1] == ([(1, 7, DIM)], [])
         (gradient,) = torch.autograd.grad(result.sum(), tokens)
         (expected,) = torch.autograd.grad(layer(tokens, shared).sum(), tokens)
         assert torch.equal(gradient, expected)

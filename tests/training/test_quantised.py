@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from everanimate_core.errors import InputError
+from everanimate_core.everanimate.geometry import ChunkGeometry
+from everanimate_core.training.memory_need import Step, step_need
 from everanimate_core.training.network import Network
 from everanimate_core.training.quantised import quantise, quantised_layers
 
@@ -28,8 +30,22 @@ def test_the_base_takes_a_byte_a_weight_and_computes_nearly_the_same(wan, kind, 
     assert {value.dtype for value in network.trained().values()} == {torch.float32}
 
 
+def test_the_arithmetic_knows_the_bytes_of_the_base(wan):
+    pytest.importorskip("torchao")
+    transformer = wan()
+    need = step_need(Step(transformer, ChunkGeometry(9), 64, 64, half=False, rank=2, quantised=True))
+    plain = step_need(Step(transformer, ChunkGeometry(9), 64, 64, half=False, rank=2))
+    # What is multiplied out of a block is there while it works.
+    assert need.device["working"] > plain.device["working"]
+    quantise(transformer, "int8")
+    held = [getattr(value, "qdata", value) for value in transformer.parameters()]
+    assert need.device["base"] == sum(value.nbytes for value in held)
+
+
 def test_a_missing_package_names_the_extra(wan, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    message = r"^quantised other than none needs torchao, .*\(pip install 'everanimate\[train\]'\); got int8 without it"
+    message = (
+        r"^quantised other than none needs torchao \(pip install 'everanimate\[quantised\]'\); got int8 without it"
+    )
     with pytest.raises(InputError, match=message):
         quantise(wan(), "int8")
