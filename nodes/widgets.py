@@ -15,7 +15,8 @@ Memory = io.Custom("EVERANIMATE_MEMORY")
 Plan = io.Custom("EVERANIMATE_PLAN")
 CATEGORY = "EverAnimate"
 
-_KNOBS = knobs(Settings) | knobs(RunSettings)
+# What nodes do beside sampling is all that the host allows: there is nothing to choose.
+_KNOBS = {name: knob for name, knob in (knobs(Settings) | knobs(RunSettings)).items() if name != "beside"}
 # Newer hosts hide what is rarely set until it is asked for.
 _HIDES = "advanced" in signature(io.Int.Input.__init__).parameters
 
