@@ -76,7 +76,7 @@ class OutOfMemory(RunFailed):
         parts = [f"out of {self.where} while {doing}; got {self.torch_said}"]
         parts += ["Close other programs that use it.", self.host_helps(host)]
         if BESIDE in self.settings:
-            parts.append(f"With {called(BESIDE)} files, the VAE takes turns with the network, which needs less.")
+            parts.append(f"With {called(BESIDE)} files, network and VAE take turns.")
         less = [words.format(called(name)) for name, words in _LESS[self.doing] if name in self.settings]
         if less:
             parts.append(f"It needs less with {' or '.join(less)}{self._anew(called)}.")

@@ -50,7 +50,8 @@ def test_what_is_said_and_the_next_start(tmp_path, monkeypatch, uninterrupted, c
         code, _, complaints = command(animate(out))
     assert code == 1
     assert complaints.startswith(f"out of memory (RAM) while {doing} in chunk 2; got ")
-    assert f"Close other programs that use it. It needs less with {less} (all chunks are made anew then)" in complaints
+    ways = f"With --beside files, network and VAE take turns. It needs less with {less} (all chunks are made anew then)"
+    assert f"Close other programs that use it. {ways}" in complaints
     assert complaints.endswith(
         f"2 finished chunks are kept in {out.with_suffix('.run')}; the same run goes on from there.\n"
     )

@@ -162,7 +162,7 @@ def test_beside_the_sampling_of_another_chunk(place, fresh, at):
     with pytest.raises(OutOfMemory) as caught:
         place.start(job, Sampler(), Exhausted(at, 2, on_a_card), beside="all")
     assert f"while {at} in chunk 2; got " in str(caught.value)
-    assert "With beside files, the VAE takes turns with the network, which needs less." in str(caught.value)
+    assert "With beside files, network and VAE take turns. It needs less with" in str(caught.value)
     place.start(job)
     # What was sampled of chunk 2, and meanwhile of chunk 3, is kept.
     assert place.made == ([4, 5] if at == DECODING else [2, 3, 4, 5])
@@ -172,7 +172,7 @@ def test_beside_the_sampling_of_another_chunk(place, fresh, at):
 def test_in_line_there_are_no_turns_to_take(place):
     with pytest.raises(OutOfMemory) as caught:
         place.start(with_widgets(small_job()), Sampler(), Exhausted(DECODING, 2, on_a_card), beside="files")
-    assert "takes turns" not in str(caught.value)
+    assert "take turns" not in str(caught.value)
 
 
 def test_the_first_chunk_speaks_of_no_finished_ones(place):
