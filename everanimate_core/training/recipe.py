@@ -54,7 +54,9 @@ class Recipe:
         "and falls to 0 along a cosine.",
         choices=("constant", "cosine"),
     )
-    warmup: int = knob(100, "Steps in which the learning rate rises, with the cosine.", low=0, high=100_000_000, unit="steps")
+    warmup: int = knob(
+        100, "Steps in which the learning rate rises, with the cosine.", low=0, high=100_000_000, unit="steps"
+    )
     clip_norm: float = knob(0.0, "Largest norm of a step's gradients, which are scaled down to it. 0: any.", low=0.0)
     ema: float = knob(
         0.0,
