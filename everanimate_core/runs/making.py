@@ -86,6 +86,22 @@ class Between:
         return digest(self.latents, *(part for name in sorted(self.extras) for part in (name, self.extras[name])))
 
 
+@dataclass(frozen=True)
+class ToMake:
+    """A chunk that is made now. before: what it is handed. between: what holds its end, None where nothing does."""
+
+    chunk: Chunk
+    before: State
+    recipe: Recipe
+    key: str
+    between: Between | None
+
+    @property
+    def index(self) -> int:
+        """Of the chunk."""
+        return self.chunk.index
+
+
 class UnusableSample(ValueError):
     """What was sampled is not what the method asks for, or no numbers."""
 
@@ -149,29 +165,22 @@ class Chunks:
         """The frames of the animation that a chunk supplies, of all F of it."""
         return frames[self.job.plan.kept(index)]
 
-    def sample(
-        self,
-        chunk: Chunk,
-        before: State,
-        recipe: Recipe,
-        key: str,
-        between: Between | None,
-        on_sampling: Callable[[], None],
-    ) -> Sampled:
+    def sample(self, asked: ToMake, on_sampling: Callable[[], None]) -> Sampled:
         """Sample a chunk and keep it before anything is decoded; what was kept so is not sampled again.
 
-        between: what holds its end. on_sampling: called when all that the host has to know is gathered.
+        on_sampling: called when all that the host has to know is gathered.
         """
-        kept = self.usable(chunk.index, self.store.read_sampled(key, self.job.method.extras))
+        kept = self.usable(asked.index, self.store.read_sampled(asked.key, self.job.method.extras))
         if kept is not None:
             return kept
+        between = asked.between
         end = None if between is None else between.latents
-        request = self.job.method.request(before, chunk, self.codec, end)
+        request = self.job.method.request(asked.before, asked.chunk, self.codec, end)
         on_sampling()
-        made = self.sample_chunk(request, recipe.noise_seed)
+        made = self.sample_chunk(request, asked.recipe.noise_seed)
         sampled = made if isinstance(made, Sampled) else Sampled(made)
         try:
-            self.check_sampled(chunk.index, sampled)
+            self.check_sampled(asked.index, sampled)
         except ValueError as error:
             raise UnusableSample(str(error)) from None
         # Laid out as they are read from a file, where a later start finds them: sums over another layout differ.
@@ -181,34 +190,25 @@ class Chunks:
             latents = with_end(latents, between.latents)
             extras = dict(between.extras)
         sampled = Sampled(latents, extras)
-        self.store.save_sampled(key, sampled)
+        self.store.save_sampled(asked.key, sampled)
         return sampled
 
-    def begin(
-        self,
-        chunk: Chunk,
-        before: State,
-        recipe: Recipe,
-        key: str,
-        between: Between | None,
-        sampled: Sampled,
-        seconds: float,
-    ) -> BegunChunk:
+    def begin(self, asked: ToMake, sampled: Sampled, seconds: float) -> BegunChunk:
         """What a chunk hands on; it is decoded now where that is seen in its frames alone, or where nobody may do so
         beside. seconds: that it took to be sampled."""
-        started, method = time.perf_counter(), self.job.method
-        if not chunk.index:
+        started, method, before = time.perf_counter(), self.job.method, asked.before
+        if not asked.index:
             # The first chunk chooses keyframes by its own seed, whatever seed this start has.
-            method = method.begun_with(recipe.noise_seed)
-        after, frames = None if between is None else between.after, None
+            method = method.begun_with(asked.recipe.noise_seed)
+        after, frames = None if asked.between is None else asked.between.after, None
         if after is None and self.codec_beside:
-            after = method.handed_early(before, chunk, sampled)
+            after = method.handed_early(before, asked.chunk, sampled)
         if after is None or not self.codec_beside:
-            frames = self.decode(chunk.index, before, sampled)
+            frames = self.decode(asked.index, before, sampled)
         if after is None:
-            after = method.hand_over(before, chunk, sampled, cast(Tensor, frames), self.codec)
+            after = method.hand_over(before, asked.chunk, sampled, cast(Tensor, frames), self.codec)
         seconds += time.perf_counter() - started
-        return BegunChunk(recipe, key, before, after, sampled, frames, seconds)
+        return BegunChunk(asked.recipe, asked.key, before, after, sampled, frames, seconds)
 
     def keep(self, begun: BegunChunk) -> KeptChunk:
         """Keep what is left of a chunk, its record last."""

@@ -17,7 +17,7 @@ from .candidates import Candidates
 from .choosing import Choice
 from .chunks import Recipe, state_digest
 from .film import Film
-from .making import Between, Chunks, KeptChunk, UnusableSample, different_names
+from .making import Between, Chunks, KeptChunk, ToMake, UnusableSample, different_names
 from .preflight import check_space
 from .progress import Making, Progress
 from .settings import RunSettings
@@ -179,7 +179,7 @@ class Start:
         for number, (recipe, key) in enumerate(zip(recipes, keys, strict=True)):
             kept = self.chunks.find(self.store.read_record(key), before)
             if kept is None:
-                after = self.make(chunk, before, recipe, key, between, number, taken_by)
+                after = self.make(ToMake(chunk, before, recipe, key, between), number, taken_by)
                 if count == 1:
                     return after
             else:
@@ -189,26 +189,17 @@ class Start:
         assert candidates.best is not None
         return self.found(candidates.best, candidates.all if count > 1 else ())
 
-    def make(
-        self,
-        chunk: Chunk,
-        before: State,
-        recipe: Recipe,
-        key: str,
-        between: Between | None,
-        number: int,
-        taken_by: Callable[[KeptChunk], None],
-    ) -> State:
+    def make(self, asked: ToMake, number: int, taken_by: Callable[[KeptChunk], None]) -> State:
         """A chunk that is made now, in the take to which it belongs; what it hands on. number: among its candidates.
 
         taken_by: called with it when it is kept, which may be beside the sampling of what follows.
         """
-        started, index = time.perf_counter(), chunk.index
-        again = self.is_made_again(index, key)
-        self.choice.before_making(index, key, self.inputs_that_differ(recipe))
+        started, index = time.perf_counter(), asked.index
+        again = self.is_made_again(index, asked.key)
+        self.choice.before_making(index, asked.key, self.inputs_that_differ(asked.recipe))
         left = self.job.plan.chunk_count - index
         check_space(self.job.method, left * self.asked.candidates, self.store.folder, self.choice.path)
-        sampled = None if self.earlier is None else self.earlier.sampled(recipe, self.job.method.extras)
+        sampled = None if self.earlier is None else self.earlier.sampled(asked.recipe, self.job.method.extras)
         sampled = self.chunks.usable(index, sampled)
         self.on_making(self.making(index, number))
 
@@ -220,7 +211,7 @@ class Start:
         try:
             if sampled is None:
                 with in_chunk(index):
-                    sampled = self.chunks.sample(chunk, before, recipe, key, between, look_ahead)
+                    sampled = self.chunks.sample(asked, look_ahead)
         except UnusableSample as error:
             self.under_way.catch_up()
             raise RunFailed(f"{error} Nothing of it was kept. {kept_in_words(self.store, self.finished())}") from None
@@ -229,7 +220,7 @@ class Start:
         self.under_way.catch_up()
         self.last = None
         with in_chunk(index):
-            begun = self.chunks.begin(chunk, before, recipe, key, between, sampled, seconds)
+            begun = self.chunks.begin(asked, sampled, seconds)
         self.under_way.begin(partial(self.chunks.keep, begun), taken_by)
         return begun.after
 
