@@ -270,10 +270,11 @@ CASES = [
         seeds=[0, CANDIDATE_STEP, 42, 42 + CANDIDATE_STEP],
         made_with=[0, 42 + CANDIDATE_STEP],
     ),
+    # They share the encoded pose.
     animates(
         "candidates",
         2,
-        f"candidates encoded decoded {ALL_SAMPLED} {MADE_OF_IT}",
+        f"candidates decoded {ALL_SAMPLED} {MADE_OF_IT}",
         "only chunk 1",
         seeds=[45, 45 + CANDIDATE_STEP],
         made_with=[0, 45 + CANDIDATE_STEP],
