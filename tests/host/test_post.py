@@ -135,13 +135,13 @@ def test_a_graph_that_somebody_else_interrupts(post, server):
 
 
 def test_ctrl_c_interrupts_a_graph_that_runs(post, server):
-    once(runs(server, "stopped"), _thread.interrupt_main)
-    code, files, notes = post(TOY_WORLD, "2.run_name=stopped", "2.steps=100")
+    once(runs(server, "stopped_by_ctrl_c"), _thread.interrupt_main)
+    code, files, notes = post(TOY_WORLD, "2.run_name=stopped_by_ctrl_c", "2.steps=100")
     assert (code, files) == (1, [])
     assert notes[-1].startswith("Stopped; the server was told to stop too. Go on with: everanimate post ")
     wait_until_idle(server)
     *_, last = server.get("/history").values()
-    assert last["prompt"][2]["2"]["inputs"]["run_name"] == "stopped"
+    assert last["prompt"][2]["2"]["inputs"]["run_name"] == "stopped_by_ctrl_c"
     assert "execution_interrupted" in dict(last["status"]["messages"])
 
 
