@@ -242,9 +242,7 @@ CASES = [
         made_with=[3, 0],
     ),
     # The first of both is nearer to the colours here.
-    animates(
-        "candidates", 2, f"candidates decoded {ALL_SAMPLED}", seeds=[0, CANDIDATE_STEP, 0, CANDIDATE_STEP]
-    ),
+    animates("candidates", 2, f"candidates decoded {ALL_SAMPLED}", seeds=[0, CANDIDATE_STEP, 0, CANDIDATE_STEP]),
     animates("fps", 30.0, "fps video", fps=Fraction(30)),
     animates("fps", 12.5, f"fps lineart {FOLLOWING} video", "a video", fps=Fraction(25, 2)),
     animates(
