@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..everanimate_core.runs.progress import Making, Progress, RemainingTime
+from ..everanimate_core.runs.progress import Making, Progress, RemainingTime, is_behind
 from . import host
 
 
@@ -96,7 +96,7 @@ class RunProgress:
 
         Where it was finished beside the next one, the bar stays where that is.
         """
-        self.done, behind = done, self.remaining.is_behind(done)
+        self.done, behind = done, is_behind(done, self.making)
         logging.info("EverAnimate: %s%s", done, self.remaining.after(done))
         preview = None if done.kept or self.previewer is not None else host.preview_of(done.last_frame())
         if not behind:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..method import Sample, Sampled
-from ..runs.progress import Making, Progress
+from ..runs.progress import Making, Progress, is_behind
 from .command import Command
 
 # A bar of 12 columns: the whole line must leave room at its end for the ^C that a terminal shows.
@@ -67,7 +67,7 @@ class Bar(tqdm):
     def chunk_done(self, done: Progress) -> None:
         """Show a finished chunk, unless a later one is made by now. The time left goes by those that were made now."""
         self.initial += done.kept
-        if self.making is None or self.making.index <= done.index:
+        if not is_behind(done, self.making):
             self.n = done.index + 1
             self.show(min(done.index + 1, done.chunks - 1))
 

@@ -95,15 +95,16 @@ class RemainingTime:
         """ ", about 12 min left" behind the line of a chunk; empty where nothing can be said."""
         if not done.kept:
             # Where it was finished beside the next one, the run had not waited for all that it took.
-            self.seconds.append(self.between if self.is_behind(done) else done.record.seconds)
+            self.seconds.append(self.between if is_behind(done, self.making) else done.record.seconds)
         left = done.chunks - done.index - 1
         if not left or not self.seconds:
             return ""
         return f", about {in_words(left * median(self.seconds))} left"
 
-    def is_behind(self, done: Progress) -> bool:
-        """Whether a chunk was finished while a later one is made."""
-        return self.making is not None and self.making.index > done.index
+
+def is_behind(done: Progress, making: Making | None) -> bool:
+    """Whether a chunk was finished while a later one is made."""
+    return making is not None and making.index > done.index
 
 
 def in_words(seconds: float) -> str:

@@ -35,6 +35,6 @@ def _kept(offload: bool, compute: Callable[..., Tensor], tokens: Tensor, *shared
     shared: what all blocks take in (text, time, rotary embedding, motion vectors). It is there anyway, so it is not
     moved.
     """
-    waiting = save_on_cpu(pin_memory=tokens.device.type == "cuda") if offload else nullcontext()
+    waiting = save_on_cpu(pin_memory=tokens.is_cuda) if offload else nullcontext()
     with waiting:
         return checkpoint(lambda inside: compute(inside, *shared), tokens, use_reentrant=False)

@@ -106,6 +106,24 @@ def prepare_stock(comfy, chunks, frames):
     return moving_pattern(frames + (chunks - 1) * (frames - STOCK_OVERLAP[frames]))
 
 
+def sampled_frames(comfy, model, positive, negative, latent, trim_latent, seed):
+    """Core nodes from conditioning to frames."""
+    (samples,) = comfy.call(
+        "KSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=seed,
+        steps=STEPS,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+    )
+    (samples,) = comfy.call("TrimVideoLatent", samples=samples, trim_amount=trim_latent)
+    return comfy.call("VAEDecode", samples=samples, vae=comfy.load_vae())[0]
+
+
 def run_stock(comfy, pose, chunks, frames, face):
     """The same length with core nodes."""
     import torch
@@ -133,26 +151,8 @@ def run_stock(comfy, pose, chunks, frames, face):
             **({} if video is None else {"continue_motion": video}),
             **faces,
         )
-        (samples,) = comfy.call(
-            "KSampler",
-            model=comfy.load_model(),
-            positive=positive,
-            negative=negative,
-            latent_image=latent,
-            seed=index,
-            steps=STEPS,
-            cfg=1.0,
-            sampler_name="euler",
-            scheduler="simple",
-        )
-        (samples,) = comfy.call("TrimVideoLatent", samples=samples, trim_amount=trim_latent)
-        (images,) = comfy.call("VAEDecode", samples=samples, vae=comfy.load_vae())
+        images = sampled_frames(comfy, comfy.load_model(), positive, negative, latent, trim_latent, index)
         video = images if video is None else torch.cat([video, images[trim_image:]])
-
-
-def prepare_windows(comfy, chunks, frames):
-    """The pose of a video as long as that of the stock chain."""
-    return prepare_stock(comfy, chunks, frames)
 
 
 def run_windows(comfy, pose, chunks, frames, face):
@@ -176,20 +176,7 @@ def run_windows(comfy, pose, chunks, frames, face):
         **faces,
     )
     (model,) = comfy.call("WanContextWindowsManual", model=comfy.load_model(), **window_inputs(frames))
-    (samples,) = comfy.call(
-        "KSampler",
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image=latent,
-        seed=0,
-        steps=STEPS,
-        cfg=1.0,
-        sampler_name="euler",
-        scheduler="simple",
-    )
-    (samples,) = comfy.call("TrimVideoLatent", samples=samples, trim_amount=trim_latent)
-    comfy.call("VAEDecode", samples=samples, vae=comfy.load_vae())
+    sampled_frames(comfy, model, positive, negative, latent, trim_latent, 0)
 
 
 def window_inputs(frames):
@@ -217,7 +204,7 @@ def knows_windows(comfy):
 WAYS = {
     "ours": (prepare_ours, run_ours),
     "stock": (prepare_stock, run_stock),
-    "windows": (prepare_windows, run_windows),
+    "windows": (prepare_stock, run_windows),
 }
 
 

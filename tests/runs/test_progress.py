@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from everanimate_core.runs.progress import Making, Progress, RemainingTime, in_words
+from everanimate_core.runs.progress import Making, Progress, RemainingTime, in_words, is_behind
 from everanimate_core.runs.takes import TakeChunk
 
 # Of no use to what is tested here: the last frame, and the video so far.
@@ -41,12 +41,12 @@ def test_chunks_that_were_finished_beside_others_count_as_what_the_run_waited_fo
         if index:
             # Each took 40 seconds, ten of them beside the next one.
             done = Progress(index - 1, 6, record(40.0), False, *WATCH)
-            assert remaining.is_behind(done)
+            assert is_behind(done, remaining.making)
             assert remaining.after(done) == f", about {(6 - index) * 30 / 60:.0f} min left"
     # The last one is waited for.
     done = Progress(2, 6, record(40.0), False, *WATCH)
-    assert not remaining.is_behind(done)
-    assert not RemainingTime().is_behind(done)
+    assert not is_behind(done, remaining.making)
+    assert not is_behind(done, RemainingTime().making)
 
 
 class Clock:
