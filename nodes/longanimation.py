@@ -51,12 +51,12 @@ _TOOLTIPS = {
     "size, pad (line art with paper, the reference with black), or stop with an error.",
     "resume": "Use the windows that are there. Off: open a new take and make every window of it anew; older takes "
     "stay.",
-    "from_chunk": "Make this window and all after it again, in a new take, with another seed or another setting. 0: "
-    "only what is missing.",
+    "from_chunk": "Make this window and all after it again, in a new take, with another seed or another setting. "
+    "Counted from 0: window 7 of 21 is 6. 0: only what is missing.",
     "on_change": "What happens when a setting or an input has changed since the last start: open a new take, which "
     "uses every window that is still right, or stop with an error that names the change.",
-    "only_chunk": "Make this window alone again, in a new take, with another seed or another setting. It is held to "
-    "its neighbours, which stay as they are. -1: none.",
+    "only_chunk": "Make this window alone again, in a new take, with another seed or another setting. Counted from 0: "
+    "window 7 of 21 is 6. It is held to its neighbours, which stay as they are. -1: none.",
     "candidates": "How many times each new window is made, each time with another seed; the one whose colours "
     "lie nearest to those of the reference and of the animation so far is taken. The others are kept beside it.",
 }

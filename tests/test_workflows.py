@@ -2,7 +2,7 @@
 
 import json
 import re
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +252,10 @@ def test_a_note_names_every_file_its_folder_size_and_source(name):
         said = rf"\[{re.escape(file['name'])}\]\({re.escape(file['url'])}\) \([\w. ]+ GB, from {re.escape(source)}\)"
         assert re.search(said, text), file["name"]
         assert f"`{file['name']}`" in readme
+
+
+@each_workflow
+def test_the_same_place_is_that_of_the_line_above(name):
+    for above, line in pairwise(notes(read(name)).splitlines()):
+        if "from the same place" in line:
+            assert line.startswith("- stage3_720p_beta") and above.endswith("from epfl-vita/everanimate)")

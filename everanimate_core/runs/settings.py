@@ -50,8 +50,8 @@ class RunSettings:
     )
     from_chunk: int = knob(
         0,
-        "Make this chunk and all after it again, in a new take, with another seed or another setting. 0: only what is "
-        "missing.",
+        "Make this chunk and all after it again, in a new take, with another seed or another setting. Counted from 0: "
+        "chunk 7 of 21 is 6. 0: only what is missing.",
         low=0,
         high=99_999,
     )
@@ -64,8 +64,8 @@ class RunSettings:
     )
     only_chunk: int = knob(
         -1,
-        "Make this chunk alone again, in a new take, with another seed or another setting. It is held to its "
-        "neighbours, which stay as they are. -1: none.",
+        "Make this chunk alone again, in a new take, with another seed or another setting. Counted from 0: chunk 7 of "
+        "21 is 6. It is held to its neighbours, which stay as they are. -1: none.",
         low=-1,
         high=99_999,
     )
