@@ -8,6 +8,9 @@ MUTED = 2
 NOTES = {"MarkdownNote", "Note"}
 CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 SEEDS = ("seed", "noise_seed")
+# How the ids of the pack's nodes begin, and what the canvas draws as a widget.
+OURS = ("EverAnimate", "LongAnimation")
+WIDGETS = {"BOOLEAN", "COMBO", "FLOAT", "INT", "STRING"}
 
 
 def registered():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graph_reading import MUTED, NOTES, registered, widget_values
+from graph_reading import MUTED, NOTES, OURS, registered, widget_values
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,6 @@ TWINS = {
 # Models that a graph asks for; the toy ships with the pack.
 FILES = dict.fromkeys(TWINS, 5) | {"colour_long": 4, "colour_window": 4, "low_vram": 6, "scail2_replace": 7}
 FILES |= dict.fromkeys([name for name in TWINS if name.startswith("toy")], 0)
-OURS = ("EverAnimate", "LongAnimation")
 TITLE_HEIGHT = 30
 SAMPLES = WORKFLOWS / "inputs"
 RELEASED_PROMPT = "视频中的人在做动作"
