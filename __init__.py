@@ -1,4 +1,4 @@
-"""EverAnimate for ComfyUI: long human animation on Wan2.2-Animate that does not drift."""
+"""EverAnimate for ComfyUI: a person animated for minutes, chunk by chunk, with a memory against drift."""
 
 WEB_DIRECTORY = "./nodes/web"
 

@@ -1,3 +1,3 @@
-"""EverAnimate: long human animation without drift (arXiv 2605.15042). Pure torch; knows nothing of ComfyUI."""
+"""EverAnimate: long human animation with a memory against drift (arXiv 2605.15042). Knows nothing of ComfyUI."""
 
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from driving.bodies import keypoints, standing
+from mutations import mutations
 from safetensors.torch import save
 
 from everanimate_core.backends.model_folders import check_model
@@ -21,7 +22,7 @@ from everanimate_core.runs.prompts import read_prompts
 from everanimate_core.tensor_files import weight_files
 from everanimate_core.toy.network.state import read_state
 
-ROUNDS = 60
+ROUNDS = mutations(60)
 ODD = [
     *(None, True, False, 0, -1, 1.5, 10**9, 2**63, 10**30, "", "x", "\n\x1b[31m", "é\u202e", [], {}, [[]], [1, "a"]),
     *({"a": {}}, "../x.safetensors", "/x.safetensors", float("nan"), float("inf"), "\udc80", "9" * 5000),

@@ -89,7 +89,8 @@ def _overview(arguments: Sequence[str]) -> int:
     offered = begun or list(COMMANDS)
     asked = bool(begun) and arguments[len(words) : len(words) + 1] in (["-h"], ["--help"])
     width = max(map(len, COMMANDS))
-    lines = ["usage: everanimate COMMAND [OPTIONS]", "", "Minute-scale human animation that does not drift.", ""]
+    what = "Animates a person for minutes, chunk by chunk, with a memory against drift."
+    lines = ["usage: everanimate COMMAND [OPTIONS]", "", what, ""]
     lines += [f"  {name:{width}}  {COMMANDS[name]}" for name in offered]
     lines += ["", "`everanimate COMMAND --help` says its options."]
     if not asked:

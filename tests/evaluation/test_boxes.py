@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from mutations import mutations
 
 from everanimate_core.evaluation.boxes import read_boxes
 
@@ -80,7 +81,7 @@ def test_whatever_a_file_holds(read):
     """Damaged files: boxes, or one printable line of ours."""
     chance = random.Random(0)
     pieces = ["[", "]", "{", "}", '"', ",", ":", "null", "true", "NaN", "-", "1e9", "9" * 5000, "\\u0000", "\x1b", "é"]
-    for _ in range(400):
+    for _ in range(mutations(400)):
         text = list(json.dumps([[chance.randrange(99) for _ in range(4)] for _ in range(chance.randrange(4))]))
         for _ in range(chance.randrange(6)):
             text.insert(chance.randrange(len(text) + 1), chance.choice(pieces) * chance.choice([1, 1, 1, 2000]))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mutations import mutations
 from run_parts import Sampler, Stop, refused
 from safetensors.torch import load, save_file
 
@@ -26,7 +27,7 @@ def contents(kind, whole, places, chance):
     places: gives the dicts in a body in which values are changed.
     """
     found = [*TEXTS, *[seal(kind, value) for value in WRONG], seal(f"{kind}9\x1b[2J", {})]
-    for _ in range(100):
+    for _ in range(mutations(100)):
         altered = json.loads(whole)["content"]
         place = chance.choice(places(altered))
         name = chance.choice(list(place))
@@ -138,7 +139,7 @@ def test_chunk_files_of_anything_are_damaged_or_whole(finished, job):
     whole = path.read_bytes()
     tensors = load(whole)
     contents = [b"", b"x", b"\xff" * 99, whole[:99], b"\x10\0\0\0\0\0\0\0" + b"[" * 16]
-    for _ in range(150):
+    for _ in range(mutations(150)):
         content = bytearray(whole)
         for _ in range(1 + chance.randrange(3)):
             content[chance.randrange(len(content) if chance.random() < 0.3 else 400)] = chance.randrange(256)

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from mutations import mutations
 
 from everanimate_core.errors import InputError
 from everanimate_core.training.manifest import read_manifest, write_manifest
@@ -90,7 +91,7 @@ def test_whatever_is_in_it_it_is_read_or_refused(path):
         b"\0",
         b"",
     ]
-    for _ in range(600):
+    for _ in range(mutations(600)):
         content = bytearray(whole)
         for _ in range(rng.randint(1, 3)):
             at, other = sorted(rng.randrange(len(content) + 1) for _ in range(2))
