@@ -178,7 +178,7 @@ class LongAnimation:
         """The ends of the late steps, the colours of the animation so far, and what a memory sees of its frames; with
         an autoregressive reference, the frame at which the next window begins."""
         after = {"statistics": state.get("statistics", channel_statistics(sampled.latents)), **sampled.extras}
-        own = frames[self.plan.kept(chunk.index)]
+        own = self._added(chunk, frames)
         # Every window counts alike.
         colours = colour_shares(own)
         after["colours"] = state["colours"] + colours if "colours" in state else colours
@@ -201,7 +201,12 @@ class LongAnimation:
     def score(self, state: State, chunk: Window, sampled: Sampled, frames: Tensor) -> float:
         """How far the colours of a window are from those of the reference, and of the animation so far."""
         known = [colour_shares(self.reference), *([state["colours"]] if "colours" in state else [])]
-        return colour_distance(colour_shares(frames[self.plan.kept(chunk.index)]), known)
+        return colour_distance(colour_shares(self._added(chunk, frames)), known)
+
+    def _added(self, chunk: Window, frames: Tensor) -> Tensor:
+        """What a window adds to the one before, also behind the end of this animation: a longer one uses the same
+        window, and must find what it would have made itself."""
+        return frames[self.plan.carried(chunk.index) :]
 
     def keep(self, before: State, after: State) -> State:
         """What is not among the extras, and changed; of the memory, what is new."""

@@ -131,7 +131,10 @@ class Appending(_OfVideo):
         count = before + len(frames)
         unread = count - _whole(before, self.of.at_once)
         rest = count % self.of.at_once
-        past = self.of.read(state.get("past"), seen[len(seen) - unread : len(seen) - rest])
+        past, new = state.get("past"), seen[len(seen) - unread : len(seen) - rest]
+        # Short windows may fill none of the video model's: then nothing new is held, and nothing is kept.
+        if past is None or len(new):
+            past = self.of.read(past, new)
         # One at least: files hold no empty tensors.
         stays = min(len(seen), max(self.of.settings.local_frames, rest, 1))
         return {
@@ -149,8 +152,10 @@ class Appending(_OfVideo):
 
     def keep(self, before: State, after: State) -> State:
         """What is new of that which is held, and the last frames."""
-        kept = {name: after[name] for name in ("past", "count", "seen")}
-        if "past" in before:
+        kept = {name: after[name] for name in ("count", "seen")}
+        if "past" not in before:
+            kept["past"] = after["past"]
+        elif after["past"] is not before["past"]:
             step = self.of.at_once
             new = (_whole(_count(after), step) - _whole(_count(before), step)) * self.beacons
             held = after["past"].shape[2] - len(PREFIX)
@@ -159,7 +164,7 @@ class Appending(_OfVideo):
 
     def recall(self, before: State, kept: State) -> State:
         """What was held before, as far as it is not forgotten, and what is new."""
-        if "past" not in before:
+        if "past" not in before or "past" not in kept:
             return {}
         past = torch.cat([before["past"], kept["past"]], 2)
         return {"past": self.of.model.forgotten(past, self.of.settings.memory_frames)}

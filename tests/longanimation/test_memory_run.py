@@ -17,8 +17,8 @@ CODEC = ExactCodec()
 SETTINGS = {"memory_frames": 20, "local_frames": 4}
 
 
-def remembering(**settings):
-    return colour_job(memory=video_memory(**(SETTINGS | settings)))
+def remembering(total=TOTAL, overlap=9, fuse=True, **settings):
+    return colour_job(total, memory=video_memory(**(SETTINGS | settings)), overlap=overlap, fuse=fuse)
 
 
 class MemoryPlace(Place):
@@ -32,7 +32,7 @@ class MemoryPlace(Place):
 
         def sample(request, seed):
             self.told[request.index] = request.memory
-            return exact_window(request, seed)
+            return exact_window(request, seed, job.method.settings)
 
         return super().start(job, sample, **options)
 
@@ -50,9 +50,8 @@ def whole(tmp_path_factory):
     return place.result()
 
 
-def frames_of(place):
+def frames_of(place, method):
     """All frames of a finished run, as they were decoded."""
-    method = colour_method()
     parts = [method.decode({}, latents, CODEC)[method.plan.kept(k)] for k, latents in enumerate(place.latents())]
     return torch.cat(parts)
 
@@ -66,7 +65,7 @@ WAYS += [{"memory_append": True, "memory_frames": 0}]
 def test_a_window_is_told_of_all_frames_before_it(place, way):
     place.start(remembering(**way))
     assert place.made == list(range(WINDOWS))
-    frames = frames_of(place)
+    frames = frames_of(place, colour_method())
     assert len(frames) == TOTAL
     assert place.told[0] is None
     memory = video_memory(**(SETTINGS | way))
@@ -89,7 +88,7 @@ def test_only_what_is_new_is_kept_of_what_is_seen(place):
     place.start(remembering())
     seen = [load_file(place.chunk_path(index))["seen"] for index in range(WINDOWS)]
     assert [len(part) for part in seen] == [17, 8, 8, 8]
-    assert torch.equal(torch.cat(seen), video_memory().model.crops(frames_of(place)))
+    assert torch.equal(torch.cat(seen), video_memory().model.crops(frames_of(place, colour_method())))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -107,6 +106,29 @@ def test_what_is_seen_is_handed_on_as_it_is_recalled(way):
     whole = ({"memory_append": True, "memory_frames": 0}, *(way for way in WAYS if "memory_append" not in way))
     if way in whole:
         assert state["seen"].shape == (41, 32, 32, 3)
+
+
+@pytest.mark.parametrize("way", [{}, {"memory_append": True}])
+def test_a_longer_animation_uses_a_last_window_that_was_cut(place, way):
+    """Of 34 frames the last window shows one; in 42 it is followed by another, which is told of all that it shows."""
+    for total in (34, 42):
+        place.start(remembering(total, **way))
+    assert (place.made, place.kept) == ([WINDOWS], list(range(WINDOWS)))
+    longer = MemoryPlace(place.root / "longer")
+    longer.start(remembering(42, **way))
+    assert_same_result(place.result(), longer.result())
+
+
+def test_windows_that_fill_none_of_the_video_model_are_kept(place):
+    """They add two frames each, and the video model reads three at once."""
+    job = remembering(25, memory_append=True, overlap=15, fuse=False)
+    place.start(job)
+    frames, memory = frames_of(place, job.method), video_memory(memory_append=True, **SETTINGS)
+    for index in range(1, 5):
+        before = frames[: place.take().chunks[index].start]
+        assert torch.equal(place.told[index], memory.remember(memory.model.crops(before))[0])
+    place.start(job)
+    assert (place.made, place.kept) == ([], list(range(5)))
 
 
 def test_with_append_what_is_handed_on_does_not_grow():

@@ -250,6 +250,16 @@ def test_a_longer_animation_keeps_the_windows(place, whole):
     assert_same_result(place.result(), whole)
 
 
+def test_a_longer_animation_uses_a_last_window_that_was_cut(place):
+    """What it hands on, and its score, are those of all frames that it adds where it is followed by another."""
+    for total in (34, 42):
+        place.start(colour_job(total))
+    assert (place.kept, place.made) == ([0, 1, 2, 3], [4])
+    longer = ColourPlace(place.root / "longer")
+    longer.start(colour_job(42))
+    assert_same_result(place.result(), longer.result())
+
+
 def test_from_a_window_on_with_another_seed(place):
     place.start(colour_job())
     before = place.files(0, 1)
