@@ -14,8 +14,6 @@ from safetensors.torch import save
 from everanimate_core.backends.model_folders import check_model
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint, load_pose_keypoint, read_pose_keypoint
 from everanimate_core.errors import InputError
-from everanimate_core.everanimate.memory import ContextMemory, load_memory, save_memory
-from everanimate_core.latents import channel_statistics
 from everanimate_core.lora.files import lora_from_tensors, read_lora
 from everanimate_core.lora.names import LoraError
 from everanimate_core.runs.prompts import read_prompts
@@ -86,17 +84,6 @@ def changed_tensors(content, random):
 def files(tmp_path):
     """{name: (the file that is changed, its right content, how it is changed, how it is read, the errors' class and
     what their messages start with)}"""
-    latents = torch.linspace(-1, 1, 16 * 4).reshape(1, 16, 1, 2, 2)
-    memory = ContextMemory(
-        torch.zeros(1, 16, 16, 3),
-        latents,
-        latents.repeat(1, 1, 4, 1, 1),
-        1,
-        True,
-        motion=latents,
-        statistics=channel_statistics(latents),
-    )
-    save_memory(memory, tmp_path / "memory.safetensors")
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(save({"a": torch.ones(2)}))
@@ -127,13 +114,6 @@ def files(tmp_path):
                 dict(list(PAIR.items())[:2]), {"lora_adapter_metadata": path.read_text(errors="surrogateescape")}
             ),
             lora,
-        ),
-        "memory": (
-            tmp_path / "memory.safetensors",
-            (tmp_path / "memory.safetensors").read_bytes(),
-            changed_tensors,
-            load_memory,
-            (InputError, "the file must be a memory that this pack saved "),
         ),
         "toy": (
             tmp_path / "toy.safetensors",
@@ -167,7 +147,7 @@ def files(tmp_path):
     }
 
 
-KINDS = ("lora", "lora settings", "lora metadata", "memory", "toy", "keypoints", "prompts", "config", "index")
+KINDS = ("lora", "lora settings", "lora metadata", "toy", "keypoints", "prompts", "config", "index")
 
 
 @pytest.mark.parametrize("kind", KINDS)

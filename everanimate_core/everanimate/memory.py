@@ -5,30 +5,23 @@ reference image and are completed once, from frames of the first chunk, so that 
 Motion memory: the last M latents of the chunk before, as the sampler left them, never decoded and encoded again.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
-from typing import Any, cast
+from typing import cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError, one_line, shown
-from ..files import write_whole
-from ..json_files import Refuse, check_fields, parse_json
+from ..errors import InputError
 from ..latents import SPATIAL_FACTOR, check_size
 from ..plan import ChunkPlan
 from ..ports import Codec
-from ..tensor_files import all_finite, read_tensors
 from .geometry import LATENT_CHANNELS
 from .settings import KEYFRAMES, RELEASED
 
 # Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
 POSE_MAP_SIZE = 32
-FILE_FORMAT = "everanimate-memory-1"
 
 
 @dataclass(frozen=True)
@@ -226,64 +219,3 @@ def motion_memory(latents: Tensor, count: int) -> Tensor:
     stopped and continued must not.
     """
     return latents[:, :, -count:].clone(memory_format=torch.contiguous_format)
-
-
-def save_memory(memory: ContextMemory, path: str | PathLike) -> None:
-    """Write the memory to a safetensors file, bit for bit; it appears whole or not at all."""
-    tensors = {name: value.contiguous() for name, value in vars(memory).items() if isinstance(value, Tensor)}
-    # Views of one storage (N repeats of the reference) must not be shared in the file.
-    tensors = {name: value.clone() for name, value in tensors.items()}
-    header = {"motion_count": memory.motion_count, "frozen": memory.frozen}
-    with write_whole(path) as part:
-        save_file(tensors, part, metadata={"format": FILE_FORMAT, "memory": json.dumps(header)})
-
-
-def load_memory(path: str | PathLike) -> ContextMemory:
-    """Read a memory that save_memory wrote; ValueError when the file is something else, or was changed into it."""
-    name = one_line(path)
-
-    def refuse(got: object) -> InputError:
-        rule = "must be a memory that this pack saved"
-        return InputError("the file", rule, f"format {FILE_FORMAT}", f"{one_line(got)} in {name}")
-
-    tensors, metadata = read_tensors(path, lambda wrong: refuse(f"a file, {wrong},"))
-    if metadata.get("format") != FILE_FORMAT:
-        raise refuse(metadata.get("format"))
-    header = parse_json(metadata.get("memory", ""), refuse)
-    check_fields(header, {"motion_count": int, "frozen": bool}, refuse)
-    _check_tensors(tensors, header["motion_count"], refuse)
-    fields: dict[str, Any] = {**tensors, **header}
-    return ContextMemory(**fields)
-
-
-def _check_tensors(tensors: dict[str, Tensor], motion_count: int, refuse: Refuse) -> None:
-    """Raise what `refuse` makes unless a memory's tensors are those of ContextMemory, fit together and are finite."""
-    missing = [name for name in ("references", "reference_latents", "identity") if name not in tensors]
-    if missing or tensors["identity"].ndim != 5 or not tensors["references"].ndim:
-        raise refuse(f"no {(*missing, 'identity')[0]}")
-    anchors, height, width = tensors["identity"].shape[2:]
-    references = tensors["references"].shape[0]
-    if not 0 <= references <= anchors or not anchors or motion_count < 1:
-        raise refuse(f"{references} references, {anchors} identity latents, motion_count {motion_count}")
-    picture = (height * SPATIAL_FACTOR, width * SPATIAL_FACTOR, 3)
-    try:
-        check_size(picture[1], picture[0])
-    except ValueError as error:
-        raise refuse(f"pictures of {picture[1]}x{picture[0]}") from error
-    carried = tensors["last_frames"].shape[:1].numel() if "last_frames" in tensors else 0
-    shapes = {
-        "references": (references, *picture),
-        "reference_latents": (1, LATENT_CHANNELS, references, height, width),
-        "identity": (1, LATENT_CHANNELS, anchors, height, width),
-        "motion": (1, LATENT_CHANNELS, motion_count, height, width),
-        "last_frames": (max(1, carried), *picture),
-        "statistics": (2, LATENT_CHANNELS),
-    }
-    for name, tensor in tensors.items():
-        if name not in shapes:
-            raise refuse(f"the unknown {shown(name)}")
-        if tensor.shape != shapes[name] or tensor.dtype != torch.float32:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise refuse(f"{name} {shown(list(tensor.shape))} of {kind} instead of {list(shapes[name])} of float32")
-        if not all_finite(tensor):
-            raise refuse(f"NaN or infinity in {name}")

@@ -1,4 +1,4 @@
-"""Identity and motion memory: what is in them, in which order, and that files keep them bit for bit."""
+"""Identity and motion memory: what is in them, and in which order."""
 
 from dataclasses import fields, replace
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from refusals import refusal
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from everanimate_core.everanimate.memory import (
     KEYFRAMES,
@@ -15,13 +13,10 @@ from everanimate_core.everanimate.memory import (
     build_memory,
     encode_singly,
     filled,
-    load_memory,
     memory_from_latents,
     retake_identity,
-    save_memory,
     select_keyframes,
 )
-from everanimate_core.latents import channel_statistics
 
 
 def same(one, other):
@@ -277,134 +272,3 @@ def test_memory_from_latents_of_two_sizes_is_refused(latents):
 
 def test_memory_from_latents_refuses_more_references_than_anchors(latents, pictures):
     assert "got 3" in refusal(memory_from_latents, latents(2), references=pictures(3))
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_memory_before_its_first_chunk_comes_back_from_its_file(codec, pictures, tmp_path):
-    memory = build_memory(pictures(2), codec, motion_latents=3)
-    save_memory(memory, tmp_path / "memory.safetensors")
-    assert same(load_memory(tmp_path / "memory.safetensors"), memory)
-
-
-def test_a_full_memory_comes_back_from_its_file(pictures, latents, tmp_path):
-    memory = ContextMemory(
-        references=pictures(1),
-        reference_latents=latents(1),
-        identity=latents(4, seed=1),
-        motion_count=2,
-        frozen=True,
-        motion=latents(2, seed=2),
-        last_frames=pictures(5, seed=1),
-        statistics=channel_statistics(latents(3)),
-    )
-    save_memory(memory, str(tmp_path / "memory.safetensors"))
-    loaded = load_memory(str(tmp_path / "memory.safetensors"))
-    assert same(loaded, memory)
-    assert loaded.frozen is True
-
-
-def test_a_memory_without_references_comes_back_from_its_file(latents, tmp_path):
-    memory = memory_from_latents(latents(4))
-    save_memory(memory, tmp_path / "memory.safetensors")
-    loaded = load_memory(tmp_path / "memory.safetensors")
-    assert same(loaded, memory)
-    assert loaded.references.shape == (0, 16, 32, 3)
-
-
-def test_views_of_one_storage_come_back_from_their_file(pictures, latents, tmp_path):
-    chunk, frames = latents(5), pictures(5)
-    memory = ContextMemory(
-        references=frames[:1],
-        reference_latents=chunk[:, :, :1],
-        identity=chunk[:, :, :1].expand(-1, -1, 4, -1, -1),
-        motion_count=1,
-        frozen=False,
-        motion=chunk[:, :, -1:],
-        last_frames=frames[:1],
-    )
-    save_memory(memory, tmp_path / "memory.safetensors")
-    assert same(load_memory(tmp_path / "memory.safetensors"), memory)
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_files_of_others_are_refused(tmp_path, metadata):
-    path = tmp_path / "model.safetensors"
-    save_file({"weight": torch.zeros(2)}, path, metadata=metadata)
-    message = refusal(load_memory, path)
-    assert message.startswith("the file must be a memory that this pack saved (format everanimate-")
-    assert message.endswith(f"; got {(metadata or {}).get('format')} in {path}.")
-
-
-@pytest.mark.parametrize("missing", ["references", "reference_latents", "identity"])
-def test_a_file_without_one_of_its_tensors_is_refused(codec, pictures, tmp_path, missing):
-    path = tmp_path / "memory.safetensors"
-    save_memory(build_memory(pictures(2), codec), path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    tensors = {name: value for name, value in load_file(path).items() if name != missing}
-    save_file(tensors, path, metadata=metadata)
-    assert refusal(load_memory, path).endswith(f"; got no {missing} in {path}.")
-
-
-def test_files_that_are_no_safetensors_are_refused(tmp_path):
-    path = tmp_path / "picture.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
-    assert str(path) in refusal(load_memory, path)
-
-
-@pytest.fixture
-def saved(pictures, latents, tmp_path):
-    """A function that writes a memory's file with other tensors or another header, and gives its path."""
-    memory = memory_from_latents(latents(4), latents(1), pictures(1))
-    save_memory(memory, tmp_path / "memory.safetensors")
-    right = load_file(tmp_path / "memory.safetensors")
-
-    def write(header='{"motion_count": 1, "frozen": true}', drop=None, **tensors):
-        path = tmp_path / "memory.safetensors"
-        state = {name: value for name, value in {**right, **tensors}.items() if name != drop}
-        save_file(state, path, metadata={"format": "everanimate-memory-1", "memory": header})
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("header", "got"),
-    [
-        ("", "no JSON ("),
-        ("[]", "a list instead of an object"),
-        ("{}", "no 'motion_count'"),
-        ('{"motion_count": "1", "frozen": true}', "'motion_count' '1', which is not a whole number"),
-        ('{"motion_count": 1, "frozen": 1}', "'frozen' 1, which is not true or false"),
-        ('{"motion_count": 1, "frozen": true, "identity": 1}', "the unknown 'identity'"),
-        ('{"motion_count": 0, "frozen": true}', "1 references, 4 identity latents, motion_count 0"),
-        ('{"motion_count": 2, "frozen": true}', "motion [1, 16, 1, 2, 4] of float32 instead of [1, 16, 2, 2, 4] of"),
-        ("[" * 100_000, "JSON of more than 100 levels"),
-    ],
-)
-def test_a_header_that_was_changed(saved, header, got):
-    assert f"; got {got}" in refusal(load_memory, saved(header))
-
-
-@pytest.mark.parametrize(
-    ("tensors", "got"),
-    [
-        ({"drop": "identity"}, "no identity"),
-        ({"drop": "references"}, "no references"),
-        ({"identity": torch.zeros(16, 4, 2, 4)}, "no identity"),
-        ({"identity": torch.zeros(1, 16, 0, 2, 4)}, "1 references, 0 identity latents, motion_count 1"),
-        ({"identity": torch.zeros(1, 16, 4, 3, 4)}, "pictures of 32x24"),
-        ({"identity": torch.zeros(1, 8, 4, 2, 4)}, "identity [1, 8, 4, 2, 4] of float32 instead of [1, 16, 4, 2, 4]"),
-        ({"references": torch.zeros(1, 16, 16, 3)}, "references [1, 16, 16, 3] of float32 instead of [1, 16, 32, 3]"),
-        ({"references": torch.zeros(5, 16, 32, 3)}, "5 references, 4 identity latents"),
-        ({"last_frames": torch.zeros(0, 16, 32, 3)}, "last_frames [0, 16, 32, 3] of float32 instead of [1, 16, 32, 3]"),
-        ({"statistics": torch.zeros(2, 16).half()}, "statistics [2, 16] of float16 instead of [2, 16] of float32"),
-        ({"motion": torch.full((1, 16, 1, 2, 4), float("nan"))}, "NaN or infinity in motion"),
-        ({"statistics": torch.full((2, 16), float("inf"))}, "NaN or infinity in statistics"),
-        ({"we\nights": torch.zeros(1)}, r"the unknown 'we\nights'"),
-    ],
-)
-def test_tensors_that_were_changed(saved, tensors, got):
-    assert f"; got {got}" in refusal(load_memory, saved(**tensors))
