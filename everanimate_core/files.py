@@ -29,13 +29,9 @@ def write_whole(path: str | os.PathLike, check: Callable[[], object] = lambda: N
     """
     path = Path(path)
     part = _new_part(path)
-    mode = part.stat().st_mode
     try:
         yield part
         check()
-        # Some writers put a file of their own in its place, which one user alone can read. (Some volumes refuse chmod.)
-        if part.stat().st_mode != mode:
-            part.chmod(mode)
         sync_file(part)
         check()
         _replace(part, path)

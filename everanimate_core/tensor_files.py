@@ -169,7 +169,7 @@ def write_tensors(
     OSError for a full disk.
     """
     for name, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
+        if value.is_floating_point() and not all_finite(value):
             raise InputError("all values", "must be finite numbers", "", f"NaN or infinity in {name}")
     with write_whole(path, check) as part:
         # Not by save_file: a program that is killed in it leaves a file behind whose name nobody knows.

@@ -15,11 +15,11 @@ from typing import IO, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..downloads import Download, cache_folder, fetch
 from ..errors import InputError
+from ..tensor_files import write_tensors
 from .lpips import CHANNELS
 
 ARCHIVE = Download(
@@ -66,11 +66,7 @@ def _converted(archive: Path, destination: Path) -> Path:
         # In the archive of that sum it is a file.
         arrays = ArrayUnpickler(cast(IO[bytes], tar.extractfile(MEMBER))).load()
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it first: a file of that name is always whole.
-    with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
-        written = Path(folder) / FILE_NAME
-        save_file(to_state(arrays), written)
-        written.replace(destination)
+    write_tensors(destination, to_state(arrays))
     return destination
 
 

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import shown
-from ..files import write_whole
 from ..json_files import check_fields, is_kind, parse_json, read_text
-from ..tensor_files import FLOATS, all_finite, is_pickle, open_tensors
+from ..tensor_files import FLOATS, all_finite, open_tensors, write_tensors
 from .names import LoraError, examples, normalise_key, other_kind, place, to_diffusers
 
 # What can be written: prefix, name of A, name of B, and whether an alpha tensor belongs to the format.
@@ -101,8 +99,6 @@ def read_lora(path: str | os.PathLike) -> Lora:
     Raises LoraError for a missing, damaged or pickled file, and for one that is not, wholly, a LoRA of Wan's blocks.
     """
     path = Path(path)
-    if os.path.isfile(path) and is_pickle(path):
-        raise LoraError("pickle files are not opened, as they can run code", "use the .safetensors file", path.name)
     rule = ("a LoRA is read from a .safetensors file", "stage2_480p.safetensors")
     name = path.name if os.path.isfile(path) else path
     with open_tensors(path, lambda wrong: LoraError(*rule, f"{name}, {wrong}")) as file:
@@ -226,12 +222,9 @@ def host_state_dict(lora: Lora) -> dict[str, Tensor]:
 
 def save_lora(path: str | os.PathLike, lora: Lora, format: str = "released", dtype: torch.dtype | None = None) -> None:
     """Writes the LoRA (see lora_state_dict) and its metadata; the file appears whole or not at all."""
-    path = Path(path)
-    tensors = {name: value.contiguous() for name, value in lora_state_dict(lora, format, dtype).items()}
     # PEFT settings in the metadata would scale a second time what is already in B or in the alpha tensors.
     metadata = {name: text for name, text in lora.metadata.items() if name != _SETTINGS}
-    with write_whole(path) as part:
-        save_file(tensors, part, metadata={"format": "pt", **metadata})
+    write_tensors(path, lora_state_dict(lora, format, dtype), {"format": "pt", **metadata})
 
 
 def convert(

@@ -103,6 +103,21 @@ def test_saving_over_a_file_replaces_it_and_leaves_nothing_else(tmp_path):
         assert torch.equal(load_file(path)[f"{target}.lora_B.default.weight"], 2 * b)
 
 
+def test_equal_loras_make_equal_files(tmp_path):
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    for path in (one, other):
+        save_lora(path, lora_of(**{f"fact_{number}": "x" for number in range(12)}))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_lora_in_8_bits_is_written_as_it_is(tmp_path):
+    a, b = torch.ones(2, 3).to(torch.float8_e4m3fn), torch.ones(5, 2).to(torch.float8_e5m2)
+    save_lora(tmp_path / "lora.safetensors", Lora((LoraLayer("blocks.0.ffn.0", a, b),)))
+    (layer,) = read_lora(tmp_path / "lora.safetensors").layers
+    assert (layer.A.dtype, layer.B.dtype) == (torch.float8_e4m3fn, torch.float8_e5m2)
+    assert torch.equal(delta(layer), torch.full((5, 3), 2.0))
+
+
 def test_a_failed_save_keeps_the_old_file_and_no_part(tmp_path):
     (tmp_path / "lora.safetensors").mkdir()
     with pytest.raises(OSError):
