@@ -15,7 +15,7 @@ from .ahead import Ahead
 from .beside import Beside, UnderWay
 from .candidates import Candidates
 from .choosing import Choice
-from .chunks import Recipe, state_digest
+from .chunks import ChunkRecord, Recipe, state_digest
 from .film import Film
 from .making import Between, Chunks, KeptChunk, ToMake, UnusableSample, different_names
 from .preflight import check_space
@@ -96,13 +96,11 @@ class Start:
 
     def as_it_is(self, index: int, left: TakeChunk, before: State) -> State:
         """A chunk that stays, whatever has changed since it was made."""
-        record = self.store.read_record(left.key)
-        if record is None and self.choice.source_earlier is not None:
-            ready = self.chunks.ready(index)
-            record = self.choice.source_earlier.record(
-                self.chunks.recipe(ready, 0), state_digest(before), any_inputs=True
-            )
-        kept = self.chunks.find(record, before)
+        return self.found(self.as_it_was(index, left, before), left.candidates)
+
+    def as_it_was(self, index: int, there: TakeChunk, before: State) -> KeptChunk:
+        """A chunk of the take that is made again in part; RunError where its file is not as it was written."""
+        kept = self.chunks.find(self.record_of(index, there, before), before)
         self.know(kept)
         if kept is None:
             raise RunError(
@@ -111,7 +109,15 @@ class Start:
                 "leave out from_chunk and only_chunk: it is made again then",
                 "a file that was altered or deleted",
             )
-        return self.found(kept, left.candidates)
+        return kept
+
+    def record_of(self, index: int, there: TakeChunk, before: State) -> ChunkRecord | None:
+        """What is known of a chunk of that take, which may be a run of 0.1.0."""
+        record = self.store.read_record(there.key)
+        if record is None and self.choice.source_earlier is not None:
+            own = self.chunks.recipe(self.chunks.ready(index), 0)
+            record = self.choice.source_earlier.record(own, state_digest(before), any_inputs=True)
+        return record
 
     def found(self, kept: KeptChunk, candidates: Sequence[Candidate] = ()) -> State:
         """A chunk that is there goes into the take; what it hands on."""
@@ -172,7 +178,7 @@ class Start:
         ]
         keys = [recipe.key(handed) for recipe in recipes]
         if count == 1 and self.choice.made_again(index):
-            self.refuse_same(own, keys[0])
+            self.refuse_same(own, keys[0], before)
         candidates = Candidates()
         # The next chunk is made of the only one as soon as that is sampled, of the best when all are measured.
         taken_by = self.listed if count == 1 else candidates.add
@@ -197,11 +203,11 @@ class Start:
         started, index = time.perf_counter(), asked.index
         again = self.is_made_again(index, asked.key)
         self.choice.before_making(index, asked.key, self.inputs_that_differ(asked.recipe))
-        left = self.job.plan.chunk_count - index
-        check_space(self.job.method, left * self.asked.candidates, self.store.folder, self.choice.path)
+        making = self.making(index, number)
+        check_space(self.job.method, 1 + making.left, self.store.folder, self.choice.path)
         sampled = None if self.earlier is None else self.earlier.sampled(asked.recipe, self.job.method.extras)
         sampled = self.chunks.usable(index, sampled)
-        self.on_making(self.making(index, number))
+        self.on_making(making)
 
         def look_ahead() -> None:
             following = index + 1
@@ -242,20 +248,16 @@ class Start:
         source, last = self.choice.source, self.job.plan.chunk_count - 1
         if source is None or index != self.choice.take.only or index == last:
             return None
-        there = self.chunks.find(self.store.read_record(source.chunks[index].key), before)
-        if there is None:
-            got = "a file that was altered or deleted"
-            raise RunError(f"chunk {index} of the take before", "must be as it was written", "", got)
-        return self.chunks.between(there)
+        return self.chunks.between(self.as_it_was(index, source.chunks[index], before))
 
-    def refuse_same(self, own: Recipe, key: str) -> None:
+    def refuse_same(self, own: Recipe, key: str, before: State) -> None:
         """Raise RunError for a redo that would make a chunk as it is."""
         source, take = self.choice.source, self.choice.take
         if source is None or own.index >= len(source.chunks):
             return
-        there = source.chunks[own.index].key
-        record = self.store.read_record(there)
-        if key == there or (record is not None and replace(record.recipe, end="") == replace(own, end="")):
+        there = source.chunks[own.index]
+        record = self.record_of(own.index, there, before)
+        if key == there.key or (record is not None and replace(record.recipe, end="") == replace(own, end="")):
             name = "only_chunk" if take.only >= 0 else "from_chunk"
             rule = "needs another seed or another setting, to make the chunk differently"
             raise RunError(name, rule, f"seed {take.seed + 1}", f"the seed {take.seed} and the settings of before")

@@ -120,6 +120,27 @@ def test_it_is_made_again_from_a_chunk_at_once(core):
     assert start(job(37, seed=9), core) == ([6], [0, 1, 2, 3, 4, 5])
 
 
+def test_one_chunk_of_it_alone_is_made_again(core):
+    before, old = contents(core / "dance"), [load(path.read_bytes()) for path in sorted(OLD.glob("core/*/chunk_*"))]
+    assert start(job(24, seed=9), core, only_chunk=1) == ([1], [0, 2, 3])
+    assert contents(core / "dance") == before
+    # It ends with what the next one was made from.
+    again = latents(core)
+    assert [torch.equal(again[i], old[i]["latents"]) for i in range(4)] == [True, False, True, True]
+    assert torch.equal(again[1][:, :, -1:], old[1]["latents"][:, :, -1:])
+    assert start(job(24, seed=9), core, only_chunk=1) == ([], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["from_chunk", "only_chunk"])
+def test_a_chunk_of_it_that_would_be_made_as_it_is_is_refused(core, name):
+    before = contents(core / "dance")
+    assert refused(start, job(24), core, **{name: 1}) == (
+        f"{name} needs another seed or another setting, to make the chunk differently (seed 1); got the seed 0 and the "
+        "settings of before."
+    )
+    assert contents(core / "dance") == before
+
+
 def test_at_another_rate_all_chunks_are_kept(core):
     before = contents(core / "dance")
     assert start(job(fps=Fraction(12)), core) == ([5], [0, 1, 2, 3])

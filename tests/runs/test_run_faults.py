@@ -68,6 +68,11 @@ def test_room_for_the_chunks_to_come(finished, job, monkeypatch):
     )
     assert finished.made == []
     assert finished.files(number=1) == before
+    # A chunk that is made again alone needs room for itself.
+    chunks, video = needed_bytes(job().method, 1)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(10**12, 0, chunks + video))
+    finished.start(job(seed=7), only_chunk=2)
+    assert finished.made == [2]
     # What is there already needs no room, and a volume that does not say how large it is has room.
     finished.start(job())
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 0))

@@ -322,10 +322,11 @@ def test_a_damaged_first_chunk_is_made_again_with_its_own_seed(finished, job):
     assert_same_result(finished.result(), expected)
 
 
-def test_a_chunk_that_a_redo_needs_as_it_was(finished, job):
+@pytest.mark.parametrize("redo", [{"from_chunk": 3}, {"only_chunk": 3}, {"only_chunk": 1}])
+def test_a_chunk_that_a_redo_needs_as_it_was(finished, job, redo):
     finished.chunk_path(1).unlink()
     before = finished.everything()
-    assert refused(finished.start, job(seed=9), from_chunk=3) == (
+    assert refused(finished.start, job(seed=9), **redo) == (
         "chunk 1 of the take before must be as it was written (leave out from_chunk and only_chunk: it is made again "
         "then); got a file that was altered or deleted."
     )
