@@ -134,7 +134,7 @@ def files(tmp_path):
             b"0: a woman dances\n75: she turns\n",
             changed_bytes,
             read_prompts,
-            (InputError, "prompts must be "),
+            (InputError, "prompts must "),
         ),
         "config": (folder / "config.json", config, changed_json, lambda _: model(), (InputError, "text_encoder must ")),
         "index": (

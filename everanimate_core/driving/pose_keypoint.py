@@ -80,7 +80,8 @@ def read_pose_keypoint(
     result = []
     for number, people in enumerate(found):
         canvas = (1, 1) if largest <= LARGEST_SHARE else _canvas(frames[number], number)
-        scale = np.divide((width, height), canvas)
+        # Whole numbers without bounds would stay Python's own, with which numpy does not count.
+        scale = np.divide((width, height), np.array(canvas, dtype=np.float64))
         scaled = [_in_pixels(points, scale) for points in people]
         seen = (points for points in scaled if points[:, 2].any())
         result.append([_person(points[:, :2], normalised(points[:, 2], threshold)) for points in seen])

@@ -154,6 +154,11 @@ def test_the_canvas_is_rescaled_to_the_video():
     assert np.array_equal(found.points, STANDING)
 
 
+def test_a_canvas_beyond_all_bounds_shrinks_its_people_to_a_point():
+    (found,) = read(sdpose(STANDING, graded()), width=10**30, height=10**30)
+    assert np.abs(found.points).max() < 1e-20 and found.points.dtype == np.float64
+
+
 def test_each_frame_has_its_own_canvas():
     frames = clip(sdpose(STANDING, graded())) + clip(sdpose(STANDING, graded()), width=960)
     first, second = read_pose_keypoint(frames, WIDTH, HEIGHT)
