@@ -4,7 +4,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from ..errors import InputError, one_line
 from ..runs.store import RunFailed, RunTaken
 from .dispatch import Ended
 from .jobs import Job
-from .records import Record, record_path, write_record
+from .records import Record, write_record
 
 # What torch says of a GPU that fails until the process ends.
 _BROKEN = ("CUDA error", "HIP error")
@@ -95,9 +95,3 @@ def _log(root: Path, name: str) -> Iterator[Say]:
     """Lines for the log of a job, behind those of the attempts before."""
     with log_path(root, name).open("a", encoding="utf-8", errors="backslashreplace") as file:
         yield lambda line: print(line, file=file, flush=True)
-
-
-def forget(root: Path, name: str) -> None:
-    """Let the record of an earlier attempt go: what it says is true no longer."""
-    with suppress(FileNotFoundError):
-        record_path(root, name).unlink()

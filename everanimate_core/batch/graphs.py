@@ -4,8 +4,8 @@ import copy
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, one_line
 from ..remote.graph import Graph, set_input
@@ -21,23 +21,20 @@ from .status import COMFYUI
 _RUN, _PREFIX = "run_name", "filename_prefix"
 
 
-def changed(graph: Graph, job: Job, takes_fractions: Any = lambda kind, name: True) -> Graph:
+def changed(graph: Graph, job: Job, takes_fractions: Callable[[str, str], bool]) -> Graph:
     """The graph with the inputs that a line names, NODE.INPUT, and with results of its own.
 
     What the graph writes goes into a folder with the job's name, which its `run_name` and `filename_prefix` get in
     front. takes_fractions: see set_input.
 
-    Raises InputError, with the line, for an input that the graph has not and for a value that does not fit.
+    Raises InputError for an input that the graph has not and for a value that does not fit.
     """
     graph = copy.deepcopy(graph)
     for name, value in job.values.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        try:
-            if isinstance(value, dict | list) or value is None:
-                raise InputError(name, "must be text, a number, or true or false", "", text)
-            set_input(graph, f"{name}={text}", takes_fractions)
-        except InputError as error:
-            raise InputError(f"line {job.line}: {error.field}", error.rule, error.example, error.got) from None
+        if isinstance(value, dict | list) or value is None:
+            raise InputError(name, "must be text, a number, or true or false", "", text)
+        set_input(graph, f"{name}={text}", takes_fractions)
     for node in graph.values():
         inputs = node["inputs"]
         if isinstance(inputs.get(_RUN), str):

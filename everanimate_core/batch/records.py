@@ -54,6 +54,11 @@ def read_record(root: Path, name: str) -> Record | None:
     return None
 
 
+def forget_record(root: Path, name: str) -> None:
+    """Delete the record of an earlier attempt, if there is one: what it says is true no longer."""
+    record_path(root, name).unlink(missing_ok=True)
+
+
 def recorded(root: Path) -> list[str]:
     """The names of all jobs of which something is kept."""
     return sorted(path.name.removesuffix(_ENDING) for path in root.glob(f"*{_ENDING}"))

@@ -1,6 +1,7 @@
 """`everanimate batch`: many jobs, on all GPUs of a Ray cluster."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +11,18 @@ from typing import Literal, cast
 
 import tyro
 
-from ..batch.attempt import Engine, forget
+from ..batch.attempt import Engine
 from ..batch.dispatch import Ended, Event, Task, dispatch
 from ..batch.graphs import GraphJobs, changed
 from ..batch.jobs import EXAMPLE, Job, read_jobs
 from ..batch.ray_workers import RayWorkers, cluster, ray_or_complain
-from ..batch.records import Record, inputs_of, is_done, read_record, write_list, write_record
+from ..batch.records import Record, forget_record, inputs_of, is_done, read_record, write_list, write_record
 from ..batch.status import progress, share_left, statuses, table
 from ..errors import InputError, one_line
 from ..remote.graph import Graph, read_graph
 from ..remote.headless import Host
 from ..runs.store import RunFailed
-from .batch_jobs import OwnCommands, task_of
+from .batch_jobs import OwnCommands, in_line, task_of
 from .command import Command
 from .options import option
 
@@ -89,6 +90,9 @@ def main(options: Options, command: Command) -> None:
     if root.exists() and not root.is_dir():
         raise InputError("out", "must be a folder", "results", f"the file {one_line(root)}")
     graph = None if options.graph is None else read_graph(options.graph)
+    engine: Callable[[], Engine] = partial(OwnCommands, root)
+    if graph is not None:
+        engine = partial(GraphJobs, graph, _host(options), root, jobs[0].folder)
     tasks = {job.name: _task(job, graph, root) for job in jobs}
     root.mkdir(parents=True, exist_ok=True)
     write_list(root, jobs)
@@ -98,7 +102,7 @@ def main(options: Options, command: Command) -> None:
     command.say(f"{len(jobs)} jobs, {len(jobs) - len(missing)} of them finished already")
     command.kept = "finished chunks are kept"
     if missing:
-        _make(options, missing, [tasks[job.name] for job in missing], inputs, graph, root, command)
+        _make(options, missing, [tasks[job.name] for job in missing], inputs, engine, root, command)
     rows = [row for row in statuses(root) if row.name in inputs]
     for line in table(rows):
         command.say(line)
@@ -109,22 +113,40 @@ def main(options: Options, command: Command) -> None:
 
 def _check_together(options: Options) -> None:
     """Raise InputError for options that need each other, or exclude each other."""
-    if not options.gpus_per_job >= 0:
-        raise InputError("gpus_per_job", "must be 0 or more", 1, options.gpus_per_job)
-    for name in ("graph", "comfyui"):
-        given = getattr(options, name) is not None
-        if given != (options.engine == "comfyui"):
-            rule = "must be left out without --engine comfyui" if given else "must be given with --engine comfyui"
-            raise InputError(name, rule, "", one_line(getattr(options, name) or "none"))
+    gpus = options.gpus_per_job
+    # What Ray can divide.
+    if gpus < 0 or not (gpus.is_integer() if gpus >= 1 else gpus == round(gpus, 4)):
+        rule = "must be 0, a part of a GPU with at most 4 decimals, or a whole number"
+        raise InputError("gpus_per_job", rule, "0.5, 1, 2", gpus)
+    for name, needed in (("graph", True), ("comfyui", True), ("python", False), ("comfyui_arguments", False)):
+        value = getattr(options, name)
+        if value and options.engine != "comfyui":
+            raise InputError(name, "must be left out without --engine comfyui", "", one_line(value))
+        if needed and not value and options.engine == "comfyui":
+            raise InputError(name, "must be given with --engine comfyui", "", "none")
     if options.comfyui is not None and not (options.comfyui / "main.py").is_file():
         raise InputError("comfyui", "must be a folder with ComfyUI's main.py", "", one_line(options.comfyui))
+
+
+def _host(options: Options) -> Host:
+    """How a worker starts its ComfyUI. InputError for arguments that cannot be told apart."""
+    text = options.comfyui_arguments
+    try:
+        arguments = tuple(shlex.split(text))
+    except ValueError as error:
+        rule, got = "must be written as on a command line", f"{one_line(text)} ({error})"
+        raise InputError("comfyui_arguments", rule, "--cpu --lowvram", got) from error
+    folder, python = Path(os.path.abspath(cast(Path, options.comfyui))), options.python or sys.executable
+    return Host(folder, python, arguments, os.environ.get("OMP_NUM_THREADS"))
 
 
 def _task(job: Job, graph: Graph | None, root: Path) -> Task:
     """A job as it is dispatched; InputError, with the line, for one that cannot serve."""
     if graph is None:
         return task_of(job, root)
-    changed(graph, job)
+    with in_line(job):
+        # Only the ComfyUI knows which inputs take fractions, and there is none yet.
+        changed(graph, job, lambda kind, name: True)
     # Nobody knows how long a graph takes: the order of the file stays.
     return Task(job.name, 1)
 
@@ -134,22 +156,16 @@ def _make(
     jobs: list[Job],
     tasks: list[Task],
     inputs: dict[str, str],
-    graph: Graph | None,
+    engine: Callable[[], Engine],
     root: Path,
     command: Command,
 ) -> None:
     """Make these jobs on the cluster."""
-    if graph is None:
-        engine: Callable[[], Engine] = partial(OwnCommands, root)
-    else:
-        folder, python = Path(os.path.abspath(cast(Path, options.comfyui))), options.python or sys.executable
-        host = Host(folder, python, options.comfyui_arguments, os.environ.get("OMP_NUM_THREADS"))
-        engine = partial(GraphJobs, graph, host, root, jobs[0].folder)
     with cluster(options.address) as ray:
         work = {job.name: (job, inputs[job.name]) for job in jobs}
         workers = RayWorkers(ray, engine, root, work, options.gpus_per_job, len(jobs))
         for job in jobs:
-            forget(root, job.name)
+            forget_record(root, job.name)
 
         def tell(event: Event, task: Task) -> None:
             job = work[task.name][0]

@@ -1,7 +1,6 @@
 """A ComfyUI of one's own, without a window: started on a free port, watched, and ended with whoever started it."""
 
 import os
-import shlex
 import socket
 import subprocess
 import sys
@@ -43,12 +42,12 @@ _BETWEEN = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-
 
 @dataclass(frozen=True)
 class Host:
-    """How a ComfyUI is started. folder: with main.py. python: that it runs in. arguments: more of them, in one text, as
-    on a command line. threads: of a network on the CPU, None for as many as it likes."""
+    """How a ComfyUI is started. folder: with main.py. python: that it runs in. arguments: more of them. threads: of a
+    network on the CPU, None for as many as it likes."""
 
     folder: Path
     python: str
-    arguments: str = ""
+    arguments: tuple[str, ...] = ()
     threads: str | None = None
 
     def environment(self) -> dict[str, str]:
@@ -63,7 +62,7 @@ class Host:
             *("--output-directory", str(output), "--input-directory", str(inputs)),
             *("--temp-directory", str(own), "--user-directory", str(own / "user")),
             *("--database-url", f"sqlite:///{own / 'comfyui.db'}"),
-            *shlex.split(self.arguments),
+            *self.arguments,
         ]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everanimate_core.batch.attempt import Attempt, Lost, attempt, forget, log_path
+from everanimate_core.batch.attempt import Attempt, Lost, attempt, log_path
 from everanimate_core.batch.dispatch import Ended
 from everanimate_core.batch.jobs import Job
 from everanimate_core.batch.records import Record, read_record
@@ -48,16 +48,13 @@ def test_a_job_that_is_finished(tmp_path):
         (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
     ],
 )
-def test_what_is_wrong_with_a_job_is_kept_until_it_is_begun_again(tmp_path, error, said):
+def test_what_is_wrong_with_a_job_is_kept(tmp_path, error, said):
     assert attempt(Engine(tmp_path, error), JOB, tmp_path, "inputs") == Attempt(Ended.FAILED, said)
     assert read_record(tmp_path, "dance") == Record(4, "inputs", said)
     assert log(tmp_path)[:2] == ["chunk 1/1", said]
     # What nobody foresaw is told in full.
     foreseen = isinstance(error, InputError | RunFailed)
     assert ("Traceback (most recent call last):" in log(tmp_path)) is not foreseen
-    forget(tmp_path, "dance")
-    assert read_record(tmp_path, "dance") is None
-    forget(tmp_path, "dance")
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,16 @@ def job(**values):
     return Job(3, "dance", values, Path("/jobs"))
 
 
+def whole(kind, name):
+    """No input takes fractions."""
+    return False
+
+
 def test_a_line_sets_inputs_and_everything_goes_into_a_folder_of_its_name():
     graph = read_graph(TOY_WORLD)
     before = json.dumps(graph)
-    made = changed(graph, job(**{"EverAnimateAnimate.seed": 7, "1.frames": 50, "Animate Long Video.resume": False}))
+    values = {"EverAnimateAnimate.seed": 7, "1.frames": 50, "Animate Long Video.resume": False}
+    made = changed(graph, job(**values), whole)
     assert json.dumps(graph) == before
     assert (made["2"]["inputs"]["seed"], made["1"]["inputs"]["frames"], made["2"]["inputs"]["resume"]) == (7, 50, False)
     assert made["2"]["inputs"]["run_name"] == "dance/toy_world"
@@ -54,23 +60,23 @@ def test_a_line_sets_inputs_and_everything_goes_into_a_folder_of_its_name():
 
 def test_what_is_saved_elsewhere_goes_there_too():
     graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "stills/one"}}}
-    assert changed(graph, job())["1"]["inputs"]["filename_prefix"] == "everanimate/dance/stills/one"
+    assert changed(graph, job(), whole)["1"]["inputs"]["filename_prefix"] == "everanimate/dance/stills/one"
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"seed": 7}, "line 3: a change must be written NODE.INPUT=VALUE (KSampler.seed=7); got seed=7."),
-        ({"2.seed": "x"}, "line 3: seed of Animate Long Video (node 2) must be a number (0); got x."),
-        ({"2.seed": 1.5}, "line 3: seed of Animate Long Video (node 2) must be a whole number (0); got 1.5."),
-        ({"2.resume": 1}, "line 3: resume of Animate Long Video (node 2) must be true or false; got 1."),
-        ({"2.seed": None}, "line 3: 2.seed must be text, a number, or true or false; got null."),
-        ({"2.seed": [1]}, "line 3: 2.seed must be text, a number, or true or false; got [1]."),
+        ({"seed": 7}, "a change must be written NODE.INPUT=VALUE (KSampler.seed=7); got seed=7."),
+        ({"2.seed": "x"}, "seed of Animate Long Video (node 2) must be a number (0); got x."),
+        ({"2.seed": 1.5}, "seed of Animate Long Video (node 2) must be a whole number (0); got 1.5."),
+        ({"2.resume": 1}, "resume of Animate Long Video (node 2) must be true or false; got 1."),
+        ({"2.seed": None}, "2.seed must be text, a number, or true or false; got null."),
+        ({"2.seed": [1]}, "2.seed must be text, a number, or true or false; got [1]."),
     ],
 )
-def test_what_the_graph_does_not_take_is_refused_with_its_line(values, said):
+def test_what_the_graph_does_not_take_is_refused(values, said):
     with pytest.raises(InputError) as caught:
-        changed(read_graph(TOY_WORLD), job(**values), lambda kind, name: False)
+        changed(read_graph(TOY_WORLD), job(**values), whole)
     assert str(caught.value) == said
 
 
@@ -193,7 +199,7 @@ def test_three_jobs_on_a_comfyui_that_is_killed_once(tmp_path):
     # The same as a run that nobody killed, on another ComfyUI.
     other = tmp_path / "other"
     other.mkdir()
-    engine = GraphJobs(read_graph(TOY_WORLD), Host(Path(COMFYUI), python, more, "1"), other, tmp_path)
+    engine = GraphJobs(read_graph(TOY_WORLD), Host(Path(COMFYUI), python, tuple(more.split()), "1"), other, tmp_path)
     alone = Job(1, "one", {name: value for name, value in lines[0].items() if name != "name"}, tmp_path)
     assert attempt(engine, alone, other, "").ended is Ended.FINISHED
     engine.close()

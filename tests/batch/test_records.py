@@ -8,6 +8,7 @@ import pytest
 from everanimate_core.batch.jobs import Job
 from everanimate_core.batch.records import (
     Record,
+    forget_record,
     inputs_of,
     is_done,
     read_list,
@@ -29,6 +30,9 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         assert read_record(tmp_path, "dance") == record
     write_record(tmp_path, "a.b", DONE)
     assert recorded(tmp_path) == ["a.b", "dance"]
+    for _ in range(2):
+        forget_record(tmp_path, "a.b")
+        assert recorded(tmp_path) == ["dance"]
     assert not list(tmp_path.glob(".*"))
 
 

@@ -15,8 +15,8 @@ from everanimate_core.batch.jobs import Job, read_jobs
 from everanimate_core.batch.records import read_record, write_list
 from everanimate_core.cli.batch import BELOW_HELP
 from everanimate_core.cli.batch_jobs import OwnCommands, options_of, task_of
-from everanimate_core.errors import InputError
 
+GPUS = "--gpus-per-job: must be 0, a part of a GPU with at most 4 decimals, or a whole number (0.5, 1, 2)"
 TOY_WORLD = ROOT / "workflows" / "api" / "toy_world.json"
 
 
@@ -66,8 +66,9 @@ def test_a_line_that_cannot_serve(command, tmp_path, line, said):
             ["--engine", "comfyui", "--graph", str(TOY_WORLD), "--comfyui", str(DATA)],
             "--comfyui: must be a folder with ComfyUI's main.py; got ",
         ),
-        (["--gpus-per-job", "-1"], "--gpus-per-job: must be 0 or more (1); got -1.0."),
-        (["--gpus-per-job", "nan"], "--gpus-per-job: must be 0 or more (1); got nan."),
+        (["--python", "python3"], "--python: must be left out without --engine comfyui; got python3."),
+        (["--comfyui-arguments=--cpu"], "--comfyui-arguments: must be left out without --engine comfyui; got --cpu."),
+        *((["--gpus-per-job", gpus], f"{GPUS}; got {gpus}.") for gpus in ("-1.0", "1.5", "1e-05", "nan", "inf")),
     ],
 )
 def test_options_that_need_each_other(command, tmp_path, more, said):
@@ -78,16 +79,35 @@ def test_options_that_need_each_other(command, tmp_path, more, said):
     assert not (tmp_path / "results").exists()
 
 
-@needs_ray
-def test_an_input_that_the_graph_has_not(command, tmp_path):
-    jobs = write_jobs(tmp_path / "jobs.jsonl", {"name": "a", "2.seed": 1}, {"name": "b", "2.sed": 1})
+@pytest.fixture
+def by_a_graph(command, tmp_path):
+    """by_a_graph(lines, *more) -> what is complained of where these jobs are to be made by a graph."""
     host = tmp_path / "ComfyUI"
     host.mkdir()
     (host / "main.py").touch()
-    more = ["--engine", "comfyui", "--graph", str(TOY_WORLD), "--comfyui", str(host)]
-    code, _, complaints = command(["batch", str(jobs), "--out", str(tmp_path / "results"), *more])
-    assert code == 2
+
+    def call(lines, *more):
+        jobs, out = write_jobs(tmp_path / "jobs.jsonl", *lines), str(tmp_path / "results")
+        graph = ["--engine", "comfyui", "--graph", str(TOY_WORLD), "--comfyui", str(host)]
+        code, said, complaints = command(["batch", str(jobs), "--out", out, *graph, *more])
+        assert (code, said, (tmp_path / "results").exists()) == (2, "", False)
+        return complaints
+
+    return call
+
+
+@needs_ray
+def test_an_input_that_the_graph_has_not(by_a_graph):
+    complaints = by_a_graph([{"name": "a", "2.seed": 1}, {"name": "b", "2.sed": 1}])
     assert complaints.startswith("line 2: an input of Animate Long Video (node 2) must be one of these (")
+
+
+@needs_ray
+def test_arguments_of_comfyui_that_cannot_be_told_apart(by_a_graph):
+    assert by_a_graph([{"name": "a"}], "--comfyui-arguments=--cpu '--lowvram") == (
+        "--comfyui-arguments: must be written as on a command line (--cpu --lowvram); "
+        "got --cpu '--lowvram (No closing quotation).\n"
+    )
 
 
 def test_without_ray_the_extra_is_named(tmp_path):
@@ -195,8 +215,3 @@ def test_status_of_no_batch(command, tmp_path):
     code, said, complaints = command(["batch", "status", str(tmp_path)])
     assert (code, said) == (2, "")
     assert complaints == f"ROOT: must be the --out of a batch; got {Path(tmp_path)}.\n"
-
-
-def test_an_input_error_of_a_line_is_one(tmp_path):
-    with pytest.raises(InputError):
-        options_of(job({"name": "a"}), tmp_path)

@@ -70,7 +70,7 @@ def gone(pid):
 
 
 def test_it_is_started_watched_and_ended(started, tmp_path):
-    headless = started(ANSWERS, arguments='--cpu --base-directory "/a b"', threads="3")
+    headless = started(ANSWERS, arguments=("--cpu", "--base-directory", "/a b"), threads="3")
     headless.wait()
     told = headless.server.ask("/system_stats")
     arguments = told["arguments"]
