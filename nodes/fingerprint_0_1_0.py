@@ -1,6 +1,6 @@
 """What version 0.1.0 knew a run by, kept as it was: run folders that it began are compared with this.
 
-It looked at fewer things than `identity` does. A run that it began goes on as it would have gone on with it.
+It looked at fewer things than `fingerprint.py` does. A run that it began goes on as it would have gone on with it.
 """
 
 from collections.abc import Mapping, Sequence

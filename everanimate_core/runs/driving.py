@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 
 from .ownership import OwnershipLost
-from .store import RunFailed, locked_folder
+from .store import RunFailed, locked_folder, taken_over
 
 WHAT = "a folder of driving videos"
 
@@ -24,10 +24,7 @@ def driving_folder(folder: Path, again: str) -> Iterator[Callable[[], None]]:
         with locked_folder(folder, WHAT) as check:
             yield check
     except OwnershipLost:
-        raise RunFailed(
-            f"{WHAT} is written by one program at a time; another one took over {folder} while this one was paused, "
-            "and goes on there."
-        ) from None
+        raise taken_over(WHAT, folder) from None
     except (OSError, av.FFmpegError) as error:
         raise RunFailed(
             f"the files in {folder} must be writable and the disk not full; got {error}. What was found is kept there; "

@@ -148,7 +148,8 @@ def to_prune(store: RunStore, keep: Collection[int]) -> Pruned:
 def prune(pruned: Pruned, check: Callable[[], object] = lambda: None) -> None:
     """Delete it: takes first, so that none is left whose chunks are gone. check: called before each file goes, as for
     write_whole."""
-    for path in sorted(pruned.files, key=lambda path: path.parent.name == CHUNKS):
+    # Of 0.1.0, the manifest is the take, and chunks lie beside it.
+    for path in sorted(pruned.files, key=lambda path: (path.parent.name == CHUNKS, path.suffix != ".json")):
         check()
         path.unlink(missing_ok=True)
 
@@ -192,7 +193,8 @@ def _earlier_files(folder: Path) -> list[Path]:
 
 def run_of(path: Path) -> RunStore:
     """The run at `path`, its folder or the video that the command line made of it. RunError where there is none."""
-    for folder in (path, path.with_suffix(".run")):
+    # Not with_suffix: the folder that one is in, ".", has no name.
+    for folder in (path, path.parent / f"{path.stem}.run"):
         if (folder / TAKES).is_dir() or (folder / MANIFEST).is_file():
             return RunStore(folder)
     example = "output/everanimate/NAME, or the video that `everanimate animate` made"

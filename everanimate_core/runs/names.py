@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from .earlier import MANIFEST
-from .store import TAKES, RunError
+from .store import CHUNKS, TAKES, RunError
 
 # Bytes of a part of a name in UTF-8. Its files have longer names, and most systems keep 255 bytes of these.
 LONGEST = 180
@@ -19,7 +19,7 @@ _JOINERS = "\u200c\u200d"
 # Names that Windows gives to devices, with or without an ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³]) *(\..*)?", re.IGNORECASE)
 # What lies beside the folder of a run, and in it.
-_ENDINGS, _KEPT = (".mp4", ".driving"), ("takes", "chunks")
+_ENDINGS, _KEPT = (".mp4", ".driving"), (TAKES, CHUNKS)
 
 
 def run_folder(root: str | os.PathLike, name: str, ending: str = "") -> Path:

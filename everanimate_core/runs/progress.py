@@ -64,15 +64,16 @@ class RemainingTime:
         self.seconds: list[float] = []
         self.clock = clock
         self.making: Making | None = None
-        # When it was begun, and how long after the one before.
-        self.begun = self.between = 0.0
+        # When it was begun, how long after the one before, and when its first step ended.
+        self.begun = self.between = self.first_step = 0.0
         # Seconds a step, in the first chunk and its candidates.
         self.pace = 0.0
 
     def begin(self, making: Making) -> None:
         """That chunk is begun."""
         now = self.clock()
-        self.making, self.begun, self.between = making, now, now - self.begun
+        # Not every sampler tells of its first step.
+        self.making, self.begun, self.between, self.first_step = making, now, now - self.begun, now
 
     def at_step(self, step: int, steps: int) -> str:
         """ ", 34 min left" after `step` of so many steps, from 1, of the chunk; empty where nothing can be said."""

@@ -28,7 +28,7 @@ from .progress import Making, Progress
 from .settings import ALL_BESIDE, NOTHING_BESIDE, RunSettings
 from .stages import BESIDE, OutOfMemory
 from .start import Start, kept_in_words
-from .store import RunError, RunFailed, RunStore
+from .store import RunError, RunFailed, RunStore, taken_over
 from .takes import FINISHED, UNFINISHED
 from .videos import Videos
 
@@ -103,16 +103,14 @@ def run(
             if not choice.has_video():
                 current.drawing_of(last)()
                 current.film.join(FINISHED)
+        frames, take = chunks.decoded(last), choice.take
     except RunError:
         raise
     except OutOfMemory as error:
         assert current is not None
         raise error.in_run(_smaller(job, codec_beside), kept_in_words(store, current.finished())) from error
     except OwnershipLost:
-        raise RunFailed(
-            f"a run is written by one program at a time; another one took over {store.folder} while this one "
-            "was paused, and goes on there."
-        ) from None
+        raise taken_over("a run", store.folder) from None
     except (OSError, av.FFmpegError, ValueError) as error:
         if store.deleted:
             raise RunFailed(
@@ -125,7 +123,6 @@ def run(
         if current is None or not current.choice.take.chunks:
             raise
         raise RunFailed(f"{error} {kept}") from error
-    frames, take = chunks.decoded(last), choice.take
     report = {
         "frames": job.plan.total_frames,
         "fps": str(job.output.fps),

@@ -77,7 +77,6 @@ class RunSettings:
         high=64,
         rare=True,
     )
-
     beside: str = knob(
         "all",
         "What is done while a chunk is sampled: all that need not wait for it (the next chunk is read and encoded, the "
@@ -87,10 +86,10 @@ class RunSettings:
         rare=True,
     )
 
-    def of_the_video(self) -> dict[str, Any]:
-        """The settings that say what is made."""
-        return {name: value for name, value in vars(self).items() if name not in ABOUT_THE_START}
-
     def __post_init__(self):
         check_knobs(self)
         check_size(self.width, self.height)
+
+    def of_the_video(self) -> dict[str, Any]:
+        """The settings that say what is made."""
+        return {name: value for name, value in vars(self).items() if name not in ABOUT_THE_START}

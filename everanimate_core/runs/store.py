@@ -50,6 +50,13 @@ class RunFailed(RuntimeError):
     """A run that could not go on; what it finished is kept, and the message says where."""
 
 
+def taken_over(what: str, folder: Path) -> RunFailed:
+    """What whoever lost `folder` to another program (OwnershipLost) says. what: that is written there, "a run"."""
+    return RunFailed(
+        f"{what} {ONE_WRITER}; another one took over {folder} while this one was paused, and goes on there."
+    )
+
+
 @contextmanager
 def locked_folder(folder: Path, what: str) -> Iterator[Callable[[], None]]:
     """Keep other writers out of `folder`, whose absolute path is given, while the block runs; see `owned` for the check

@@ -86,11 +86,11 @@ class NewestVideo:
 
     def older_path(self, number: int) -> Path:
         """Where the video of a take lies that is no longer the newest."""
-        return self.folder / "takes" / f"{number:05}.mp4"
+        return self.folder / TAKES / f"{number:05}.mp4"
 
     def numbers(self) -> list[int]:
         """Those of the older videos."""
-        return [int(path.stem) for path in self.folder.glob("takes/[0-9]*.mp4") if path.stem.isdecimal()]
+        return [int(path.stem) for path in (self.folder / TAKES).glob("[0-9]*.mp4") if path.stem.isdecimal()]
 
     def has(self, take: Take) -> bool:
         """Whether the file is the video of that take."""

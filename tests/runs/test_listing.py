@@ -121,8 +121,11 @@ def test_a_run_of_0_1_0_is_take_1_and_can_go(tmp_path):
     assert to_prune(store, [1]).files == ()
 
 
-def test_where_a_run_is(three, tmp_path):
+def test_where_a_run_is(three, tmp_path, monkeypatch):
     assert run_of(three.store.folder).folder == three.store.folder
+    monkeypatch.chdir(three.store.folder)
+    assert run_of(Path(".")).folder == three.store.folder
+    monkeypatch.undo()
     assert refused(run_of, tmp_path / "none.mp4") == (
         "run must be the folder of a run, or the video of one (output/everanimate/NAME, or the video that `everanimate "
         f"animate` made); got {tmp_path / 'none.mp4'}."

@@ -16,6 +16,8 @@ from safetensors.torch import load, save_file
 from everanimate_core.cli import main as cli
 from everanimate_core.digests import digest, file_digest
 from everanimate_core.runs.earlier import FIRST_FORMAT
+from everanimate_core.runs.listing import all_takes, prune, to_prune
+from everanimate_core.runs.ownership import OwnershipLost
 from everanimate_core.toy.network.vae import ToyCodec
 
 OLD = Path(__file__).parents[1] / "data" / "old_runs"
@@ -196,6 +198,24 @@ def test_another_prompt_makes_another_take(core):
     other = job(earlier={FIRST_FORMAT: (NETWORK, [digest("turns")])}, prompts=["turns"])
     assert start(other, core) == ([0, 1, 2, 3, 4, 5], [])
     assert Place(core).take().number == 2
+
+
+def test_when_it_is_pruned_the_take_goes_before_its_chunks(core):
+    start(job(9, seed=5), core)
+    store, looks = Place(core).store, []
+    pruned = to_prune(store, [2])
+    assert {path.name for path in pruned.files} == set(contents(OLD / "core" / "dance"))
+
+    def check():
+        looks.append(1)
+        if len(looks) == 2:
+            raise OwnershipLost
+
+    with pytest.raises(OwnershipLost):
+        prune(pruned, check)
+    assert [take.number for take in all_takes(store)] == [2]
+    prune(pruned)
+    assert contents(core / "dance") == {}
 
 
 def without_finished(body):

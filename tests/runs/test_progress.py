@@ -87,6 +87,15 @@ def test_in_the_first_chunk_time_goes_by_its_steps(clock):
     ]
 
 
+def test_a_sampler_that_does_not_tell_of_its_first_step(clock):
+    remaining = RemainingTime(clock)
+    clock.now = 100
+    remaining.begin(Making(0, 3, 0, 1, left=2))
+    clock.now = 105
+    # Its time goes from where the chunk was begun: 5 s a step, 10 s of this chunk and 40 s of the others.
+    assert remaining.at_step(2, 4) == ", 50 s left"
+
+
 def test_later_time_goes_by_the_chunks_that_were_made(clock):
     remaining = RemainingTime(clock)
     remaining.after(Progress(0, 3, record(30.0), False, *WATCH))

@@ -203,6 +203,15 @@ def test_tiles_and_from_chunk_leave_finished_chunks(place):
     assert len(before) == 4 and place.files(0, 1) == before
 
 
+def test_the_frames_that_a_finished_run_hands_out(finished, job):
+    """They are decoded once more, behind the last chunk: said as of any other."""
+    with pytest.raises(OutOfMemory) as caught:
+        finished.start(job(), codec=Exhausted(DECODING, 0, on_a_card), beside="files")
+    told = str(caught.value)
+    assert "while decoding latents in chunk 5; got " in told and "tiled" not in told
+    assert told.endswith(f"6 finished chunks are kept in {finished.store.folder}; the same run goes on from there.")
+
+
 def test_what_no_stage_names_is_the_making_of_the_chunk(place, monkeypatch):
     """Such as the memory of a method, or the video that is written."""
     job = with_widgets(small_job())
