@@ -1,6 +1,7 @@
 """What is wrong, in words: inputs that cannot serve, packages that are missing, and what strangers wrote."""
 
 import reprlib
+from collections.abc import Collection
 from importlib import import_module
 from math import isfinite
 from types import ModuleType
@@ -57,7 +58,13 @@ def needed(module: str, work: str) -> ModuleType:
         raise ImportError(f"{work}: the package {package} is needed (pip install {package}); got {error}.") from error
 
 
-def check_number(name: str, value: float, example: str) -> None:
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise InputError unless the setting `name` is one of `choices`."""
+    if value not in choices:
+        raise InputError(name, f"must be one of {', '.join(choices)}", "", shown(value))
+
+
+def check_number(name: str, value: float, example: object) -> None:
     """Raise InputError unless the setting `name` is finite."""
     if not isfinite(value):
         raise InputError(name, "must be a number, not NaN or infinity", example, value)

@@ -5,11 +5,10 @@ line its options, and the core checks the values. Each room declares its own: `e
 """
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from math import isfinite
+from dataclasses import dataclass, field, fields
 from typing import Any, cast, get_type_hints
 
-from .errors import InputError
+from .errors import InputError, check_number
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Knob:
             raise InputError(self.name, f"must be one of {', '.join(self.choices)}", self.default, value)
         if self.kind in (int, float):
             # Whole numbers are finite, and may be too large for isfinite.
-            if isinstance(value, float) and not isfinite(value):
-                raise InputError(self.name, "must be a number, not NaN or infinity", self.default, value)
+            if isinstance(value, float):
+                check_number(self.name, value, self.default)
             if self.high is None and not self.low <= value:
                 raise InputError(self.name, f"must be at least {self.low}", self.default, value)
             if self.high is not None and not self.low <= value <= self.high:
@@ -89,7 +88,7 @@ def like(settings: type, name: str, **other: Any) -> Any:
 def knobs(settings: type) -> dict[str, Knob]:
     """The settings that a class declares, by name, in its order."""
     kinds = get_type_hints(settings)
-    declared = {part.name: part for part in fields(settings) if part.metadata and part.default is not MISSING}
+    declared = {part.name: part for part in fields(settings) if part.metadata}
     return {name: Knob(name, kinds[name], part.default, **part.metadata) for name, part in declared.items()}
 
 

@@ -3,19 +3,18 @@
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import check_choice
 
-SEED_MODES = ("released", "fixed", "increment")
+# What is added to the seed from one chunk to the next; 42 is what EverAnimate's authors add.
+_SEED_STEPS = {"released": 42, "fixed": 0, "increment": 1}
+SEED_MODES = tuple(_SEED_STEPS)
 MAX_SEED = 2**64 - 1
-# EverAnimate's authors add 42 to the seed from one chunk to the next.
-RELEASED_SEED_STEP = 42
 
 
 def chunk_seed(seed: int, index: int, mode: str = "released") -> int:
     """Noise seed of chunk `index`: released = seed + 42 index, fixed = seed, increment = seed + index; below 2^64."""
-    if mode not in SEED_MODES:
-        raise InputError("seed_mode", f"must be one of {', '.join(SEED_MODES)}", "", repr(mode))
-    return (seed + index * {"released": RELEASED_SEED_STEP, "fixed": 0, "increment": 1}[mode]) % 2**64
+    check_choice("seed_mode", mode, SEED_MODES)
+    return (seed + index * _SEED_STEPS[mode]) % 2**64
 
 
 def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:

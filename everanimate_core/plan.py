@@ -7,7 +7,7 @@ dropped (they repeat the end of the one before); the last chunk keeps the model'
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from .errors import InputError
+from .errors import InputError, check_choice
 
 # The index that stands for the next chunk.
 NEXT = -1
@@ -73,8 +73,7 @@ class ChunkPlan:
         check_chunk(self.chunk_frames, self.overlap)
         if self.total_frames < 1:
             raise InputError("total_frames", "must be at least 1", "250", self.total_frames)
-        if self.continuation not in CONTINUATIONS:
-            raise InputError("continuation", f"must be one of {', '.join(CONTINUATIONS)}", "", repr(self.continuation))
+        check_choice("continuation", self.continuation, CONTINUATIONS)
 
     @property
     def stride(self) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 
 import tyro
 
-from ..errors import InputError, shown
+from ..errors import InputError, check_choice, shown
 from .options import option_name
 
 
@@ -86,8 +86,7 @@ def _value(name: str, value: Any, kind: Any, read: Callable[[list[str]], Any] | 
             raise _refused(name, error) from None
         return tuple(_path(part, folder) for part in found) if several else found
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise InputError(name, f"must be one of {', '.join(get_args(kind))}", "", shown(value))
+        check_choice(name, value, get_args(kind))
         return value
     if kind is bool:
         if not isinstance(value, bool):

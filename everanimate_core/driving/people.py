@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 from .keypoints import BODY, DRAWN, LEFT_HAND, POINTS, RIGHT_HAND, Keypoints
 
 CHOICES = ("largest", "leftmost", "rightmost", "centre", "index")
@@ -262,8 +262,7 @@ def chosen(
     mean place of the box; `index` counts from the left, from 0. Whoever is there for a small part of the clip is left
     out. Raises InputError for an unknown choice, an index that nobody has, and where there are no tracks.
     """
-    if choice not in CHOICES:
-        raise InputError("person", f"must be one of {', '.join(CHOICES)}", "", choice)
+    check_choice("person", choice, CHOICES)
     if not tracks:
         raise InputError(
             "the driving video", "must show a person", "a body that is seen well", f"none in {len(people)} frames"

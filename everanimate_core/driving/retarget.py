@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 from .keypoints import DRAWN, Keypoints
 from .pose import JOINT, LIMBS, Pose, pose_of
 
@@ -89,8 +89,7 @@ def retargeted(
     from 0, or AUTOMATIC. A hand whose root is missing is dropped. Raises InputError for another mode, for a
     reference or a driver without a person, and for a template frame that does not exist or shows nobody.
     """
-    if mode not in RETARGETS:
-        raise InputError("retarget", f"must be one of {', '.join(RETARGETS)}", "", mode)
+    check_choice("retarget", mode, RETARGETS)
     moving, still = pose_of(driver), pose_of(reference)
     template, measured = _template(moving, still, template_frame)
     scale = float(_sizes(still)[measured][0] / _sizes(moving)[measured][template])

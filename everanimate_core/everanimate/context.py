@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError, needed
+from ..errors import InputError, check_choice, needed
 from ..plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 from ..ports import Codec
 from .geometry import LATENT_CHANNELS, ChunkGeometry
@@ -41,14 +41,9 @@ class ContextPolicy:
     motion_known: bool = False
 
     def __post_init__(self):
-        choices = {
-            "carry": ("latent", "pixel"),
-            "identity": ("fixed", "reference", "last_chunk"),
-            "null": ("zeros", "grey"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(name, f"must be one of {', '.join(allowed)}", "", repr(getattr(self, name)))
+        check_choice("carry", self.carry, ("latent", "pixel"))
+        check_choice("identity", self.identity, ("fixed", "reference", "last_chunk"))
+        check_choice("null", self.null, ("zeros", "grey"))
 
 
 METHOD = ContextPolicy()

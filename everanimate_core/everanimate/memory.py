@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 from ..latents import SPATIAL_FACTOR, check_size
 from ..plan import ChunkPlan
 from ..ports import Codec
@@ -181,8 +181,7 @@ def select_keyframes(
 
 def check_keyframes(method: str, pose: object) -> None:
     """Raise ValueError unless `method` is one of KEYFRAMES, and `pose` is there for the one of that name."""
-    if method not in KEYFRAMES:
-        raise InputError("keyframes", f"must be one of {', '.join(KEYFRAMES)}", "", repr(method))
+    check_choice("keyframes", method, KEYFRAMES)
     if method == "pose" and pose is None:
         raise InputError("pose_video", "must be given when keyframes is 'pose'", "", "none")
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError, needed
+from ..errors import check_choice, needed
 
 RECIPES = ("released", "paper", "light")
 
@@ -114,8 +114,7 @@ def draw(
 
     smallest: pixels that a side of an erased patch has at least, where the frame has as many.
     """
-    if recipe not in RECIPES:
-        raise InputError("recipe", f"must be one of {', '.join(RECIPES)}", "", repr(recipe))
+    check_choice("recipe", recipe, RECIPES)
     dice = _Dice(generator)
     if recipe == "released":
         return _draw_released(dice, height, width, smallest)

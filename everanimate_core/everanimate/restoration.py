@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 from ..ports import Velocity
 from .flow import clean_estimate, interpolate, sigma_schedule, squared_error, velocity, velocity_from_clean
 from .memory import ContextMemory
@@ -78,21 +78,16 @@ _SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
 SCHEDULES = tuple(_SCHEDULES)
 
 
-def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(name, f"must be one of {', '.join(allowed)}", "", repr(value))
-
-
-def check_strength(strength: float, name: str = "strength") -> None:
-    """Raise InputError unless the setting `name` is a strength: 0 (off) and up."""
+def check_strength(strength: float) -> None:
+    """Raise InputError unless it is a strength of restoration: 0 (off) and up."""
     # Written so that it catches NaN, which command lines and links between nodes bring.
     if not 0 <= strength < inf:
-        raise InputError(name, "must be at least 0 and finite", "1.0", strength)
+        raise InputError("strength", "must be at least 0 and finite", "1.0", strength)
 
 
 def restoration_weight(sigma: Tensor, schedule: str = "gaussian") -> Tensor:
     """w(sigma) of one of SCHEDULES, of sigma's shape; sigma in 0..1. `fixed` is 1 and `none` 0 everywhere."""
-    _check("schedule", schedule, SCHEDULES)
+    check_choice("schedule", schedule, SCHEDULES)
     return _SCHEDULES[schedule](sigma)
 
 
@@ -161,8 +156,8 @@ class Restoration:
     target: str = "statistics"
 
     def __post_init__(self):
-        _check("schedule", self.schedule, SCHEDULES)
-        _check("target", self.target, TARGETS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("target", self.target, TARGETS)
         check_strength(self.strength)
 
     @classmethod
@@ -253,7 +248,7 @@ def clean_target(
     of the identity memory, inside mask [n, H, W] (1 = static) if given, else where the chunk's pose frames [F, H, W, 3]
     leave the scene static; it alone reads the two. InputError for an unknown name, and when it has neither.
     """
-    _check("target", name, TARGETS)
+    check_choice("target", name, TARGETS)
     if name == "low_frequency":
         size = memory.identity.shape[3:]
         if mask is not None:

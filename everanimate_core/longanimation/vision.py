@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, scaled_dot_product_attention
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 
 # Of openai/clip-vit-large-patch14-336: colours, the width of a head, and what its norms add.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -56,8 +56,7 @@ class VisionSettings:
             raise InputError("width", f"must be a multiple of the heads ({self.heads})", "", self.width)
         if self.image % (STRIDE * self.patch):
             raise InputError("image", f"must be a multiple of two patches ({STRIDE * self.patch})", "336", self.image)
-        if self.pool not in POOLS:
-            raise InputError("pool", f"must be one of {', '.join(POOLS)}", "average", self.pool)
+        check_choice("pool", self.pool, POOLS)
 
     @property
     def grid(self) -> int:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
 from ..ports import FrameSource
 from .rates import steady_numbers
 
@@ -24,8 +24,7 @@ def fit_frames(frames: Tensor, width: int, height: int, fit: str, margin: float 
     fit inside and centres on `margin`, black unless it is given; `error` refuses. Scaling is bicubic with antialiasing,
     clamped to 0..1. Raises ValueError for an unknown `fit`, and where `error` meets another size.
     """
-    if fit not in FIT_POLICIES:
-        raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", fit)
+    check_choice("fit", fit, FIT_POLICIES)
     old_height, old_width = frames.shape[1:3]
     if (old_width, old_height) == (width, height):
         return frames

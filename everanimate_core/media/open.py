@@ -115,17 +115,17 @@ def source_name(source: Source) -> str:
     return one_line(name)
 
 
-def first_bytes(source: Source, count: int = 32) -> bytes:
-    """The first bytes of a source; none of one that cannot be read, whose fault shows on opening."""
+def first_bytes(source: Source) -> bytes:
+    """The first 32 bytes of a source; none of one that cannot be read, whose fault shows on opening."""
     if hasattr(source, "read"):
         opened = cast(BinaryIO, source)  # hasattr does not rule out paths
         opened.seek(0)
-        start = opened.read(count)
+        start = opened.read(32)
         opened.seek(0)
         return start
     try:
         with open(source, "rb") as file:
-            return file.read(count)
+            return file.read(32)
     except OSError:
         return b""
 

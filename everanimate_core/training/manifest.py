@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ..errors import InputError, one_line, shown
+from ..errors import InputError, check_choice, one_line, shown
 from ..everanimate.geometry import ChunkGeometry
 from ..files import write_whole
 from ..json_files import check_fields, read_json
@@ -62,11 +62,9 @@ class SetSettings:
         check_size(self.width, self.height)
         if not _RATE.fullmatch(self.fps):
             raise InputError("fps", "must be a fraction", "25, 30000/1001", shown(self.fps))
-        if self.fit not in FIT_POLICIES:
-            raise InputError("fit", f"must be one of {', '.join(FIT_POLICIES)}", "", shown(self.fit))
-        for name, allowed in (("reference", REFERENCES), ("anchors", ANCHORS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(name, f"must be one of {', '.join(allowed)}", "", shown(getattr(self, name)))
+        check_choice("fit", self.fit, FIT_POLICIES)
+        check_choice("reference", self.reference, REFERENCES)
+        check_choice("anchors", self.anchors, ANCHORS)
         longest = len(self.layout.first)
         anchors = self.geometry.anchors
         if not anchors <= self.candidates <= longest:

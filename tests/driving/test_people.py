@@ -301,7 +301,7 @@ def test_choices_that_nobody_fits(three):
         chosen(tracks, three, 832, 480, "index", 9)
     with pytest.raises(InputError, match="person_index"):
         chosen(tracks, three, 832, 480, "index", -1)
-    with pytest.raises(InputError, match=r"person must be one of largest, leftmost.*got tallest"):
+    with pytest.raises(InputError, match=r"person must be one of largest, leftmost.*got 'tallest'"):
         chosen(tracks, three, 832, 480, "tallest")
     with pytest.raises(InputError, match=r"must show a person.*none in 2 frames"):
         chosen(followed([[], []]), [[], []], 832, 480)

@@ -382,7 +382,7 @@ def test_settings_out_of_range_are_refused():
     for frame in (-2, 5):
         message = refusal(retargeted, driver, reference(), template_frame=frame)
         assert message == f"template_frame must be -1, for automatic, or within 0..4; got {frame}."
-    assert refusal(retargeted, driver, reference(), "off") == "retarget must be one of fit, proportions; got off."
+    assert refusal(retargeted, driver, reference(), "off") == "retarget must be one of fit, proportions; got 'off'."
 
 
 def test_letterboxed_by_hand():

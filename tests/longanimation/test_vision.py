@@ -90,7 +90,7 @@ def test_frames_are_seen_in_batches(vision, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"pool": "bilinear"}, "pool must be one of average, max (average); got bilinear."),
+        ({"pool": "bilinear"}, "pool must be one of average, max; got 'bilinear'."),
         ({"image": 36}, "image must be a multiple of two patches (8) (336); got 36."),
         ({"heads": 3}, "width must be a multiple of the heads (3); got 128."),
         ({"blocks": 1001}, "blocks must be between 1 and 1000; got 1001."),

@@ -45,7 +45,7 @@ def test_fit_stretch_is_smooth_and_stays_in_range():
 def test_fit_error_names_both_sizes_and_the_choices():
     with pytest.raises(ValueError, match=r"must be 6x4 \(or fit stretch, crop or pad\); got 5x4"):
         fit_frames(torch.zeros(1, 4, 5, 3), 6, 4, "error")
-    with pytest.raises(ValueError, match="fit must be one of stretch, crop, pad, error; got zoom"):
+    with pytest.raises(ValueError, match="fit must be one of stretch, crop, pad, error; got 'zoom'"):
         fit_frames(torch.zeros(1, 4, 5, 3), 6, 4, "zoom")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...errors import InputError
+from ...errors import check_choice
 
 # off: even light. wandering: light that changes from frame to frame. constant: that of the world's first frame, kept.
 LIGHTS = ("off", "wandering", "constant")
@@ -29,8 +29,7 @@ class Scene:
     two_sided: bool = False
 
     def __post_init__(self):
-        if self.light not in LIGHTS:
-            raise InputError("light", f"must be one of {', '.join(LIGHTS)}", "", repr(self.light))
+        check_choice("light", self.light, LIGHTS)
 
 
 PLAIN = Scene()
