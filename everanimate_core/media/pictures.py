@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
-from os import fspath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from .open import Source, VideoError, first_bytes, source_name
@@ -35,10 +34,16 @@ def is_picture(source: Source) -> bool:
 
 
 def exif_matrix(source: Source) -> tuple[int, int, int, int] | None:
-    """The display matrix of a picture's EXIF orientation, None where it has none."""
+    """The display matrix of a picture's EXIF orientation, None where it has none.
+
+    Raises VideoError for a picture of more pixels than Pillow opens (179 million).
+    """
     try:
-        with Image.open(source if hasattr(source, "read") else fspath(source)) as image:
+        with Image.open(source) as image:
             return _MATRICES.get(image.getexif().get(_ORIENTATION))
+    except Image.DecompressionBombError as error:
+        got = f"{source_name(source)} ({error})"
+        raise VideoError("the file", "must be a picture of fewer pixels", "make it smaller", got) from error
     except (OSError, SyntaxError, ValueError):  # what Pillow says of damaged files; FFmpeg may still read them
         return None
 
@@ -54,10 +59,10 @@ class AnimatedWebp:
         self.name = source_name(source)
         self._source = source
         try:
-            self._image = Image.open(source if hasattr(source, "read") else fspath(source))
+            self._image = Image.open(source)
             self.frame_count = self._image.n_frames
             durations = [self._duration(number) for number in range(self.frame_count)]
-        except (OSError, UnidentifiedImageError, EOFError) as error:
+        except (OSError, EOFError, Image.DecompressionBombError) as error:
             raise VideoError("the file", "must be a readable video", "", f"{self.name} ({error})") from error
         self.width, self.height = self._image.size
         ends = list(accumulate(durations))

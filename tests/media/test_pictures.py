@@ -1,6 +1,8 @@
 """Pictures as telephones, browsers and old programs write them."""
 
+import struct
 from fractions import Fraction
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -75,6 +77,15 @@ def test_full_range_of_a_jpeg_is_kept(tmp_path):
         Image.new("RGB", (64, 64), (level,) * 3).save(tmp_path / "flat.jpg", quality=95)
         with VideoFrames(tmp_path / "flat.jpg") as video:
             assert (video.read([0]) * 255 - level).abs().max() <= 1
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_name(tmp_path):
+    # A photo of 200 megapixels, as telephones take them: its head says so, before any pixel.
+    parts = [b"IHDR" + struct.pack(">IIBBBBB", 16320, 12240, 8, 2, 0, 0, 0), b"IDAT"]
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", crc32(part)) for part in parts]
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(ValueError, match=r"of fewer pixels \(make it smaller\); got photo\.png \(.*199756800"):
+        VideoFrames(tmp_path / "photo.png")
 
 
 def moving(path, durations, **options):
