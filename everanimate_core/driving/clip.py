@@ -46,7 +46,7 @@ class Clip:
             raise InputError("the driving video", "must have a frame", "", "none")
         own = video.fps or DEFAULT_FPS
         wanted = file_rate(fps) if fps else own
-        shown = shown_frames(video.frame_count, own, wanted if fps else Fraction(0))
+        shown = shown_frames(video.frame_count, own, wanted)
         numbers, order = np.unique(shown, return_inverse=True)
         height, width = video.read([0]).shape[1:3]
         return cls(video, numbers.tolist(), min(own, wanted), order, wanted, width, height)

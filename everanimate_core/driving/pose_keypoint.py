@@ -63,14 +63,12 @@ def load_pose_keypoint(path: Path) -> list[dict[str, Any]]:
     return frames
 
 
-def read_pose_keypoint(
-    frames: Sequence[dict[str, Any]], width: int, height: int, threshold: float = THRESHOLD
-) -> list[list[Person]]:
+def read_pose_keypoint(frames: Sequence[dict[str, Any]], width: int, height: int) -> list[list[Person]]:
     """The people in each frame of POSE_KEYPOINT, in pixels of a video of width x height, in their order there.
 
-    threshold: the score from which on a point counts where the data comes from; it becomes DRAWN. What is not there is
-    missing: no feet, None or empty parts, scores of 0 or less, points with NaN, infinity or None, and points a million
-    pixels away; somebody without a point is left out. Hands belong to the wrist that is nearer, whatever their names.
+    A score of THRESHOLD becomes DRAWN. What is not there is missing: no feet, None or empty parts, scores of 0 or less,
+    points with NaN, infinity or None, and points a million pixels away; somebody without a point is left out. Hands
+    belong to the wrist that is nearer, whatever their names.
     Raises InputError, which names frame and key, for a part of another length or of something else than numbers, a
     canvas without a size, and what is no list of people.
     """
@@ -84,7 +82,7 @@ def read_pose_keypoint(
         scale = np.divide((width, height), np.array(canvas, dtype=np.float64))
         scaled = [_in_pixels(points, scale) for points in people]
         seen = (points for points in scaled if points[:, 2].any())
-        result.append([_person(points[:, :2], normalised(points[:, 2], threshold)) for points in seen])
+        result.append([_person(points[:, :2], normalised(points[:, 2], THRESHOLD)) for points in seen])
     return result
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import torch
@@ -143,7 +144,7 @@ class EverAnimate:
 
     def kept_numbers(self, chunks: int) -> int:
         """How many float32 numbers a run of so many chunks keeps."""
-        latents = self.memory.identity[:, :, :1].numel() * chunk_geometry(self.plan, 1, 1).latents
+        latents = prod(chunk_shape(self.plan, self.memory))
         last_frame = 3 * self.width * self.height if self._hands_on_frames({}) else 0
         return chunks * (latents + last_frame) + self.memory.identity.numel()
 

@@ -1,7 +1,8 @@
-"""Persistent Latent Propagation: the loop over chunks (arXiv 2605.15042, section 4).
+"""Persistent Latent Propagation: from chunk to chunk (arXiv 2605.15042, section 4).
 
 For each chunk: memory and driving frames -> request -> sampled latents -> memory of the next. `sample_chunk` is
-supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing here knows files, devices or widgets.
+supplied by a host (ComfyUI's sampler) or a backend (our Euler loop); nothing here knows files, devices or widgets. A
+run on disk takes the same steps one by one, see `method`.
 """
 
 from collections.abc import Callable, Iterator
@@ -225,24 +226,6 @@ def make_chunk(
     return hand_over(chunk, memory, latents, codec, settings, policy)
 
 
-def each_chunk(
-    plan: ChunkPlan,
-    memory: ContextMemory,
-    drivers: Drivers,
-    make: Callable[[ChunkFrames, ContextMemory], MadeChunk],
-) -> Iterator[MadeChunk]:
-    """The loop: all chunks of the plan, each as it is finished.
-
-    make(chunk, memory): the chunk after the one that left `memory`, as `make_chunk` makes it. Only one chunk is held at
-    a time: what a consumer does not keep is gone.
-    """
-    drivers.check(plan)
-    for index in range(plan.chunk_count):
-        made = make(drivers.chunk(plan, index), memory)
-        memory = made.memory
-        yield made
-
-
 def animate(
     plan: ChunkPlan,
     memory: ContextMemory,
@@ -251,11 +234,17 @@ def animate(
     drivers: Drivers,
     settings: Settings = RELEASED,
     policy: ContextPolicy = METHOD,
+    change: Callable[[MadeChunk], MadeChunk] | None = None,
 ) -> Iterator[MadeChunk]:
-    """Animate all chunks of the plan, yielding each as it is finished."""
+    """The loop: all chunks of the plan, each as it is finished.
+
+    change: what becomes of a chunk, and of the memory that it leaves, before the next one. Only one chunk is held at a
+    time: what a consumer does not keep is gone.
+    """
     check_keyframes(settings.keyframes, drivers.pose)
-
-    def make(chunk: ChunkFrames, before: ContextMemory) -> MadeChunk:
-        return make_chunk(chunk, before, sample_chunk, codec, settings, policy)
-
-    return each_chunk(plan, memory, drivers, make)
+    drivers.check(plan)
+    for index in range(plan.chunk_count):
+        made = make_chunk(drivers.chunk(plan, index), memory, sample_chunk, codec, settings, policy)
+        made = made if change is None else change(made)
+        memory = made.memory
+        yield made

@@ -46,7 +46,7 @@ _HOSTS_LOADER = "load it with ComfyUI's own LoRA loader (LoraLoaderModelOnly) be
 _OTHER_KINDS = (
     (r"lora_magnitude_vector", "a DoRA of PEFT: merge it into the model (merge_and_unload), no loader reads it here"),
     (r"\.dora_scale$", f"a DoRA: {_HOSTS_LOADER}, or merge it into the model"),
-    (r"\.(hada_w|lokr_w|oft_|oft_blocks|glora_|[ab][12]\.weight$)", f"a LyCORIS file: {_HOSTS_LOADER}"),
+    (r"\.(hada_w|lokr_w|oft_|glora_|[ab][12]\.weight$)", f"a LyCORIS file: {_HOSTS_LOADER}"),
     (
         r"\.diff(_b)?$|(text|time|patch)_embedding|time_projection|img_emb|head[._]head|[._]norm",
         f"a LoRA that changes more than these layers, as those for distillation (few steps) do: {_HOSTS_LOADER}",

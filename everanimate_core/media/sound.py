@@ -71,7 +71,9 @@ class FileSound:
         name, streams = source_name(self.source), len(self._container.streams.audio)
         if self._number is None:
             return [f"{name}: its sound cannot be decoded and is left out."] if streams else []
-        return [f"{name}: sound stream {self._number + 1} is used; those before cannot be decoded."][: self._number]
+        if self._number:
+            return [f"{name}: sound stream {self._number + 1} is used; those before cannot be decoded."]
+        return []
 
     def packets(self, output: av.container.OutputContainer, begin: float) -> Iterator[av.Packet]:
         """The sound, copied where `output` can hold it, else as AAC; none where the file has none."""

@@ -99,12 +99,6 @@ def test_scores_are_straight_up_to_the_threshold_and_beyond(raw, score):
     assert read(sdpose(STANDING, scores))[0].scores[0] == pytest.approx(score, abs=1e-12)
 
 
-def test_the_threshold_of_the_source():
-    frames = clip(sdpose(STANDING, np.full(POINTS, 0.6)))
-    for threshold, score in [(0.5, 0.6), (0.6, 0.5), (0.8, 0.375)]:
-        assert read_pose_keypoint(frames, WIDTH, HEIGHT, threshold)[0][0].scores == pytest.approx(score)
-
-
 def test_dwpose_has_no_feet_and_none_for_missing_parts():
     seen = np.ones(POINTS, dtype=bool)
     seen[[7, 30]] = seen[RIGHT_HAND] = False

@@ -320,7 +320,7 @@ def test_settings_are_checked_where_they_are_made(settings, message):
 
 def test_keyframes_by_pose_without_a_pose_are_refused_before_any_sampling(memory, codec):
     sampler = Sampler()
-    message = refusal(animate, PLAN, memory, sampler, codec, Drivers(), Settings(keyframes="pose"))
+    message = refusal(list, animate(PLAN, memory, sampler, codec, Drivers(), Settings(keyframes="pose")))
     assert message == "pose_video must be given when keyframes is 'pose'; got none."
     assert sampler.requests == []
 

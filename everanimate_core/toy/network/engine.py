@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ...backends.diffusers_wan import DiffusersWan
 from ...everanimate.context import METHOD, ContextPolicy
-from ...everanimate.drivers import ChunkFrames, Drivers
+from ...everanimate.drivers import Drivers
 from ...everanimate.flow import sigma_schedule
-from ...everanimate.memory import ContextMemory, build_memory
-from ...everanimate.propagation import MadeChunk, each_chunk, make_chunk
+from ...everanimate.memory import build_memory
+from ...everanimate.propagation import MadeChunk, animate
 from ...everanimate.settings import Settings
 from ...ports import FrameSource
 from ..world.raster import SIZE
@@ -65,14 +65,9 @@ def roll_out(
 ) -> Iterator[MadeChunk]:
     """Animate the world's reference for so many frames, chunk by chunk, by its own pose unless there is another one.
 
-    change: what becomes of a chunk, and of the memory that it leaves, before the next one.
+    change: see `animate`.
     """
     memory = build_memory(world.reference()[None], model.codec, settings.identity_latents, settings.motion_latents)
     sample = partial(model.sample_chunk, sigmas=sigma_schedule(settings.steps, settings.shift))
     drivers = Drivers(pose=WorldFrames(world.pose, frames) if pose is None else pose)
-
-    def make(chunk: ChunkFrames, before: ContextMemory) -> MadeChunk:
-        made = make_chunk(chunk, before, sample, model.codec, settings, policy)
-        return made if change is None else change(made)
-
-    return each_chunk(settings.plan(frames), memory, drivers, make)
+    return animate(settings.plan(frames), memory, sample, model.codec, drivers, settings, policy, change)
