@@ -7,21 +7,16 @@ Motion memory: the last M latents of the chunk before, as the sampler left them,
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from ..errors import InputError, check_choice
+from ..errors import InputError
 from ..latents import SPATIAL_FACTOR, check_size
 from ..plan import ChunkPlan
 from ..ports import Codec
 from .geometry import LATENT_CHANNELS
-from .settings import KEYFRAMES, RELEASED
-
-# Long side, in pixels, of the pose maps that `pose` compares: joints stay apart, single pixels do not count.
-POSE_MAP_SIZE = 32
+from .settings import RELEASED
 
 
 @dataclass(frozen=True)
@@ -156,48 +151,6 @@ def memory_from_latents(
         frozen=True,
         motion=motion,
     )
-
-
-def select_keyframes(
-    method: str, frames: int, count: int, generator: torch.Generator | None = None, pose: Tensor | None = None
-) -> list[int]:
-    """Choose up to `count` of frames 1..frames - 1 of the first chunk, sorted by time (frame 0 repeats the reference).
-
-    random (released): uniformly without replacement, by `generator`. uniform: the middles of equal spans. first: the
-    first ones. pose: those whose pose maps differ most, from frame 0 and from each other (farthest point), by
-    `pose` [frames, H, W, 3].
-    """
-    count = min(count, frames - 1)
-    if method == "random":
-        chosen = 1 + torch.randperm(frames - 1, generator=generator)[:count]
-        return sorted(chosen.tolist())
-    if method == "uniform":
-        return [1 + (2 * i + 1) * (frames - 1) // (2 * count) for i in range(count)]
-    if method == "first":
-        return list(range(1, count + 1))
-    check_keyframes(method, pose)
-    return farthest_poses(cast(Tensor, pose), count)  # check_keyframes: it is there
-
-
-def check_keyframes(method: str, pose: object) -> None:
-    """Raise ValueError unless `method` is one of KEYFRAMES, and `pose` is there for the one of that name."""
-    check_choice("keyframes", method, KEYFRAMES)
-    if method == "pose" and pose is None:
-        raise InputError("pose_video", "must be given when keyframes is 'pose'", "", "none")
-
-
-def farthest_poses(pose: Tensor, count: int) -> list[int]:
-    """Farthest-point choice of `count` frames of pose [F, H, W, 3], starting away from frame 0; sorted."""
-    scale = POSE_MAP_SIZE / max(pose.shape[1:3])
-    size = [max(1, round(side * scale)) for side in pose.shape[1:3]]
-    maps = interpolate(pose.movedim(-1, 1), size=size, mode="area").flatten(1)
-    distances = torch.cdist(maps, maps, compute_mode="donot_use_mm_for_euclid_dist")
-    chosen = [0]
-    for _ in range(count):
-        nearest = distances[chosen].min(dim=0).values
-        nearest[chosen] = -1
-        chosen.append(int(nearest.argmax()))
-    return sorted(chosen[1:])
 
 
 def retake_identity(memory: ContextMemory, frames: Tensor, keyframes: Sequence[int], codec: Codec) -> ContextMemory:

@@ -18,7 +18,8 @@ from ..plan import ChunkPlan
 from ..ports import Codec
 from .drivers import ChunkFrames, Drivers
 from .geometry import LATENT_CHANNELS, chunk_geometry
-from .memory import ContextMemory, build_memory, check_keyframes, motion_memory
+from .keyframes import check_keyframes
+from .memory import ContextMemory, build_memory, motion_memory
 from .propagation import (
     ChunkRequest,
     chunk_shape,

@@ -19,7 +19,8 @@ from ..ports import Codec, SampleChunk
 from .context import METHOD, Context, ContextPolicy, Replacement, chunk_context
 from .drivers import FACE_SIZE, ChunkFrames, Drivers
 from .geometry import LATENT_CHANNELS, chunk_geometry
-from .memory import ContextMemory, check_keyframes, motion_memory, retake_identity, select_keyframes
+from .keyframes import check_keyframes, select_keyframes
+from .memory import ContextMemory, motion_memory, retake_identity
 from .order import next_chunk
 from .restoration import Correction, Restoration, correction
 from .settings import RELEASED, Settings

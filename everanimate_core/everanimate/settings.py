@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from ..knobs import check_knobs, knob
 from ..noise import MAX_SEED, SEED_MODES
 from ..plan import CONTINUATIONS, ChunkPlan, check_chunk
+from .keyframes import KEYFRAMES
 
-KEYFRAMES = ("random", "uniform", "first", "pose")
 CLIP_SOURCES = ("last_frame", "reference")
 # Of explicit restoration; that there is none is said by a strength of 0.
 RESTORE_SCHEDULES = ("gaussian", "sigma_ramp", "fixed", "exact")
