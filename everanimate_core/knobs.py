@@ -96,3 +96,9 @@ def check_knobs(settings: Any) -> None:
     """Raise InputError, naming the setting, unless all of an instance's values are allowed."""
     for name, declared in knobs(type(settings)).items():
         declared.check(getattr(settings, name))
+
+
+def changed(settings: Any, *but: str) -> dict[str, Any]:
+    """Those of an instance's values that are not the default, by name. but: settings that are left out."""
+    others = [knob for name, knob in knobs(type(settings)).items() if name not in but]
+    return {knob.name: getattr(settings, knob.name) for knob in others if getattr(settings, knob.name) != knob.default}

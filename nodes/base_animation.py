@@ -17,6 +17,7 @@ from ..everanimate_core.digests import digest
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.everanimate.geometry import LATENT_CHANNELS
 from ..everanimate_core.everanimate.restoration import Correction, Restoration, correction_of_statistics
+from ..everanimate_core.knobs import changed
 from ..everanimate_core.latents import SPATIAL_FACTOR, channel_drift, channel_statistics, with_end
 from ..everanimate_core.media.frames import FittedFrames, fit_frames
 from ..everanimate_core.method import Sampled, State
@@ -29,9 +30,11 @@ from .host import call_node, telling_of_tiles, to_network
 
 # The video that gives the animation its length, its rate and its sound.
 FOOTAGE = "driving_video"
-# Settings that a run is continued with or not at all. The others show in noise levels, seeds and what a chunk sees.
+# Settings that a run is continued with or not at all, those of restoration where it is on.
 _FINGERPRINT = ("chunk_frames", "seed_mode")
 _RESTORATION = ("restore_strength", "restore_schedule")
+# What shows in noise levels, in seeds, and in what a chunk sees.
+_ELSEWHERE = ("steps", "shift", "cfg", "seed", "continuation")
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class BaseAnimation:
         names = [*_FINGERPRINT, *(_RESTORATION if self.settings.restore_strength else ())]
         return {
             **{name: getattr(self.settings, name) for name in names},
+            # What came after 0.2.0 counts where it is not as it was: older runs go on.
+            **changed(self.settings, *_FINGERPRINT, *_RESTORATION, *_ELSEWHERE),
             **self.base.facts(),
             "width": self.width,
             "height": self.height,
@@ -207,9 +212,8 @@ class BaseAnimation:
 
     def _correction(self, state: State) -> Correction | None:
         """Towards the first chunk; None for that, and where nothing is restored."""
-        restoration = Restoration(self.settings.restore_strength, self.settings.restore_schedule)
         statistics = _network_statistics(state["statistics"]) if "statistics" in state else None
-        return correction_of_statistics(restoration, statistics, self.base.leading)
+        return correction_of_statistics(Restoration.of(self.settings), statistics, self.base.leading)
 
     def decode(self, state: State, latents: Tensor, codec: Codec) -> Tensor:
         """The chunk's F frames [F, H, W, 3] in 0..1."""

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from graph_reading import registered
 
+from everanimate_core.everanimate.settings import Settings
+from everanimate_core.knobs import knobs
+from everanimate_core.runs.settings import RunSettings
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "nodes" / "web" / "docs"
 # What stands in the place of a default: for an input that must be connected or chosen, and for one that need not.
@@ -128,6 +132,15 @@ def test_every_node_has_its_pages_and_no_other_is_there():
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     in_languages = {f"{node_id}/{language}.md" for node_id in NAMES for language in NO_DEFAULT}
     assert pages == in_languages | {f"{node_id}.md" for node_id in NAMES}
+
+
+def test_the_node_of_a_whole_animation_has_all_settings():
+    """It draws its widgets from them; its signature, and with it the help pages, are written by hand."""
+    inputs, _ = signatures()["EverAnimateAnimate"]
+    described = {word.partition("=")[0].rstrip("?") for word in inputs.split()}
+    # Nodes choose `beside` themselves.
+    missing = {*knobs(Settings), *knobs(RunSettings)} - described - {"beside"}
+    assert not missing, f"write them into SIGNATURES of tests/host/test_nodes.py and into the help pages: {missing}"
 
 
 @each_node

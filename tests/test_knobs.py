@@ -8,7 +8,7 @@ from refusals import refusal
 
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.settings import Settings
-from everanimate_core.knobs import Knob, check_knobs, knob, knobs
+from everanimate_core.knobs import Knob, changed, check_knobs, knob, knobs
 from everanimate_core.runs.settings import RunSettings
 from everanimate_core.training.pace import Pace
 from everanimate_core.training.recipe import Recipe
@@ -38,6 +38,11 @@ class Sample:
 
 def test_knobs_are_in_the_order_of_the_class_and_what_is_none_is_left_out():
     assert list(knobs(Sample)) == ["count", "share", "way", "name", "loud", "pace"]
+
+
+def test_what_is_changed_are_knobs_without_their_default():
+    assert changed(Sample(1)) == {}
+    assert changed(Sample(2, loud=True, count=4, made="otherwise"), "count") == {"loud": True}
     for room in ROOMS:
         assert list(knobs(room)) == [part.name for part in fields(room) if part.metadata]
 

@@ -50,13 +50,15 @@ def room_of(name, order):
     """The place in the map of a module."""
     parts = name.split(".")[1:]
     places = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    return next(number for number, room in enumerate(order) if {*places, places[0] + ".py"} & set(room))
+    found = [number for number, room in enumerate(order) if {*places, places[0] + ".py"} & set(room)]
+    assert found, f"the map in CONTRIBUTING.md has no room for {name}"
+    return found[0]
 
 
 def test_the_map_names_every_file_and_folder():
     named = {name.split("/")[0] for room in rooms() for name in room}
     there = {path.name for path in CORE.iterdir() if path.name not in ("__init__.py", "__main__.py", "__pycache__")}
-    assert named == there
+    assert named == there, f"the map in CONTRIBUTING.md must have just these; they differ in {sorted(named ^ there)}"
 
 
 def test_a_room_imports_only_rooms_before_it(imports):

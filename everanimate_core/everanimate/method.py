@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..digests import digest
+from ..knobs import changed
 from ..latents import channel_drift
 from ..media.frames import fit_frames
 from ..method import Sampled, State
@@ -30,10 +31,9 @@ from .propagation import (
     prepare_chunk,
     request_chunk,
 )
-from .settings import RELEASED, Settings
+from .settings import Settings
 
-# Settings that a run is continued with or not at all. What is not here shows in something else: noise levels among the
-# network's facts, `continuation` in the frames that a chunk sees. The seed may change, with from_chunk.
+# Settings that a run is continued with or not at all.
 FINGERPRINT = (
     "chunk_frames",
     "overlap",
@@ -46,8 +46,9 @@ FINGERPRINT = (
 )
 # The same, left out while restoration is off: runs that were begun before there was restoration go on.
 RESTORATION = ("restore_strength", "restore_schedule", "restore_target")
-# Settings that came after 0.1.0, left out while they have their default, so that older runs go on.
-LATER: tuple[str, ...] = ()
+# What shows in something else: noise levels among the network's facts, `continuation` in the frames that a chunk sees.
+# The seed may change, with from_chunk.
+ELSEWHERE = ("steps", "shift", "cfg", "seed", "continuation")
 # Fields of the memory that a chunk changes. The motion memory is not kept: it is the end of the chunk's latents.
 HANDED_ON = ("identity", "motion", "statistics", "last_frames")
 KEPT = ("identity", "statistics", "last_frames")
@@ -105,9 +106,10 @@ class EverAnimate:
         """What a run must share with an earlier part of it, as JSON values."""
         memory, settings = self.memory, self.settings
         names = [*FINGERPRINT, *(RESTORATION if settings.restore_strength else ())]
-        names += [name for name in LATER if getattr(settings, name) != getattr(RELEASED, name)]
         return {
             **{name: getattr(settings, name) for name in names},
+            # What came after 0.2.0 counts where it is not as it was: older runs go on.
+            **changed(settings, *FINGERPRINT, *RESTORATION, *ELSEWHERE),
             "width": memory.width,
             "height": memory.height,
             "references": digest(memory.references, memory.identity),

@@ -11,7 +11,7 @@ velocity. Every weight is a function of sigma alone: samplers call the network a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import ceil, inf
 
@@ -23,7 +23,7 @@ from ..errors import InputError, check_choice
 from ..ports import Velocity
 from .flow import clean_estimate, interpolate, sigma_schedule, squared_error, velocity, velocity_from_clean
 from .memory import ContextMemory
-from .settings import RESTORE_TARGETS, Settings
+from .settings import RESTORE_TARGETS
 
 # Hosts offer no `none`: there, a strength of 0 says so.
 TARGETS = (*RESTORE_TARGETS, "none")
@@ -161,9 +161,10 @@ class Restoration:
         check_strength(self.strength)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Restoration":
-        """What the settings say of it."""
-        return cls(settings.restore_strength, settings.restore_schedule, settings.restore_target)
+    def of(cls, settings: object) -> "Restoration":
+        """What settings say of it: each field by the knob `restore_` and its name; of what they lack, the default."""
+        said = {part.name: f"restore_{part.name}" for part in fields(cls)}
+        return cls(**{name: getattr(settings, knob) for name, knob in said.items() if knob in vars(settings)})
 
 
 OFF = Restoration()
