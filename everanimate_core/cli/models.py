@@ -17,11 +17,16 @@ from ..training.parts import Parts, wan_parts
 from .toy_training import toy_parts
 
 
+def model_path(model: str) -> Path:
+    """Where --model lies; InputError where nothing does."""
+    if not os.path.exists(model):
+        raise InputError("model", "must be a folder or file that is there", "", one_line(model))
+    return Path(model)
+
+
 def wan_files(model: str, parts: Path | None) -> WanFiles:
     """The files that --model and --parts name; InputError when they are not there, or cannot be Wan-Animate's."""
-    path = Path(model)
-    if not os.path.exists(path):
-        raise InputError("model", "must be a folder or file that is there", "", one_line(path))
+    path = model_path(model)
     if parts is not None and not os.path.isdir(parts):
         raise InputError("parts", "must be a diffusers folder that is there", "", one_line(parts))
     if path.is_dir():

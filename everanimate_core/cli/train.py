@@ -100,8 +100,7 @@ def main(options: Options, command: Command) -> None:
             command.say(line)
 
     processes = accelerator.num_processes
-    portions = pace.portions(recipe.batch, processes)
-    share = recipe.batch // (processes * portions)
-    say(f"A step learns from {recipe.batch} samples: {processes} processes x {portions} portions x {share}")
+    portions, samples = pace.portions(recipe.batch, processes)
+    say(f"A step learns from {recipe.batch} samples: {processes} processes x {portions} portions x {samples}")
     parts = training_parts(options.model, options.parts, accelerator.device)
     train(recipe, pace, films, parts, accelerator, options.out, start=start, resume=options.resume, say=say)

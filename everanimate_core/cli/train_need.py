@@ -14,6 +14,7 @@ from ..training.memory_need import Step, operations, step_need
 from ..training.pace import Pace
 from ..training.recipe import Recipe
 from ..training.records import SetSettings
+from .models import model_path
 
 GB = 1e9
 # Of a card: what allocators, libraries and the context want of it, beside tensors.
@@ -51,11 +52,8 @@ def tell_need(
     """What is said of one step, as lines. Raises ValueError for a model that is none, and for the toy."""
     if model in TOYS:
         raise InputError("dry_run", "is for Wan2.2-Animate", "the toy fits anywhere", f"--model {model}")
-    if not os.path.exists(model):
-        raise InputError("model", "must be a folder or file that is there", "", one_line(model))
-    outline = outline_transformer(model)
-    portions = pace.portions(recipe.batch, launch.processes)
-    samples = recipe.batch // (launch.processes * portions)
+    outline = outline_transformer(model_path(model))
+    portions, samples = pace.portions(recipe.batch, launch.processes)
     step = Step(
         outline,
         settings.geometry,

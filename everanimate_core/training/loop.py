@@ -24,12 +24,12 @@ from .checkpointing import enable_checkpointing
 from .network import Network, batch_loss
 from .pace import Pace
 from .parts import Parts
-from .preview import sample_clip, write_clip
+from .preview import clip_batch, sample_clip, write_clip
 from .quantised import quantise
 from .reading import read_ahead
 from .recipe import WEIGHT_DECAY, Recipe
 from .records import FilmSet
-from .samples import Batch, encode_material, film_of, held_out_samples, join, learnt_from, make_sample
+from .samples import Batch, encode_material, film_of, held_out_sample, join, learnt_from, make_sample
 from .state import (
     AVERAGE,
     WEIGHT,
@@ -78,8 +78,7 @@ class Training:
         if not films.records:
             raise InputError("data", "must be a finished set", "run precompute again", films.folder)
         processes = accelerator.num_processes
-        self.portions = pace.portions(recipe.batch, processes)
-        self.share = recipe.batch // (processes * self.portions)
+        self.portions, self.share = pace.portions(recipe.batch, processes)
         accelerator.gradient_accumulation_steps = self.portions
         if recipe.perturbed_motion and not films.settings.motion_pixels:
             rule = "must be 0 with a set that keeps no first chunks"
@@ -231,8 +230,8 @@ class Training:
 
     def _sample(self) -> None:
         # All processes: where the weights are shared out, none of them has them all.
-        device = self.accelerator.device
-        latents = self._together(lambda: sample_clip(self.network, self.films, self.recipe, self.parts.steps, device))
+        batch = self._together(partial(clip_batch, self.films, self.recipe)).to(self.accelerator.device)
+        latents = sample_clip(self.network, batch, self.parts.steps)
 
         def write() -> None:
             if self.accelerator.is_main_process:
@@ -244,9 +243,9 @@ class Training:
     @torch.no_grad()
     def _measure_unseen(self) -> None:
         """Log the mean loss of the films that are held out. All processes measure all: some share out the weights."""
-        batches = self._together(lambda: list(held_out_samples(self.recipe, self.films, self.codec)))
         losses = [
-            batch_loss(self.network, batch.to(self.accelerator.device), self.recipe.restoration) for batch in batches
+            self._loss(partial(held_out_sample, self.recipe, self.films, number, self.codec))
+            for number in range(self.recipe.held_out)
         ]
         loss = float(torch.stack(losses).mean())
 

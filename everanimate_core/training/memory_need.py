@@ -32,8 +32,8 @@ class Step:
     outline: the transformer without weights (`outline_transformer`). geometry, width, height: of a chunk, pixels.
     faces: whether samples have a face. samples: that a process takes at once. half: whether the network computes in
     bfloat16 (else float32). rank: of the LoRA. checkpointing, offload, quantised, ema: see Pace and Recipe.
-    encodes: whether the VAE is there (stage 2). shards: processes that share out all weights (FSDP), 1 for none.
-    offload_weights: whether their shares wait in main memory.
+    encodes: whether the VAE is there (stage 2, or a perturbed motion memory). shards: processes that share out all
+    weights (FSDP), 1 for none. offload_weights: whether their shares wait in main memory.
     """
 
     outline: nn.Module

@@ -40,10 +40,11 @@ class Pace:
         if self.offload and not self.checkpointing:
             raise InputError("offload", "must be off without checkpointing", "--checkpointing", self.offload)
 
-    def portions(self, batch: int, processes: int) -> int:
-        """In how many portions each process takes its share of a batch; InputError where shares differ."""
+    def portions(self, batch: int, processes: int) -> tuple[int, int]:
+        """In how many portions each process takes its share of a batch, and of how many samples each of them is.
+        InputError where they would differ."""
         portions = self.accumulate or max(1, batch // processes)
         if batch % (processes * portions):
             got = f"{batch} for {processes} x {portions}"
             raise InputError("batch", "must be a multiple of processes x accumulate", "8 for 2 x 4", got)
-        return portions
+        return portions, batch // (processes * portions)

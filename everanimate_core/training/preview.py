@@ -13,12 +13,11 @@ from ..media.writer import VideoWriter
 from ..ports import Codec
 from .recipe import Recipe, generator
 from .records import FilmSet
-from .samples import Choices, assemble, learnt_from
+from .samples import Batch, Choices, assemble, learnt_from
 
 
-@torch.no_grad()
-def sample_clip(network: nn.Module, films: FilmSet, recipe: Recipe, steps: int, device: torch.device) -> Tensor:
-    """Latents [1, 16, T, h, w] of a film's target, from its memory and its pose; the same noise every time.
+def clip_batch(films: FilmSet, recipe: Recipe) -> Batch:
+    """The memory, the pose and the noise of the clip, as a batch of one; the same every time.
 
     The film is the first that is held out; where none is, the first of the set, which is learnt from.
     """
@@ -27,10 +26,16 @@ def sample_clip(network: nn.Module, films: FilmSet, recipe: Recipe, steps: int, 
     count, anchors = settings.candidates, settings.geometry.anchors
     spread = tuple(count * place // anchors for place in range(anchors))
     choices = Choices(reference=0, carried=True, anchors=spread, black_pose=False, level=0)
-    batch = assemble(choices, films, film, None, generator(recipe.seed, "preview")).to(device)
+    return assemble(choices, films, film, None, generator(recipe.seed, "preview"))
+
+
+@torch.no_grad()
+def sample_clip(network: nn.Module, batch: Batch, steps: int) -> Tensor:
+    """Latents [1, 16, T, h, w] of the batch's target, sampled from its noise in Euler steps; on the CPU."""
+    anchors = batch.clean.shape[2] - batch.pose.shape[2]
 
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
-        return network(x, replace(batch, sigma=sigma.reshape(1).to(device))).to(x.dtype)
+        return network(x, replace(batch, sigma=sigma.reshape(1).to(x.device))).to(x.dtype)
 
     return euler(velocity, batch.noise, sigma_schedule(steps))[:, :, anchors:].cpu()
 

@@ -14,7 +14,7 @@ from ..knobs import check_knobs, knob, knobs
 from ..noise import MAX_SEED
 from .quantised import KINDS
 
-# What the recipes that have a name differ in from what was released, beside their numbers of steps.
+# What each recipe that has a name changes of the released numbers, which are the defaults.
 NAMED: dict[str, dict[str, Any]] = {"released": {}, "paper": {"rank": 128, "perturbation": "paper"}}
 # Share of the samples whose pose video is black.
 BLACK_POSE = 0.05

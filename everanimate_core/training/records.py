@@ -160,8 +160,10 @@ class FilmSet:
         return self.records[film] if name is None else f"{self.records[film]} ({one_line(name, 100)})"
 
     def read(self, film: int, names: Iterable[str]) -> dict[str, Tensor]:
-        """These tensors of a film's record, as far as it may do without; ValueError, naming the file, for a damaged
-        one, one of another set, and values that are not finite numbers."""
+        """These tensors of a film's record; `clip` and `face` are left out where it may do without and has none.
+
+        ValueError, naming the file, for a damaged one, one of another set, and values that are not finite numbers.
+        """
         needed = shapes(self.settings)
         # Tokens of CLIP are there for networks that read them.
         optional = {"clip"} if self.settings.faces else {"clip", "face"}

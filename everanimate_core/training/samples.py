@@ -4,7 +4,6 @@ A sample is a function of the recipe's seed and its own number, whoever makes it
 samples, and a training that goes on makes those that it would have made.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -224,8 +223,7 @@ def make_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None
     return encode_material(sample_material(recipe, films, number), films.settings, codec)
 
 
-def held_out_samples(recipe: Recipe, films: FilmSet, codec: Codec | None) -> Iterator[Batch]:
-    """A sample of each film that is held out, always the same one, each as a batch of one."""
-    for number, film in enumerate(range(learnt_from(recipe, films), len(films.records))):
-        choices = choose(recipe, films.settings, number)
-        yield assemble(choices, films, film, codec, generator(recipe.seed, "held out", number))
+def held_out_sample(recipe: Recipe, films: FilmSet, number: int, codec: Codec | None) -> Batch:
+    """The sample of one of the films that are held out, by its number among them; always the same, a batch of one."""
+    film, choices = learnt_from(recipe, films) + number, choose(recipe, films.settings, number)
+    return assemble(choices, films, film, codec, generator(recipe.seed, "held out", number))

@@ -1,8 +1,9 @@
 """Where films come from: a folder or a list of video files.
 
-A folder holds NAME.mp4 with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4 (cropped), NAME.reference.png
-(or .jpg, .webp: the person at another moment) and NAME.txt (the prompt). A list is CSV with the columns video, pose,
-face, reference, prompt (the last three may be left out), or JSONL with these keys; paths are relative to the list.
+A folder holds NAME.mp4 (or .mov, .mkv, .webm, .avi) with its pose video NAME.pose.mp4 and, if wanted, NAME.face.mp4
+(cropped), NAME.reference.png (or .jpg, .webp: the person at another moment) and NAME.txt (the prompt). A list is CSV
+with the columns video, pose, face, reference, prompt (the last three may be left out), or JSONL with these keys; paths
+are relative to the list.
 """
 
 from collections.abc import Iterator

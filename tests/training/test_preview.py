@@ -6,24 +6,22 @@ from everanimate_core.everanimate.flow import sigma_schedule
 from everanimate_core.everanimate.sampling import euler
 from everanimate_core.media.reader import VideoFrames
 from everanimate_core.training.network import Network
-from everanimate_core.training.preview import sample_clip, write_clip
+from everanimate_core.training.preview import clip_batch, sample_clip, write_clip
 from everanimate_core.training.recipe import Recipe, generator
 from everanimate_core.training.samples import Choices, assemble
-
-CPU = torch.device("cpu")
 
 
 def test_a_clip_is_of_a_film_that_is_not_learnt_from_if_there_is_one(films, toy):
     network = Network(toy.network("cpu", torch.float32), 4, 2, 0)
-    last, first = (sample_clip(network, films, Recipe(1, held_out=count), 1, CPU) for count in (1, 5))
-    assert torch.equal(first, sample_clip(network, films, Recipe(1), 1, CPU)) and not torch.equal(first, last)
+    last, first = (sample_clip(network, clip_batch(films, Recipe(1, held_out=count)), 1) for count in (1, 5))
+    assert torch.equal(first, sample_clip(network, clip_batch(films, Recipe(1)), 1)) and not torch.equal(first, last)
     alone = replace(films, records=films.records[4:])
-    assert torch.equal(last, sample_clip(network, alone, Recipe(1), 1, CPU))
+    assert torch.equal(last, sample_clip(network, clip_batch(alone, Recipe(1)), 1))
 
 
 def test_a_clip_is_sampled_from_the_first_film_and_the_same_noise(films, toy, codec, tmp_path):
     network = Network(toy.network("cpu", torch.float32), 4, 2, 0)
-    latents = sample_clip(network, films, Recipe(1), 3, CPU)
+    latents = sample_clip(network, clip_batch(films, Recipe(1)), 3)
     assert latents.shape == (1, 16, 3, 4, 4)
     # Anchors 0, 1, 3 and 4 of the 6 candidates, by hand.
     choices = Choices(reference=0, carried=True, anchors=(0, 1, 3, 4), black_pose=False, level=0)
