@@ -99,9 +99,13 @@ def read_lora(path: str | os.PathLike) -> Lora:
     Raises LoraError for a missing, damaged or pickled file, and for one that is not, wholly, a LoRA of Wan's blocks.
     """
     path = Path(path)
-    rule = ("a LoRA is read from a .safetensors file", "stage2_480p.safetensors")
     name = path.name if os.path.isfile(path) else path
-    with open_tensors(path, lambda wrong: LoraError(*rule, f"{name}, {wrong}")) as file:
+
+    def refuse(wrong: str) -> LoraError:
+        rule = "a LoRA is read from a .safetensors file"
+        return LoraError(rule, "stage2_480p.safetensors", f"{name}, {wrong}")
+
+    with open_tensors(path, refuse) as file:
         metadata = dict(file.metadata)
         if path.name == _PEFT_WEIGHTS and path.with_name(_PEFT_SETTINGS).is_file():
             metadata[_SETTINGS] = read_text(path.with_name(_PEFT_SETTINGS), _refuse_settings)
