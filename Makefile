@@ -28,9 +28,9 @@ MEDIA_TESTS := tests/media tests/runs/test_run.py
 demo: $(STAMP)
 	$(BIN)/everanimate demo --out demo
 
-# One process for each core, and one thread: the tests' networks are tiny, and threads cost them more than they give.
+# One process for each core, and in it one thread, which tests/conftest.py sees to.
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 # The tests inside real ComfyUIs: those of tests/host/versions.txt, cloned and installed under .hosts/, or the one that
 # COMFYUI_PATH and COMFYUI_PYTHON name. HOSTS="0.33.0" takes fewer versions, HOST_TESTS="tests/host/test_lora.py -x" is
@@ -43,15 +43,15 @@ test-host:
 test-pyav: $(STAMP)
 	for version in $(PYAV); do \
 		$(BIN)/python -m pip install -q --no-deps --target $(VENV)/pyav-$$version av==$$version && \
-		PYTHONPATH=$(VENV)/pyav-$$version OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
+		PYTHONPATH=$(VENV)/pyav-$$version $(BIN)/python -m pytest -q $(MEDIA_TESTS) || exit 1; \
 	done
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(MEDIA_TESTS)
+	$(BIN)/python -m pytest -q $(MEDIA_TESTS)
 
 # The tests of frozen weights in 8 bits, under torchao, which stays out of the environment: it adds lines to what every
 # command says.
 test-quantised: $(STAMP)
 	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/torchao 'torchao>=0.18'
-	PYTHONPATH=$(VENV)/torchao OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_quantised.py \
+	PYTHONPATH=$(VENV)/torchao $(BIN)/python -m pytest -q tests/training/test_quantised.py \
 		tests/training/test_loop.py -k "quantised or byte or bits"
 
 # Time, memory and what must hold with networks of real size and random weights, inside the ComfyUI that COMFYUI_PATH and

@@ -35,8 +35,7 @@ def animate(out, *more):
 
 def start(arguments, **options):
     """The command in a process of its own, from this repository."""
-    # One thread: two kinds of addition are two results, and threads wait for each other on a busy machine.
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}
     command = [sys.executable, "-m", "everanimate_core", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=env, **pipes, **options)

@@ -5,6 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+# Read by torch when it is imported, here and in the processes that tests start. Networks this small gain nothing from
+# threads, which wait for each other on a busy machine; and two kinds of addition are two results.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
@@ -59,11 +63,7 @@ def tiny_vae():
 
 @pytest.fixture
 def codec(tiny_vae):
-    """The tiny VAE on one thread: on a busy machine, threads wait for each other ten times as long as they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield WanCodec(tiny_vae)
-    torch.set_num_threads(threads)
+    return WanCodec(tiny_vae)
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 import os
 import time
 
-import torch
 from tiny_wan import tiny_wan
 
 
 def uneven_transformer(device="cpu"):
     """Three heads of 12, 10 blocks, 2 face adapters, faces of 16 pixels; the same random values in every process."""
-    torch.set_num_threads(1)
     return tiny_wan(heads=3).to(device)
 
 

@@ -12,7 +12,6 @@ import sys
 
 import torch
 
-torch.set_num_threads(1)
 sys.path[:0] = [os.environ["TRANSFORMERS_439"], os.environ["LONGANIMATION_PATH"]]
 
 from safetensors.torch import load_file, save_file  # noqa: E402

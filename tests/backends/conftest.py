@@ -12,15 +12,6 @@ LATENTS, HEIGHT, WIDTH = 2, 4, 6
 FRAMES = 5
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine, threads wait for each other much longer than these tiny models need."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def transformer():
     """Two heads of 12, 10 blocks, 2 face adapters, faces of 16 pixels that are encoded two at a time."""

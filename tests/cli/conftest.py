@@ -32,8 +32,6 @@ def finished(uninterrupted, tmp_path):
 @pytest.fixture
 def command(capsys):
     """command(arguments) -> (exit code, what was said, what was complained of), in this process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
 
     def call(arguments):
         try:
@@ -42,8 +40,7 @@ def command(capsys):
             code = refused.code
         return code, *capsys.readouterr()
 
-    yield call
-    torch.set_num_threads(threads)
+    return call
 
 
 @pytest.fixture
@@ -58,13 +55,10 @@ def lora(tmp_path):
 
 
 @pytest.fixture
-def alone():
-    """One thread, as the processes that are compared with have, and no settings of accelerate left over."""
+def new_accelerator():
+    """accelerate keeps its settings for the process: none are left over."""
     from accelerate.state import AcceleratorState, GradientState  # of the extra train
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()

@@ -112,8 +112,7 @@ main(sys.argv[3:])
 def at_a_step(number, out):
     """Run the command in a process that is killed at step `number` of its writing; how many steps it made."""
     command = [sys.executable, "-c", KILLED_AT_A_STEP, str(number), str(out.parent), *animate(out)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     steps = len(Path(f"{out.parent}.steps").read_text().split())
     assert ended.returncode == (-signal.SIGKILL if steps == number else 0), ended.stderr
     return steps

@@ -38,7 +38,6 @@ class Terminal:
         if self.pid == 0:
             os.chdir(ROOT)
             termios.tcsetwinsize(0, (24, COLUMNS))
-            os.environ["OMP_NUM_THREADS"] = "1"
             # Where the tests run in the background of a shell, Ctrl-C is ignored, and by their children too.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(sys.executable, [sys.executable, "-m", "everanimate_core", *arguments])
@@ -125,7 +124,7 @@ def test_where_one_of_the_two_is_no_terminal_there_are_lines_alone(shown, tmp_pa
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "everanimate_core", *animate(tmp_path / "dance.mp4")]
     streams = {"stdout": theirs, "stderr": theirs, pipe: subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams) as process:
+    with subprocess.Popen(command, cwd=ROOT, **streams) as process:
         os.close(theirs)
         written = "".join(parts_of(mine)).replace("\r\n", "\n")
         piped = getattr(process, pipe).read().decode()

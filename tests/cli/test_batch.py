@@ -175,7 +175,7 @@ def test_an_error_names_the_option_as_the_command_line_does(tmp_path):
     )
 
 
-def test_a_coloured_animation_and_a_training_set(tmp_path, alone):
+def test_a_coloured_animation_and_a_training_set(tmp_path, new_accelerator):
     engine = OwnCommands(tmp_path)
     lines = [
         {"name": "line art", "command": "colour", "lineart": "pose.mp4", "reference": "reference.jpg", "steps": 2}

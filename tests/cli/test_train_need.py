@@ -10,7 +10,7 @@ from everanimate_core.everanimate.geometry import ChunkGeometry
 from everanimate_core.training import loop
 from everanimate_core.training.records import FilmSet, SetSettings
 
-pytestmark = pytest.mark.usefixtures("alone")
+pytestmark = pytest.mark.usefixtures("new_accelerator")
 CONFIGS = Path(loop.__file__).parent / "configs"
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from cli_parts import DATA, state, unboxed
 
-pytestmark = pytest.mark.usefixtures("alone")
+pytestmark = pytest.mark.usefixtures("new_accelerator")
 SIZES = ["--width", "32", "--height", "16", "--chunk-frames", "9", "--candidates", "6"]
 TOY = ["--data", "toy", "--model", "toy"]
 

@@ -1,17 +1,9 @@
-"""Fixtures shared by the tests of the evaluation: one thread, random pictures, the weights of LPIPS."""
+"""Fixtures shared by the tests of the evaluation: random pictures, the weights of LPIPS."""
 
 import pytest
 import torch
 
 from everanimate_core.evaluation.lpips_weights import default_path
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

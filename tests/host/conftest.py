@@ -71,13 +71,9 @@ def comfy(tmp_path_factory):
     """The host in this process: `call(node_id, **inputs)`, `nodes`, `load_model()`, `load_vae()`, `clip_vision()`,
     `conditioning(seed)`, `module(pack, name)`."""
     import tiny_models
-    import torch
     from base_folder import make_base_folder
     from in_process import InProcessHost
 
-    # Networks this small gain nothing from threads, and lose a lot where other processes want the cores.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     base = make_base_folder(tmp_path_factory.mktemp("in_process"))
     for name in ("diffusion_models", "vae", "loras"):
         (base / "models" / name).mkdir(parents=True)
@@ -86,7 +82,6 @@ def comfy(tmp_path_factory):
     if "WanAnimate2ToVideo" in host.nodes:
         tiny_models.write_bases(base / "models")
     yield host
-    torch.set_num_threads(threads)
     shutil.rmtree(base / "models")  # pytest keeps the folders of three sessions, and these are large
 
 

@@ -82,7 +82,6 @@ def tests_pass(python, comfyui, arguments):
     """Run pytest in this interpreter, with this ComfyUI."""
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
     environment.pop("COMFYUI_PYTHON", None)  # it is the one that pytest runs in
-    environment.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose by threads
     command = [str(python), "-m", "pytest", *arguments]
     print("+", f"COMFYUI_PATH={comfyui}", shlex.join(command), flush=True)
     return subprocess.run(command, cwd=REPOSITORY, env=environment).returncode == 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -55,9 +54,8 @@ class ComfyServer:
         command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
                    "--base-directory", str(base), "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}",
                    "--disable-auto-launch", "--disable-api-nodes", "--preview-method", previews]  # fmt: skip
-        threads = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: equal sums, equal numbers
         with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=comfy_path, env=threads, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, cwd=comfy_path, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._wait_until_ready(start_timeout)
         except BaseException:

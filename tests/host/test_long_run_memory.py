@@ -27,7 +27,6 @@ sys.path += [str(Path(host_tests).parents[1]), host_tests, str(Path(host_tests).
 import torch
 from in_process import InProcessHost
 
-torch.set_num_threads(1)
 comfy = InProcessHost(Path(base_folder))
 from comfy_api.latest import InputImpl
 from exact_vae import ExactVae

@@ -5,7 +5,6 @@ from dataclasses import replace
 from statistics import mean, stdev
 
 import pytest
-import torch
 
 from everanimate_core.cli import main as cli
 from everanimate_core.errors import InputError
@@ -27,9 +26,6 @@ def quick(monkeypatch):
     """Roll-outs of two chunks are looked at after a second, and trips through the VAE are left to test_trips.py."""
     monkeypatch.setattr(ablation, "HORIZONS", (1,))
     monkeypatch.setattr(ablation, "finding_one", lambda worlds: {"static picture": [20.0 + world for world in worlds]})
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def flat(value, *chunks):

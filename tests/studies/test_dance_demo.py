@@ -24,15 +24,7 @@ from everanimate_core.toy.world.world import World
 COUNT = 40
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_the_figure_dances_and_the_demo_goes_on(tmp_path, one_thread):
+def test_the_figure_dances_and_the_demo_goes_on(tmp_path):
     dancer = keypoints_of(write_dance(tmp_path, COUNT))
     folder, said = tmp_path / "demo", []
 

@@ -18,9 +18,7 @@ from everanimate_core.toy.world.world import World
 @pytest.fixture
 def demo(capsys):
     """demo(*arguments) -> (exit code, what was said, what was complained of)."""
-    threads = torch.get_num_threads()
-    yield lambda *arguments: (cli.main(["demo", *map(str, arguments)]), *capsys.readouterr())
-    torch.set_num_threads(threads)
+    return lambda *arguments: (cli.main(["demo", *map(str, arguments)]), *capsys.readouterr())
 
 
 def test_the_demo_runs_and_goes_on(tmp_path, demo):

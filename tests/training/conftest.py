@@ -3,7 +3,6 @@
 from functools import partial
 
 import pytest
-import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from everanimate_core.cli.toy_training import ToyEntry, toy_parts
@@ -16,15 +15,6 @@ from everanimate_core.training.records import SetSettings
 # F = 9, T = 3: first chunk 4..16, target 13..21.
 GEOMETRY = ChunkGeometry(frames=9)
 SIZE = 32
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine, threads wait for each other much longer than these tiny models need."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +44,6 @@ def settings(codec):
 @pytest.fixture(scope="session")
 def films(toy, codec, settings, tmp_path_factory):
     """Five films of the toy's world; tests leave them as they are."""
-    torch.set_num_threads(1)
     entries = [ToyEntry(number) for number in range(5)]
     return precompute(entries, settings, toy, codec, tmp_path_factory.mktemp("set"), lambda line: None)
 

@@ -37,7 +37,6 @@ def equal(one, other, tolerance=0.0):
 @pytest.fixture(scope="module")
 def trained(films, toy, tmp_path_factory):
     """A training of stage 2 over seven steps, with samples, in one go."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     return folder, run(films, toy, folder, 7, sample_every=4)
 

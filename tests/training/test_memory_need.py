@@ -12,7 +12,6 @@ from everanimate_core.training.memory_need import VAE_FRAMES, VAE_HELD, VAE_PARA
 
 @pytest.fixture(scope="module", params=CASES)
 def learner(request):
-    torch.set_num_threads(1)
     return Learner(*CASES[request.param])
 
 

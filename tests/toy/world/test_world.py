@@ -18,14 +18,6 @@ from everanimate_core.toy.world.world import FAR, World
 FILM = range(0, 640, 5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def world():
     return World(7)
