@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from everanimate_core.backends.wan_codec import WanCodec
+from everanimate_core.evaluation.lpips_weights import default_path
 
 # For the modules that tests share: pytest's importlib mode does not find them.
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -70,6 +71,14 @@ def codec(tiny_vae):
 def counting(codec):
     """The same codec, which keeps in `work` what it did."""
     return CountingCodec(codec.vae)
+
+
+@pytest.fixture(scope="session")
+def lpips_file():
+    """The published weights, where they have been fetched."""
+    if not default_path().is_file():
+        pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
+    return default_path()
 
 
 @pytest.fixture(scope="session")

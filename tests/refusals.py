@@ -3,8 +3,8 @@
 import pytest
 
 
-def refusal(call, *args, **kwargs):
-    """The message of the ValueError that `call` raises."""
-    with pytest.raises(ValueError) as caught:
-        call(*args, **kwargs)
+def refusal(call, *args, kind=ValueError, **options):
+    """The message of the error of the class `kind` that `call` raises."""
+    with pytest.raises(kind) as caught:
+        call(*args, **options)
     return str(caught.value)

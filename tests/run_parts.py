@@ -6,12 +6,14 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import pytest
 import torch
 from exact_parts import ExactCodec, Frames, exact_pictures
+from refusals import refusal
 from safetensors.torch import load
 
 from everanimate_core.digests import digest
@@ -235,11 +237,7 @@ def assert_same_result(one, other):
     assert video == other[3]
 
 
-def refused(call, *args, kind=RunError, **options):
-    """The message of the RunError, or of an error of the class `kind`, that `call` raises."""
-    with pytest.raises(kind) as caught:
-        call(*args, **options)
-    return str(caught.value)
+refused = partial(refusal, kind=RunError)
 
 
 def video_of(path):

@@ -2,16 +2,13 @@ import json
 
 import pytest
 import torch
+from tensor_parts import randn
 
 from everanimate_core.digests import SAMPLES_PER_WEIGHT, digest, file_digest, sha256, weights_digest
 
 
-def noise(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def test_every_part_matters():
-    x, y = noise(4, 6), noise(4, 6, seed=1)
+    x, y = randn(4, 6), randn(4, 6, seed=1)
     flipped = x.clone()
     flipped.view(torch.int32)[3, 5] ^= 1
     different = [
@@ -64,7 +61,7 @@ def test_every_part_matters():
 
 
 def test_what_is_equal_has_one_name():
-    x = noise(3, 4)
+    x = randn(3, 4)
     assert digest(x) == digest(x.clone()) == digest(x.T.contiguous().T) == digest(x[None][0])
     assert digest(x.requires_grad_()) == digest(x.detach())
     assert digest({"a": 1, "b": [2, None]}) == digest({"b": (2, None), "a": 1})
@@ -80,7 +77,7 @@ def test_a_not_a_number_has_a_name():
 
 
 def weights():
-    return {"b.weight": noise(40, 7), "a.weight": noise(3, 5, seed=1), "a.bias": noise(3, seed=2).half()}
+    return {"b.weight": randn(40, 7), "a.weight": randn(3, 5, seed=1), "a.bias": randn(3, seed=2).half()}
 
 
 def test_a_network_has_one_name_whatever_the_order():
@@ -121,7 +118,7 @@ def test_names_shapes_types_and_number_count(change):
 
 
 def test_weights_of_half_precision_and_without_values():
-    network = {"scale": torch.tensor(2.0), "none": torch.zeros(0), "fp8": noise(40).to(torch.float8_e4m3fn)}
+    network = {"scale": torch.tensor(2.0), "none": torch.zeros(0), "fp8": randn(40).to(torch.float8_e4m3fn)}
     assert weights_digest(network.items()) == weights_digest(dict(network).items())
     assert weights_digest(network.items()) != weights_digest({**network, "scale": torch.tensor(3.0)}.items())
 

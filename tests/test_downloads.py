@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
 from everanimate_core import downloads
 from everanimate_core.downloads import Download, cache_folder, fetch
@@ -99,9 +100,7 @@ def test_a_file_that_does_not(file, tmp_path, name, older):
     path = tmp_path / f"{name}.whl"
     if older is not None:
         path.write_bytes(older)
-    with pytest.raises(OSError) as caught:
-        fetch(file(name), tmp_path, lambda line: None)
-    message = str(caught.value)
+    message = refusal(fetch, file(name), tmp_path, lambda line: None, kind=OSError)
     if name == "gone":
         assert (
             message == f"PyPI must be reachable (or fetch {file(name).url} elsewhere); got HTTP Error 404: Not Found."

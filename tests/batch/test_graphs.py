@@ -15,6 +15,7 @@ import pytest
 from batch_parts import attempts, rows, write_jobs
 from cli_parts import ROOT, finish, frames_of, start
 from ray_cluster import cluster, needs_ray
+from refusals import refusal
 from safetensors.torch import load_file
 from torch import equal
 
@@ -75,9 +76,7 @@ def test_what_is_saved_elsewhere_goes_there_too():
     ],
 )
 def test_what_the_graph_does_not_take_is_refused(values, said):
-    with pytest.raises(InputError) as caught:
-        changed(read_graph(TOY_WORLD), job(**values), whole)
-    assert str(caught.value) == said
+    assert refusal(changed, read_graph(TOY_WORLD), job(**values), whole, kind=InputError) == said
 
 
 class Up:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from refusals import refusal
 
 from everanimate_core.batch.jobs import read_jobs
 from everanimate_core.errors import InputError
@@ -54,9 +55,7 @@ def test_a_file_from_windows_with_a_byte_order_mark(read):
     ],
 )
 def test_what_is_wrong_with_a_line_is_said_with_its_number(read, line, said):
-    with pytest.raises(InputError) as caught:
-        read(json.dumps({"name": "first"}) + "\n" + line + "\n" + "{")
-    message = str(caught.value)
+    message = refusal(read, json.dumps({"name": "first"}) + "\n" + line + "\n" + "{", kind=InputError)
     assert message.startswith("line 2 ") and said in message
 
 

@@ -21,14 +21,6 @@ CHUNKS = ["--chunk-frames", "17", "--overlap", "4"]  # joins at 17 and 30
 
 
 @pytest.fixture
-def lpips_weights():
-    """The published weights in the real cache: to be asked for before `evaluate`."""
-    if not default_path().is_file():
-        pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
-    return default_path()
-
-
-@pytest.fixture
 def evaluate(command, monkeypatch, tmp_path):
     """evaluate(*arguments) -> (exit code, what was said, what was complained of), in an empty folder, no weights."""
     monkeypatch.chdir(tmp_path)
@@ -168,9 +160,9 @@ def test_a_copy_has_no_psnr(files, evaluate, tmp_path):
     assert (report["numbers"]["psnr"], report["equal"]) == (None, {"psnr": FRAMES})
 
 
-def test_lpips_of_the_file_given(lpips_weights, files, evaluate):
+def test_lpips_of_the_file_given(lpips_file, files, evaluate):
     code, said, _ = evaluate(
-        files / "video.mp4", "--against", files / "truth.mp4", "--out", "out", "--lpips", lpips_weights
+        files / "video.mp4", "--against", files / "truth.mp4", "--out", "out", "--lpips", lpips_file
     )
     assert code == 0
     assert "lpips 0." in said

@@ -1,7 +1,7 @@
 """What the tests of prepare share: small settings, and what was written."""
 
 import numpy as np
-import pytest
+from refusals import refusal
 from run_parts import video_of
 
 from everanimate_core.driving import prepare
@@ -25,9 +25,7 @@ def files(folder):
 
 
 def refused(*args, **options):
-    with pytest.raises(InputError) as caught:
-        prepare.prepare(*args, **options)
-    return str(caught.value)
+    return refusal(prepare.prepare, *args, kind=InputError, **options)
 
 
 def told(path, *places):

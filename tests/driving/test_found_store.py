@@ -1,8 +1,10 @@
 """What was found, on disk: it comes back to the last bit, and only for the video and engine that it is of."""
 
+from functools import partial
+
 import numpy as np
-import pytest
 import torch
+from refusals import refusal
 
 from everanimate_core.driving import found_store
 from everanimate_core.driving.engines.engine import START
@@ -44,10 +46,7 @@ def assert_same(one, other):
     np.testing.assert_array_equal(one.state, other.state)
 
 
-def refused(call, *args):
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    return str(caught.value)
+refused = partial(refusal, kind=InputError)
 
 
 def test_it_comes_back_to_the_last_bit(tmp_path):

@@ -6,12 +6,13 @@ from driving.bodies import keypoints, standing
 from driving.dancers import HEIGHT, WIDTH, Driver, Reader, body, mask_of, number_in
 from run_parts import video_of
 
-from everanimate_core.driving import found_store, prepare
+from everanimate_core.driving import prepare
 from everanimate_core.driving.found_store import unpacked
 from everanimate_core.driving.people import Person
 from everanimate_core.driving.segmenting import Before, outlined
 from everanimate_core.driving.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("small_windows")
 REPLACING = Settings(mode="replacement")
 
 
@@ -109,12 +110,6 @@ class Boxes:
         self.known.append(len(known))
         numbers = [number_in(frame) for frame in frames]
         yield np.array([mask_of(body(number)) & (number not in self.lost) for number in numbers])
-
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch):
-    """Seven frames each."""
-    monkeypatch.setattr(found_store, "WINDOW_BYTES", 7 * 12 * WIDTH * HEIGHT)
 
 
 def white(path):

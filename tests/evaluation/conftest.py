@@ -1,9 +1,7 @@
-"""Fixtures shared by the tests of the evaluation: random pictures, the weights of LPIPS."""
+"""Fixtures shared by the tests of the evaluation: random pictures."""
 
 import pytest
 import torch
-
-from everanimate_core.evaluation.lpips_weights import default_path
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +16,3 @@ def noise():
         return (0.8 * smooth + 0.2 * fine).movedim(1, -1).contiguous()
 
     return draw
-
-
-@pytest.fixture(scope="session")
-def lpips_file():
-    """The published weights, where they have been fetched."""
-    if not default_path().is_file():
-        pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
-    return default_path()

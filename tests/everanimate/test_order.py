@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from exact_parts import ExactCodec, Frames, exact_pictures, exact_sampler
+from refusals import refusal
 
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.drivers import Drivers
@@ -29,9 +30,7 @@ def memories():
 
 
 def refused(plan, memory, index=NEXT):
-    with pytest.raises(InputError) as caught:
-        next_chunk(plan, memory, index)
-    return str(caught.value)
+    return refusal(next_chunk, plan, memory, index, kind=InputError)
 
 
 def test_a_memory_knows_which_chunk_comes_next(memories):

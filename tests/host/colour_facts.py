@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import torch
 from base_folder import PACK
-from colour_inputs import SHAPE, drawn
+from colour_inputs import SHAPE
 from node_facts import given, long_run, mark, plan_facts, run_facts
+from tensor_parts import randn
 
 from everanimate_core.digests import weights_digest
 
@@ -37,7 +38,7 @@ def steering(comfy, model, shape):
     network.class_obj = SimpleNamespace(blocks=blocks)
     hook = sketch.model.register_forward_pre_hook(lambda _, asked: seen.append(asked[0][:, :16]))
     state = torch.zeros(1, 32, *shape[2:])
-    steered(network, state, torch.tensor([500.0]), drawn(1, 7, 48, seed=0), torch.tensor([2.0]))
+    steered(network, state, torch.tensor([500.0]), randn(1, 7, 48, seed=0), torch.tensor([2.0]))
     hook.remove()
     behind = [number for number, value in enumerate(added) if value.any()]
     return {
@@ -70,7 +71,7 @@ def window_facts(window):
 def sampler_facts(comfy, sampler, ends):
     """LongAnimation Sampler: what it makes of noise with a network that halves its input, and what it records."""
     levels = torch.linspace(9, 0, sampler.steps + 1)
-    samples = sampler.sample(lambda x, sigma, seed: x / 2, levels, {"seed": 3}, None, drawn(*SHAPE, seed=4))
+    samples = sampler.sample(lambda x, sigma, seed: x / 2, levels, {"seed": 3}, None, randn(*SHAPE, seed=4))
     return {
         "steps": sampler.steps,
         "samples": mark(samples),

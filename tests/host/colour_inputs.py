@@ -1,16 +1,11 @@
 """Inputs for the nodes of LongAnimation, small and each made once, for tests that change them one by one."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import torch
 from base_folder import PACK
 from node_inputs import HEIGHT, WIDTH, Parts, once
 from safetensors.torch import save_file
-
-# The parts that the core's tests of LongAnimation share.
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tensor_parts import randn
 
 FRAMES, OVERLAP = 17, 9
 STEPS, FIRST = 5, 2
@@ -24,11 +19,6 @@ REMEMBERED = {"memory_frames": 10, "local_frames": 4}
 TOTAL = 2 * FRAMES - OVERLAP
 # Of a window's latents, that of the reference in front.
 SHAPE = 1, 16, 2 + (FRAMES - 1) // 4, HEIGHT // 8, WIDTH // 8
-
-
-def drawn(*shape, seed):
-    """Numbers of a seed."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 class ColourParts(Parts):
@@ -84,7 +74,7 @@ class ColourParts(Parts):
     def memory(self, seed=0, index=0):
         """What a window is told of the video so far."""
         remembered = self.comfy.module(PACK, "nodes.longanimation").Remembered
-        return remembered(index, drawn(2, 3, 20, KV, seed=seed), by=None, seen=None, held=None)
+        return remembered(index, randn(2, 3, 20, KV, seed=seed), by=None, seen=None, held=None)
 
     @once
     def video_file(self, seed=0):
@@ -122,7 +112,7 @@ class ColourParts(Parts):
     @once
     def text(self, seed=0):
         """A prompt."""
-        return [[drawn(1, 7, 48, seed=seed), {}]]
+        return [[randn(1, 7, 48, seed=seed), {}]]
 
     @once
     def plan(self, total=TOTAL + FRAMES - OVERLAP, frames=FRAMES, overlap=OVERLAP):
@@ -133,7 +123,7 @@ class ColourParts(Parts):
     @once
     def tails(self, seed=0):
         """What the late steps of a window kept."""
-        return drawn(STEPS - FIRST, 16, OVERLAP // 4, *SHAPE[3:], seed=seed)
+        return randn(STEPS - FIRST, 16, OVERLAP // 4, *SHAPE[3:], seed=seed)
 
     @once
     def state(self, seed=0, index=0, **plan):
@@ -150,7 +140,7 @@ class ColourParts(Parts):
     @once
     def samples(self, seed=0):
         """What a sampler may have made of a window, the reference's slot included."""
-        return {"samples": drawn(*SHAPE, seed=seed)}
+        return {"samples": randn(*SHAPE, seed=seed)}
 
     @once
     def window(self, later=False, seed=1):

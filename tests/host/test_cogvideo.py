@@ -1,16 +1,13 @@
 """The host's CogVideoX, steered and sampled by the pack, against diffusers' classes with the same weights."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from base_folder import PACK
-
-# The parts that the core's tests of LongAnimation share.
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tensor_parts import randn, relative_error
+from tiny_colour import host_class, load_base, write_networks
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
 HEIGHT, WIDTH, FRAMES = 48, 64, 33
@@ -29,14 +26,6 @@ def core(comfy, name):
     return comfy.module(PACK, f"everanimate_core.{name}")
 
 
-def randn(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def relative(mine, theirs):
-    return ((mine - theirs).norm() / theirs.norm()).item()
-
-
 @pytest.fixture(scope="module")
 def networks():
     import colour_parts
@@ -46,36 +35,23 @@ def networks():
 
 @pytest.fixture(scope="module")
 def files(networks, tmp_path_factory):
-    from safetensors.torch import save_file
-
     folder = tmp_path_factory.mktemp("cog")
-    for name, network in zip(("base", "sketch", "memory"), networks, strict=True):
-        save_file(
-            {key: value.contiguous() for key, value in network.state_dict().items()}, folder / f"{name}.safetensors"
-        )
+    write_networks(folder, **dict(zip(("base", "sketch", "memory"), networks, strict=True)))
     return folder
 
 
 @pytest.fixture(scope="module")
 def model(cog, files):
-    """The base as a MODEL; one with so few heads is told the latent format of CogVideoX1.5."""
-    import comfy.latent_formats
-
-    model = cog.load_base(str(files / "base.safetensors"), torch.float32)
-    model.model.latent_format = comfy.latent_formats.CogVideoX1_5()
-    return model
+    return load_base(cog, files)
 
 
 @pytest.fixture(scope="module")
 def vaes():
     """The same random VAE in the host's class and in diffusers'."""
     import colour_parts
-    from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
 
     theirs = colour_parts.vae()
-    mine = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, groups=2).eval()
-    mine.load_state_dict(theirs.state_dict())
-    return mine, theirs
+    return host_class(theirs), theirs
 
 
 def window(comfy, tails=None):
@@ -94,7 +70,7 @@ def test_a_picture_in_the_vae_is_diffusers(cog, vaes):
     """But for the last bit: a tensor of one frame may lie in memory in two ways, and is summed in two orders."""
     mine, theirs = vaes
     video = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert relative(cog._encode_batched(mine, video), theirs.encode(video).latent_dist.mode()) < 1e-6
+    assert relative_error(cog._encode_batched(mine, video), theirs.encode(video).latent_dist.mode()) < 1e-6
 
 
 @pytest.mark.parametrize("frames", [9, 17, 25, 33, 81])
@@ -127,7 +103,7 @@ def test_sketch_is_diffusers(cog, files, networks):
     x, text, timestep = randn(2, SLOTS, 32, *CELLS, seed=1), randn(2, 7, 48, seed=2), torch.tensor([500, 500])
     expected = theirs(x, text, timestep, rotary_embedding(theirs, x))
     found = control.patcher.model(x.transpose(1, 2), timestep.float(), text, torch.full((2,), 2.0), {})
-    assert relative(found, expected) < 1e-5
+    assert relative_error(found, expected) < 1e-5
 
 
 def test_dglm_is_the_cores(cog, files, networks):
@@ -135,10 +111,10 @@ def test_dglm_is_the_cores(cog, files, networks):
     memory, answer = randn(2, 3, 60, 512, seed=1), randn(2, 30, 128, seed=2)
     expected = theirs(theirs.project(memory), answer)
     found = control.patcher.model(control.patcher.model.project(memory), answer)
-    assert relative(found, expected) < 1e-5
+    assert relative_error(found, expected) < 1e-5
     # The host casts as it computes.
     found = control.patcher.model(control.patcher.model.project(memory.bfloat16()), answer.bfloat16())
-    assert found.dtype == torch.bfloat16 and relative(found.float(), expected) < 0.05
+    assert found.dtype == torch.bfloat16 and relative_error(found.float(), expected) < 0.05
 
 
 @pytest.mark.parametrize(("later", "memory"), [(False, False), (True, False), (True, True)])
@@ -172,8 +148,8 @@ def test_a_window_is_that_of_the_core(comfy, cog, model, files, networks, later,
         disable_pbar=True,
         seed=11,
     )
-    assert relative(latents[:, :, 1:], expected.latents) < 1e-5
-    assert relative(fusion.kept, expected.extras["tails"]) < 1e-5
+    assert relative_error(latents[:, :, 1:], expected.latents) < 1e-5
+    assert relative_error(fusion.kept, expected.extras["tails"]) < 1e-5
     # It leaves no trace in the network.
     assert not any(block._forward_hooks for block in model.model.diffusion_model.blocks)
 
@@ -191,7 +167,7 @@ def test_a_window_without_memory_is_as_without_the_dglm(comfy, cog, model, files
     plain = sampled(comfy, model, control, request)
     assert torch.equal(plain, sampled(comfy, model, control_of(cog, files, memory=False), request))
     remembered = sampled(comfy, model, control, replace(request, memory=randn(2, 3, 60, 512, seed=8)))
-    assert relative(remembered, plain) > 1e-3
+    assert relative_error(remembered, plain) > 1e-3
     # And again, once one with memory was there.
     assert torch.equal(sampled(comfy, model, control, request), plain)
 
@@ -259,9 +235,9 @@ def test_a_window_with_a_given_end_is_that_of_the_core(comfy, cog, model, files,
     found = sampled(*inputs, request, settings, 11, lambda step, steps, clean: shown.append(clean))
     for made in (found, expected):
         assert torch.equal(made.latents[:, :, -3:], request.end)
-    assert relative(found.latents, expected.latents) < 1e-5
+    assert relative_error(found.latents, expected.latents) < 1e-5
     # The late states, as noisy at the end as elsewhere.
-    assert relative(found.extras["tails"], expected.extras["tails"]) < 1e-5
-    assert relative(shown[-1][:, :, -3:], cog.cog().scale * request.end) < 1e-6
+    assert relative_error(found.extras["tails"], expected.extras["tails"]) < 1e-5
+    assert relative_error(shown[-1][:, :, -3:], cog.cog().scale * request.end) < 1e-6
     unheld = sampled(*inputs, free, settings, 11, lambda *_: None)
-    assert relative(found.latents[:, :, -4], unheld.latents[:, :, -4]) > 1e-3
+    assert relative_error(found.latents[:, :, -4], unheld.latents[:, :, -4]) > 1e-3

@@ -1,24 +1,19 @@
 """The nodes of LongAnimation at tiny size: blocks and the one node give the same, and what is wrong is refused."""
 
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from base_folder import PACK
 from kept import latents_of
+from refusals import refusal
+from tiny_colour import FRAMES, LINES, OVERLAP, SHORT, SIZE, STEPS, TOTAL, hidden, of, tiny_inputs, write_networks
 
 from everanimate_core.latents import preview_map
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
-WIDTH, HEIGHT, FRAMES, OVERLAP = 64, 48, 17, 9
-# Steps that divide 1000: the scheduler `simple` then takes the timesteps of the training.
-STEPS, FIRST, TOTAL = 5, 2, 30
-SHORT = {"steps": STEPS, "fuse_from": FIRST, "fuse": True}
+__all__ = ["hidden"]
 
 
 @pytest.fixture(scope="module")
@@ -37,44 +32,14 @@ def long(comfy, nodes):
 def parts(comfy, nodes, tmp_path_factory):
     """Model, SketchDiT, VAE, prompts and pictures, with random weights."""
     import colour_parts
-    from comfy.latent_formats import CogVideoX1_5
-    from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
-    from safetensors.torch import save_file
 
-    cog = comfy.module(PACK, "nodes.cogvideo")
     folder = tmp_path_factory.mktemp("cog")
-    for name, network in (("base", colour_parts.base_network()), ("sketch", colour_parts.sketch_network())):
-        weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-        save_file(weights, folder / f"{name}.safetensors")
-    model = cog.load_base(str(folder / "base.safetensors"), torch.float32)
-    model.model.latent_format = CogVideoX1_5()
-    vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, groups=2).eval()
-    vae.load_state_dict(colour_parts.vae().state_dict())
-
-    def drawn(*shape, seed):
-        return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-    return {
-        "model": model,
-        "control": cog.load_sketch(str(folder / "sketch.safetensors")),
-        "vae": comfy.module(PACK, "nodes.toy").host_vae(vae),
-        "positive": [[drawn(1, 7, 48, seed=1), {}]],
-        "negative": [[drawn(1, 7, 48, seed=2), {}]],
-        "lineart": (drawn(TOTAL, HEIGHT, WIDTH, 3, seed=3) > 0.2).float(),
-        "reference": drawn(1, HEIGHT, WIDTH, 3, seed=4),
-    }
-
-
-SIZE = {"width": WIDTH, "height": HEIGHT, "fit": "error"}
-LINES = {"lines": "dark_on_light", "threshold": 0.78}
+    write_networks(folder, base=colour_parts.base_network(), sketch=colour_parts.sketch_network())
+    return tiny_inputs(comfy, folder, colour_parts.vae())
 
 
 def values(output):
     return output.result if hasattr(output, "result") else output
-
-
-def of(parts, *names):
-    return {name: parts[name] for name in names}
 
 
 def blocks(nodes, parts):
@@ -155,17 +120,6 @@ def test_the_hosts_sampler_gives_out_the_clean_estimate(comfy, nodes, parts):
     assert sampled["samples"].shape == window.latents_shape
 
 
-@pytest.fixture(autouse=True)
-def hidden(comfy, monkeypatch):
-    """What the executor tells a node of its graph."""
-    from types import SimpleNamespace
-
-    from comfy_api.latest import io
-
-    hidden = SimpleNamespace(prompt=None, extra_pnginfo=None, unique_id="1", dynprompt=None)
-    monkeypatch.setattr(io.ComfyNode, "hidden", hidden)
-
-
 def test_blocks_and_the_one_node_give_the_same(nodes, long, parts):
     expected = blocks(nodes, parts)
     assert len(expected) == TOTAL
@@ -204,40 +158,35 @@ def test_previews_show_every_window_in_the_colours_of_the_reference(comfy, long,
 
 
 def test_what_is_wrong_is_said_before_sampling(nodes, long, parts):
-    def refused(call, **inputs):
-        with pytest.raises(ValueError) as caught:
-            call(**inputs)
-        return str(caught.value)
-
-    message = refused(animate, long=long, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
+    message = refusal(animate, long=long, parts=parts, run_name="bad", lineart=parts["lineart"][:, :, :32])
     assert message == "Colour Long Animation: the frames must be 64x48 (or fit stretch, crop or pad); got 32x48."
-    message = refused(animate, long=long, parts=parts, run_name="bad", steps=2)
+    message = refusal(animate, long=long, parts=parts, run_name="bad", steps=2)
     assert "fuse_from must be below steps (2)" in message
-    message = refused(animate, long=long, parts=parts, run_name="bad", blocks="0-9")
+    message = refusal(animate, long=long, parts=parts, run_name="bad", blocks="0-9")
     assert "blocks must lie between 0 and 3 in this network (0-3:2); got 0-9." in message
     long_text = [[torch.zeros(1, 227, 48), {}]]
-    message = refused(animate, long=long, parts=parts, run_name="bad", negative=long_text)
+    message = refusal(animate, long=long, parts=parts, run_name="bad", negative=long_text)
     assert message == "Colour Long Animation: negative must have at most 226 tokens (about 150 words); got 227."
     condition = nodes.LongAnimationCondition.execute
     plan = values(nodes.LongAnimationPlan.execute(0, FRAMES, OVERLAP, parts["lineart"]))[0]
     inputs = of(parts, "positive", "negative", "vae", "lineart", "reference") | {"plan": plan} | SIZE | LINES
     rule = "Condition Window: previous must come from window 0 for window_index 1 (its Finish Window)"
-    assert refused(condition, window_index=1, **inputs) == f"{rule}; got nothing."
+    assert refusal(condition, window_index=1, **inputs) == f"{rule}; got nothing."
     handed = nodes.Handed(1, plan, {})
-    assert refused(condition, window_index=1, previous=handed, **inputs) == f"{rule}; got what window 1 handed on."
-    assert refused(condition, window_index=0, previous=handed, **inputs) == (
+    assert refusal(condition, window_index=1, previous=handed, **inputs) == f"{rule}; got what window 1 handed on."
+    assert refusal(condition, window_index=0, previous=handed, **inputs) == (
         "Condition Window: previous must not be connected for window_index 0; got what window 1 handed on."
     )
     longer = values(nodes.LongAnimationPlan.execute(40, FRAMES, OVERLAP))[0]
-    assert refused(condition, window_index=1, previous=nodes.Handed(0, longer, {}), **inputs) == (
+    assert refusal(condition, window_index=1, previous=nodes.Handed(0, longer, {}), **inputs) == (
         f"Condition Window: plan must be that of the window before (40 frames, window_frames {FRAMES}, overlap "
         f"{OVERLAP}); got 30 frames, window_frames {FRAMES}, overlap {OVERLAP}."
     )
-    assert refused(condition, window_index=3, **inputs) == (
+    assert refusal(condition, window_index=3, **inputs) == (
         "Condition Window: window_index must be between 0 and 2 (3 windows make 30 frames); got 3."
     )
     window = values(condition(window_index=0, **inputs))[3]
-    apply = partial(refused, nodes.LongAnimationApply.execute, **of(parts, "model", "control"))
+    apply = partial(refusal, nodes.LongAnimationApply.execute, **of(parts, "model", "control"))
     told = partial(nodes.Remembered, memory=torch.zeros(2, 3, 9, 512), by=None, seen=None, held=None)
     assert apply(window=window, strength=0.5, blocks="full", la_memory=told(0)) == (
         "Apply SketchDiT: control must come with a DGLM where there is a memory (memory_file of Load LongAnimation); "
@@ -251,7 +200,7 @@ def test_what_is_wrong_is_said_before_sampling(nodes, long, parts):
     assert len(values(nodes.LongAnimationSampler.execute(window, longer, **SHORT))) == 2
     other, ends = values(nodes.LongAnimationSampler.execute(window, plan, 6, True, 2))
     finish, whole = nodes.LongAnimationFinish.execute, {"samples": torch.zeros(window.latents_shape)}
-    said = partial(refused, finish, plan=plan, vae=parts["vae"], tiled=False)
+    said = partial(refusal, finish, plan=plan, vae=parts["vae"], tiled=False)
     assert said(ends=ends, window_index=1, samples=whole) == (
         "Finish Window: ends must be of window 1 (its LongAnimation Sampler); got 0."
     )

@@ -7,6 +7,7 @@ from base_folder import PACK
 from clips import moving_pattern
 from graphs import ANCHORS, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks, sample
 from safetensors.torch import save_file
+from tensor_parts import relative_error
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
 
@@ -25,11 +26,6 @@ def codec(comfy, tmp_path_factory):
     save_file(tiny_models.vae_state_dict(tiny_models.NARROW_VAE_WIDTH), path)
     vae = comfy.module(PACK, "everanimate_core.backends.wan_checkpoint").load_vae(path, device="cpu")
     return comfy.module(PACK, "everanimate_core.backends.wan_codec").WanCodec(vae)
-
-
-def relative_error(value, expected):
-    """Size of the difference over the size of what is expected."""
-    return float((value - expected).norm() / expected.norm())
 
 
 def test_velocity_with_four_anchors_pose_and_face(comfy, transformer):

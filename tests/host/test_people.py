@@ -9,6 +9,7 @@ import segmenting
 import torch
 from base_folder import PACK
 from pose_networks import SCORE, PixelVae, body_in
+from refusals import refusal
 from segmenting import scene
 
 WIDTH, HEIGHT = 128, 96
@@ -37,12 +38,6 @@ def models(people):
 
 def seen(model):
     return model.model.diffusion_model.seen
-
-
-def refused(call, *args, **named):
-    with pytest.raises(ValueError) as caught:
-        call(*args, **named)
-    return str(caught.value)
 
 
 def test_people_are_found_where_they_are(people, models):
@@ -112,25 +107,25 @@ def test_the_digest_is_that_of_all_weights(people, models, changed):
 
 def test_what_the_engine_needs_is_named(comfy, people, models):
     for name in models:
-        message = refused(people.SdposeEngine, **models | {name: None})
+        message = refusal(people.SdposeEngine, **models | {name: None})
         assert f"engine sdpose needs pose_model, pose_vae, detector (or choose litert); got no {name}." == message
-    message = refused(people.SdposeEngine, **models | {"pose_model": models["detector"]})
+    message = refusal(people.SdposeEngine, **models | {"pose_model": models["detector"]})
     assert message == "pose_model must be SDPose (sdpose_wholebody_fp16.safetensors); got BaseModel."
-    message = refused(people.SdposeEngine, **models | {"detector": models["pose_model"]})
+    message = refusal(people.SdposeEngine, **models | {"detector": models["pose_model"]})
     assert message == "detector must be RT-DETR (rt_detr_v4-x-hgnet_fp16.safetensors); got BaseModel."
-    message = refused(people.SdposeEngine, **models | {"pose_vae": comfy.load_vae()})
+    message = refusal(people.SdposeEngine, **models | {"pose_vae": comfy.load_vae()})
     assert message.startswith("pose_vae must be SDPose's own VAE, with 4 channels (sdpose_wholebody_fp16.")
     assert message.endswith("got one with 16 channels.")
 
 
 def test_a_host_without_the_nodes_is_named(people, models, comfy, monkeypatch):
     monkeypatch.delitem(comfy.nodes, "SDPoseKeypointExtractor")
-    assert refused(people.SdposeEngine, **models) == (
+    assert refusal(people.SdposeEngine, **models) == (
         "engine can be sdpose in a ComfyUI that has the nodes RTDETR_detect and SDPoseKeypointExtractor (update "
         "ComfyUI, or choose litert); got one without SDPoseKeypointExtractor."
     )
     monkeypatch.delitem(comfy.nodes, "SAM3_VideoTrack")
-    message = refused(people.SamSegmenter, segmenting.segmenter(), comfy.conditioning())
+    message = refusal(people.SamSegmenter, segmenting.segmenter(), comfy.conditioning())
     assert message.startswith("segmenter can be SAM 3 in a ComfyUI that has the nodes SAM3_VideoTrack and SAM3_TrackTo")
 
 
@@ -162,14 +157,14 @@ def test_the_digest_of_the_segmenter_is_that_of_weights_and_prompt(comfy, people
 
 def test_what_the_segmenter_needs_is_named(comfy, people, monkeypatch):
     text = comfy.conditioning()
-    assert refused(people.SamSegmenter, segmenting.segmenter(), None) == (
+    assert refusal(people.SamSegmenter, segmenting.segmenter(), None) == (
         "segment_prompt must be connected with segmenter (CLIP Text Encode with the CLIP of SAM 3.1: person); got none."
     )
     expected = "segmenter must be SAM 3.1 (sam3.1_multiplex_fp16.safetensors); got "
-    assert refused(people.SamSegmenter, pose_networks.detector(), text) == f"{expected}BaseModel."
+    assert refusal(people.SamSegmenter, pose_networks.detector(), text) == f"{expected}BaseModel."
     older = segmenting.segmenter()
     older.model.diffusion_model.tracker = torch.nn.Identity()
-    assert refused(people.SamSegmenter, older, text).startswith(f"{expected}SAM 3, which finds nobody")
+    assert refusal(people.SamSegmenter, older, text).startswith(f"{expected}SAM 3, which finds nobody")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 from base_folder import PACK
+from refusals import refusal
 
 
 def given_to(kind):
@@ -73,9 +74,7 @@ def test_hosts_that_do_not_know_the_folder(engines, monkeypatch, tmp_path):
 
 def test_what_litert_lacks_is_named_with_one_command(engines, comfy, tmp_path):
     install_command = comfy.module(PACK, "everanimate_core.driving.engines.fetch").install_command
-    with pytest.raises(ValueError) as caught:
-        engines.pose_engine("auto", False)
-    said = str(caught.value)
+    said = refusal(engines.pose_engine, "auto", False)
     assert said.startswith("models/detection must hold MediaPipe's networks, 36 MB (get what is missing with: ")
     assert install_command(tmp_path / "own") in said
 

@@ -10,6 +10,7 @@ from clips import moving_pattern, reference_image, write_video
 from graphs import ANCHORS, CHUNKS, SIZE, TOTAL, aligned, condition, first_memory, network_inputs, plan, run_chunks
 from kept import takes
 from refusals import refusal
+from tensor_parts import relative_error
 from test_animate import animate, kept_latents, run_folder
 
 STRENGTH, STEPS = 2.0, 4
@@ -82,10 +83,6 @@ def by_hand(loop):
         return loop(lambda x, sigma: model(x, sigma.reshape(1), **extra_args), x, sigmas)
 
     return comfy.samplers.KSAMPLER(function)
-
-
-def relative_error(value, expected):
-    return float((value - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("target", TARGETS)

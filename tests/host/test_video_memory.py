@@ -1,25 +1,32 @@
 """The memory of the video in the host: Video-XL, Remember Frames, and Colour Long Animation with both."""
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from base_folder import PACK
 from kept import latents_of
-
-# The parts that the core's tests of LongAnimation share.
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+from refusals import refusal
+from tensor_parts import rand, relative_error
+from tiny_colour import (
+    FRAMES,
+    HEIGHT,
+    LINES,
+    OVERLAP,
+    SHORT,
+    SIZE,
+    STEPS,
+    TOTAL,
+    WIDTH,
+    hidden,
+    of,
+    tiny_inputs,
+    write_networks,
+)
 
 pytest.importorskip("diffusers", reason="needs diffusers in COMFYUI_PYTHON (pip install --no-deps diffusers)")
-WIDTH, HEIGHT, FRAMES, OVERLAP = 64, 48, 17, 9
-# Steps that divide 1000: the scheduler `simple` then takes the timesteps of the training. Three windows.
-STEPS, FIRST, TOTAL = 5, 2, 30
-SIZE = {"width": WIDTH, "height": HEIGHT, "fit": "error"}
-LINES = {"lines": "dark_on_light", "threshold": 0.78}
-SHORT = {"steps": STEPS, "fuse_from": FIRST, "fuse": True}
+__all__ = ["hidden"]
 # In the second window some frames are left out or forgotten; three fill a window of the video model.
 MEMORY = {"memory_frames": 20, "local_frames": 4, "memory_append": False}
 SETTINGS = [MEMORY, MEMORY | {"memory_append": True}, MEMORY | {"memory_frames": 0}, MEMORY | {"local_frames": 0}]
@@ -31,15 +38,6 @@ def nodes(comfy):
     pytest.importorskip("comfy.ldm.cogvideo", reason="this host has no CogVideoX")
     names = "longanimation", "longanimation_animate", "video_memory", "cogvideo", "toy", "fingerprint", "host"
     return SimpleNamespace(**{name: comfy.module(PACK, f"nodes.{name}") for name in names})
-
-
-@pytest.fixture(autouse=True)
-def hidden(comfy, monkeypatch):
-    """What the executor tells a node of its graph."""
-    from comfy_api.latest import io
-
-    hidden = SimpleNamespace(prompt=None, extra_pnginfo=None, unique_id="1", dynprompt=None)
-    monkeypatch.setattr(io.ComfyNode, "hidden", hidden)
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +67,10 @@ def networks():
 @pytest.fixture(scope="module")
 def files(nodes, networks, core_model, tmp_path_factory):
     """The folder with their files."""
-    from safetensors.torch import save_file
-
     from everanimate_core.longanimation.video_files import write_video_model
 
     folder = tmp_path_factory.mktemp("memory")
-    for name, network in networks.items():
-        save_file(
-            {key: value.contiguous() for key, value in network.state_dict().items()}, folder / f"{name}.safetensors"
-        )
+    write_networks(folder, **networks)
     write_video_model(folder / "video_xl.safetensors", core_model.state_dict(), core_model.settings)
     return folder
 
@@ -88,43 +81,10 @@ def loaded(nodes, files, dtype=None):
 
 
 @pytest.fixture(scope="module")
-def parts(nodes, files, networks):
+def parts(comfy, nodes, files, networks):
     """Inputs of Colour Long Animation."""
-    from comfy.latent_formats import CogVideoX1_5
-    from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
-
-    model = nodes.cogvideo.load_base(str(files / "base.safetensors"), torch.float32)
-    model.model.latent_format = CogVideoX1_5()
-    vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, groups=2).eval()
-    vae.load_state_dict(networks["vae"].state_dict())
-    return {
-        "model": model,
-        "control": nodes.cogvideo.load_sketch(str(files / "sketch.safetensors"), str(files / "dglm.safetensors")),
-        "vae": nodes.toy.host_vae(vae),
-        "positive": [[drawn(1, 7, 48, seed=1), {}]],
-        "negative": [[drawn(1, 7, 48, seed=2), {}]],
-        "lineart": (drawn(TOTAL, HEIGHT, WIDTH, 3, seed=3) > 0.2).float(),
-        "reference": drawn(1, HEIGHT, WIDTH, 3, seed=4),
-        "video_model": loaded(nodes, files),
-    }
-
-
-def drawn(*shape, seed):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def of(parts, *names):
-    return {name: parts[name] for name in names}
-
-
-def relative(mine, theirs):
-    return ((mine - theirs).norm() / theirs.norm()).item()
-
-
-def refused(call, **inputs):
-    with pytest.raises(ValueError) as caught:
-        call(**inputs)
-    return str(caught.value)
+    found = tiny_inputs(comfy, files, networks["vae"], str(files / "dglm.safetensors"))
+    return found | {"video_model": loaded(nodes, files)}
 
 
 def core_memory(core_model, settings):
@@ -171,7 +131,7 @@ def test_weights_of_other_number_types(nodes, comfy, files, core_model, weight_d
     memory = model.memory(core_memory(core_model, MEMORY).settings).remember(crops)[0]
     expected = core_memory(core_model, MEMORY).remember(crops)[0]
     assert memory.dtype == torch.float32
-    assert relative(memory, expected) <= near
+    assert relative_error(memory, expected) <= near
 
 
 def test_weights_are_read_where_the_host_loads_on_demand(nodes, files, core_model, monkeypatch):
@@ -245,7 +205,7 @@ def test_files_that_are_no_video_model(nodes, comfy, files):
         (folder / f"{name}.safetensors").write_bytes(content)
     torch.save({"weight": torch.zeros(2)}, folder / "pickled.safetensors")
     said = {
-        name: refused(comfy.call, node_id="LongAnimationLoadVideoMemory", file=f"{name}.safetensors")
+        name: refusal(comfy.call, node_id="LongAnimationLoadVideoMemory", file=f"{name}.safetensors")
         for name in (*contents, "pickled")
     }
     way = "make it with `everanimate longanimation convert --video-xl`"
@@ -268,7 +228,7 @@ def test_an_older_host_is_told_what_it_lacks(comfy, core_model):
         path.parent.mkdir(exist_ok=True)
         write_video_model(path, core_model.state_dict(), core_model.settings)
         said = "ComfyUI must be 0.21 or newer, which has CogVideoX; got an older one."
-        found = refused(comfy.call, node_id="LongAnimationLoadVideoMemory", file=path.name)
+        found = refusal(comfy.call, node_id="LongAnimationLoadVideoMemory", file=path.name)
         assert found == f"Load Video-XL: {said}"
         return
     pytest.skip("this host has CogVideoX")
@@ -301,13 +261,13 @@ def test_a_chain_remembers_what_the_core_remembers_of_all_frames_so_far(nodes, p
 
 
 def test_what_cannot_be_remembered(nodes, parts, files):
-    plan, images = plan_of(nodes, parts), drawn(TOTAL, HEIGHT, WIDTH, 3, seed=5)
+    plan, images = plan_of(nodes, parts), rand(TOTAL, HEIGHT, WIDTH, 3, seed=5)
     states = [nodes.longanimation.Handed(index, plan, {}) for index in range(3)]
 
     def said(index, count, previous=None, **changes):
         call = nodes.video_memory.LongAnimationMemory.execute
         inputs = MEMORY | {"video_model": parts["video_model"], "state": states[index]} | changes
-        return refused(call, images=images[:count], previous=previous, **inputs)
+        return refusal(call, images=images[:count], previous=previous, **inputs)
 
     assert said(0, 3) == (
         "Remember Frames: images must be the 17 that window 0 adds (images of its Finish Window); got 3."
@@ -331,7 +291,7 @@ def test_what_cannot_be_remembered(nodes, parts, files):
     )
     broken = images.clone()
     broken[3, 0, 0, 0] = float("nan")
-    message = refused(remember, nodes=nodes, parts=parts, images=broken[:17], state=states[0])
+    message = refusal(remember, nodes=nodes, parts=parts, images=broken[:17], state=states[0])
     assert message.startswith("Remember Frames: images must")
 
 
@@ -394,11 +354,7 @@ def run_folder(comfy, name="remembered"):
 @pytest.fixture(scope="module")
 def whole(comfy, nodes, parts):
     """The latents of a run with memory that nothing stopped."""
-    from comfy_api.latest import io
-
-    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        hidden = SimpleNamespace(prompt=None, extra_pnginfo=None, unique_id="1", dynprompt=None)
-        patch.setattr(io.ComfyNode, "hidden", hidden)
+    with torch.inference_mode():
         animate(nodes, parts)
     return latents_of(run_folder(comfy))
 
@@ -416,7 +372,7 @@ def test_blocks_and_the_one_node_give_the_same(comfy, nodes, parts, append):
     animate(nodes, parts, run_name=f"{name}_without", video_model=None)
     without = latents_of(run_folder(comfy, f"{name}_without"))
     assert [torch.equal(one, other) for one, other in zip(found, without, strict=True)] == [True, False, False]
-    assert relative(without[1], found[1]) > 1e-3
+    assert relative_error(without[1], found[1]) > 1e-3
 
 
 def test_it_is_the_cores(whole, parts, networks, core_model):
@@ -443,7 +399,7 @@ def test_it_is_the_cores(whole, parts, networks, core_model):
     expected = [made.sampled.latents for made in each_made(method, sample, engine.codec)]
     assert len(expected) == len(whole) == 3
     for latents, own in zip(whole, expected, strict=True):
-        assert relative(latents, own) < 1e-5
+        assert relative_error(latents, own) < 1e-5
 
 
 @pytest.mark.parametrize("append", [False, True])
@@ -490,7 +446,7 @@ def test_what_is_wrong_with_a_memory_is_said_before_sampling(comfy, nodes, parts
     from everanimate_core.longanimation.video_files import write_video_model
 
     alone = nodes.cogvideo.load_sketch(str(files / "sketch.safetensors"))
-    said = refused(animate, nodes=nodes, parts=parts, control=alone, run_name="bad")
+    said = refusal(animate, nodes=nodes, parts=parts, control=alone, run_name="bad")
     assert said == (
         "Colour Long Animation: control must come with a DGLM where there is a video_model (memory_file of Load "
         "LongAnimation); got SketchDiT alone."
@@ -498,9 +454,9 @@ def test_what_is_wrong_with_a_memory_is_said_before_sampling(comfy, nodes, parts
     wide = video_model(kv_heads=8)
     write_video_model(tmp_path / "wide.safetensors", wide.state_dict(), wide.settings)
     wide = nodes.video_memory.load_video_model(str(tmp_path / "wide.safetensors"), None)
-    said = refused(animate, nodes=nodes, parts=parts, video_model=wide, run_name="bad")
+    said = refusal(animate, nodes=nodes, parts=parts, video_model=wide, run_name="bad")
     assert said == "Colour Long Animation: video_model must be of the width that the DGLM reads, 32; got 64."
-    said = refused(animate, nodes=nodes, parts=parts, memory_frames=0, local_frames=0, run_name="bad")
+    said = refusal(animate, nodes=nodes, parts=parts, memory_frames=0, local_frames=0, run_name="bad")
     assert said == (
         "Colour Long Animation: memory_frames and local_frames must not both be 0 (650 and 20); got 0 and 0."
     )

@@ -9,6 +9,7 @@ from colour_authors import module, needs_authors
 from colour_parts import DGLM_SIZES, dglm_network
 from refusals import refusal
 from safetensors.torch import load_file, save_file
+from tensor_parts import randn, relative_error
 
 from everanimate_core.longanimation.dglm import (
     HEAD_DIM,
@@ -21,14 +22,6 @@ from everanimate_core.longanimation.dglm import (
 
 GOLDEN = Path(__file__).parents[1] / "data" / "longanimation" / "dglm.safetensors"
 RELEASED = DglmSizes(width=3072, kv=512, narrow=1024, wide=2048, inner=3072)
-
-
-def randn(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def relative(mine, theirs):
-    return ((mine - theirs).norm() / theirs.norm()).item()
 
 
 def inputs():
@@ -54,14 +47,14 @@ def authors(network):
 
 def test_it_has_the_golden_numbers():
     """They were made by the authors' class: see the test below."""
-    assert relative(made(dglm_network()), load_file(GOLDEN)["added"]) < 1e-5
+    assert relative_error(made(dglm_network()), load_file(GOLDEN)["added"]) < 1e-5
 
 
 @needs_authors
 def test_it_is_the_authors():
     network = dglm_network()
     theirs = authors(network)
-    assert relative(made(network), theirs) < 1e-6
+    assert relative_error(made(network), theirs) < 1e-6
     if os.environ.get("WRITE_GOLDEN"):
         save_file({"added": theirs}, GOLDEN)
 
@@ -92,8 +85,8 @@ def test_every_row_and_every_token_looks_up_by_itself():
     projected = network.project(whole)
     added = network(projected, control)
     for row in range(2):
-        assert relative(network(projected, control[row : row + 1]), added[row : row + 1]) < 1e-5
-    assert relative(network(projected, control[:, 4:9]), added[:, 4:9]) < 1e-5
+        assert relative_error(network(projected, control[row : row + 1]), added[row : row + 1]) < 1e-5
+    assert relative_error(network(projected, control[:, 4:9]), added[:, 4:9]) < 1e-5
 
 
 @torch.no_grad()
@@ -104,12 +97,12 @@ def test_the_order_of_the_memory_does_not_matter_but_all_of_it_counts():
         return network(network.project(torch.cat(parts, dim=2)), control)
 
     one = added(whole, last)
-    assert relative(added(last, whole), one) < 1e-5
+    assert relative_error(added(last, whole), one) < 1e-5
     for part in range(2):
         for layer in range(3):
             changed = whole.clone()
             changed[part, layer] += randn(13, 512, seed=4)
-            assert relative(added(changed, last), one) > 1e-2
+            assert relative_error(added(changed, last), one) > 1e-2
 
 
 @torch.no_grad()
@@ -119,7 +112,7 @@ def test_keys_and_values_have_one_norm():
     for looking, _ in network.layers:
         looking.norm1.weight.mul_(2)
     for (key, value), (other_key, other_value) in zip(before, network.project(whole), strict=True):
-        assert relative(other_key, key) > 0.1 and relative(other_value, value) > 0.1
+        assert relative_error(other_key, key) > 0.1 and relative_error(other_value, value) > 0.1
 
 
 class Counting(torch.nn.Linear):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from refusals import refusal
 from safetensors.torch import load_file, save_file
+from tensor_parts import relative_error
 from torch import nn
 from video_model_parts import CONFIG, READ_LAYERS, frames, published_weights, save_published, settings, video_model
 from video_xl_authors import needs_video_xl, video_xl
@@ -23,10 +24,6 @@ GOLDEN = Path(__file__).parents[1] / "data" / "longanimation" / "video_memory.sa
 FRAMES, LOCAL = 7, 2
 # Three frames fill a window, two beacons stay of each.
 AT_ONCE, BEACONS, PROMPT = 3, 2, len(PREFIX) + len(SUFFIX)
-
-
-def relative(mine, theirs):
-    return ((mine - theirs).norm() / theirs.norm()).item()
 
 
 def memory_of(model, most=650, local=20, append=False):
@@ -68,10 +65,10 @@ def converted(published, tmp_path_factory):
 def test_the_memory_has_the_golden_numbers(converted):
     """They were made by the authors' classes: see the test below."""
     golden, crops = load_file(GOLDEN), converted.crops(frames(FRAMES))
-    assert relative(converted.features(crops), golden["features"]) < 1e-5
+    assert relative_error(converted.features(crops), golden["features"]) < 1e-5
     found, _ = memory_of(converted, local=LOCAL).remember(crops)
     assert found.shape == golden["memory"].shape == (2, 3, (FRAMES + LOCAL) * BEACONS + 2 * PROMPT, 32)
-    assert relative(found, golden["memory"]) < 1e-5
+    assert relative_error(found, golden["memory"]) < 1e-5
 
 
 @needs_video_xl
@@ -79,11 +76,11 @@ def test_the_memory_is_the_authors(published, converted, tmp_path):
     theirs = video_xl(published, frames(FRAMES), READ_LAYERS, LOCAL, tmp_path)
     crops = converted.crops(frames(FRAMES))
     assert torch.equal(normalised(crops), theirs["pixels"])
-    assert relative(converted.features(crops), theirs["features"]) < 1e-5
+    assert relative_error(converted.features(crops), theirs["features"]) < 1e-5
     language = converted.language
     assert torch.equal(language.end(language.read(language.begin(), theirs["features"])), theirs["memory"])
     memory = torch.cat([theirs["memory"], theirs["local"]], 2)
-    assert relative(memory_of(converted, local=LOCAL).remember(crops)[0], memory) < 1e-5
+    assert relative_error(memory_of(converted, local=LOCAL).remember(crops)[0], memory) < 1e-5
     if os.environ.get("WRITE_GOLDEN"):
         save_file({"features": theirs["features"], "memory": memory.contiguous()}, GOLDEN)
 
@@ -98,9 +95,9 @@ def test_another_window_and_other_beacons_are_the_authors(tmp_path):
     model = model_of(published, tmp_path / "video_xl.safetensors")
     theirs = video_xl(published, frames(FRAMES), READ_LAYERS, LOCAL, tmp_path)
     crops, language = model.crops(frames(FRAMES)), model.language
-    assert relative(model.features(crops), theirs["features"]) < 1e-5
+    assert relative_error(model.features(crops), theirs["features"]) < 1e-5
     assert torch.equal(language.end(language.read(language.begin(), theirs["features"])), theirs["memory"])
-    assert relative(model.memory(crops), theirs["memory"]) < 1e-5
+    assert relative_error(model.memory(crops), theirs["memory"]) < 1e-5
 
 
 def test_the_prompt_is_the_released_one():
@@ -249,7 +246,7 @@ def test_it_computes_in_another_type_than_its_weights(seen):
     model.work_dtype = torch.float64
     found = memory_of(model).remember(seen[:4])[0]
     assert found.dtype == torch.float64
-    assert relative(found.float(), memory_of(single).remember(seen[:4])[0]) < 1e-5
+    assert relative_error(found.float(), memory_of(single).remember(seen[:4])[0]) < 1e-5
 
 
 def test_no_gradients_are_kept(seen):

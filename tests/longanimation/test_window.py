@@ -22,6 +22,7 @@ from colour_parts import (
 )
 from refusals import refusal
 from safetensors.torch import load_file, save_file
+from tensor_parts import randn, relative_error
 
 from everanimate_core.backends.cog_codec import CogCodec
 from everanimate_core.backends.diffusers_cog import DiffusersCog
@@ -31,14 +32,6 @@ from everanimate_core.longanimation.windows import WindowRequest
 
 H, W, FRAMES = 48, 64, 33
 SLOTS, CELLS = (FRAMES - 1) // 4 + 2, (H // 8, W // 8)
-
-
-def randn(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def relative(mine, theirs):
-    return ((mine - theirs).norm() / theirs.norm()).item()
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +70,8 @@ def made(engine, inputs, later):
 def test_a_window_has_the_golden_numbers(engine, inputs, later):
     """They were made by the authors' pipeline: see the test below."""
     golden, mine = load_file(GOLDEN), made(engine, inputs, later)
-    assert relative(SCALE * mine.latents, golden[f"latents_{later}"]) < 1e-5
-    assert relative(mine.extras["tails"][[0, -1]], golden[f"tails_{later}"]) < 1e-5
+    assert relative_error(SCALE * mine.latents, golden[f"latents_{later}"]) < 1e-5
+    assert relative_error(mine.extras["tails"][[0, -1]], golden[f"tails_{later}"]) < 1e-5
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -90,7 +83,7 @@ def test_a_window_ends_as_it_has_to(engine, inputs, later):
     held = replace(free, end=end)
     made, other = (engine.sample_window(request, 11, settings=settings) for request in (held, free))
     assert torch.equal(made.latents[:, :, -3:], end)
-    assert relative(made.latents[:, :, -4], other.latents[:, :, -4]) > 1e-3
+    assert relative_error(made.latents[:, :, -4], other.latents[:, :, -4]) > 1e-3
     # What it keeps at the last step, scaled as the network has it, is the end.
     torch.testing.assert_close(made.extras["tails"][-1], SCALE * end[0], rtol=1e-6, atol=1e-6)
 
@@ -103,8 +96,8 @@ def test_a_window_is_the_authors(engine, inputs, tmp_path, monkeypatch):
             torch.save(ends.transpose(0, 1)[None], tmp_path / f"{index}.pt")
         latents, tails = authors_window(engine, inputs, later, tmp_path, monkeypatch)
         mine = made(engine, inputs, later)
-        assert relative(SCALE * mine.latents, latents) < 1e-5
-        assert relative(mine.extras["tails"], tails) < 1e-5
+        assert relative_error(SCALE * mine.latents, latents) < 1e-5
+        assert relative_error(mine.extras["tails"], tails) < 1e-5
         found |= {f"latents_{later}": latents.contiguous(), f"tails_{later}": tails[[0, -1]].contiguous()}
     if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
@@ -201,7 +194,7 @@ def test_windows_with_memory_have_the_golden_numbers(engine, inputs):
     golden = load_file(GOLDEN_MEMORY)
     for index, mine in enumerate(windows(engine, inputs)):
         if index:
-            assert relative(SCALE * mine.latents, golden[f"latents_{index}"]) < 1e-5
+            assert relative_error(SCALE * mine.latents, golden[f"latents_{index}"]) < 1e-5
 
 
 @needs_authors
@@ -210,8 +203,8 @@ def test_windows_with_memory_are_the_authors(engine, inputs, tmp_path, monkeypat
     for index, mine in enumerate(windows(engine, inputs)):
         memory = inputs.memories[index] if index else None
         latents, tails = authors_window(engine, inputs, index > 0, tmp_path, monkeypatch, memory)
-        assert relative(SCALE * mine.latents, latents) < 1e-5
-        assert relative(mine.extras["tails"], tails) < 1e-5
+        assert relative_error(SCALE * mine.latents, latents) < 1e-5
+        assert relative_error(mine.extras["tails"], tails) < 1e-5
         if index:
             found[f"latents_{index}"] = latents.contiguous()
     if os.environ.get("WRITE_GOLDEN"):
@@ -228,9 +221,9 @@ def test_the_whole_memory_counts_and_a_window_without_one_is_as_without_the_netw
     memory = torch.cat(inputs.memories[0], dim=2)
     plain, remembered = short(engine, inputs), short(engine, inputs, memory=memory)
     assert torch.equal(short(replace(engine, memory_net=None), inputs), plain)
-    assert relative(remembered, plain) > 1e-3
+    assert relative_error(remembered, plain) > 1e-3
     for part in inputs.memories[0]:
-        assert relative(short(engine, inputs, memory=part), remembered) > 1e-4
+        assert relative_error(short(engine, inputs, memory=part), remembered) > 1e-4
 
 
 def test_the_memory_is_projected_once_a_window(engine, inputs, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_parts import ROOT
+from refusals import refusal
 from run_parts import posix_only
 
 from everanimate_core.remote.headless import Headless, Host
@@ -104,9 +105,7 @@ def test_two_have_ports_and_folders_of_their_own(started):
 
 def test_one_that_ends_at_once_says_why(started, tmp_path):
     headless = started("print('first'); raise SystemExit('no module named torch')")
-    with pytest.raises(RunFailed) as caught:
-        headless.wait()
-    assert str(caught.value) == (
+    assert refusal(headless.wait, kind=RunFailed) == (
         f"ComfyUI must start; it ended with: no module named torch (all of it is in {tmp_path / 'log'})"
     )
 

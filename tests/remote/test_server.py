@@ -48,9 +48,7 @@ def nobody():
 
 @each_way
 def test_a_server_that_is_not_there(nobody, ask):
-    with pytest.raises(ConnectionError) as caught:
-        ask(Server(nobody))
-    message = str(caught.value)
+    message = refusal(ask, Server(nobody), kind=ConnectionError)
     assert message.startswith(f"a ComfyUI must be up at {nobody} (start it, or give its address); got ")
     assert "refused" in message
 

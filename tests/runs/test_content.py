@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from refusals import refusal
+from tensor_parts import randn
 
 from everanimate_core.runs.content import Sampled, content_digest
 
@@ -32,13 +33,9 @@ class OtherGuide(Guide):
     pass
 
 
-def noise(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def linear(seed):
     layer = torch.nn.Linear(40, 30)
-    layer.weight.data, layer.bias.data = noise(30, 40, seed=seed), torch.zeros(30)
+    layer.weight.data, layer.bias.data = randn(30, 40, seed=seed), torch.zeros(30)
     return layer
 
 
@@ -70,21 +67,21 @@ DIFFERENT = {
     "list": lambda: [1, 2],
     "list the other way": lambda: [2, 1],
     "nested": lambda: [1, [2]],
-    "area": lambda: [[noise(2), {"area": (8, 8, 0, 0)}]],
-    "another area": lambda: [[noise(2), {"area": (8, 8, 0, 4)}]],
-    "area in percent": lambda: [[noise(2), {"area": ("percentage", 0.5, 0.5, 0, 0)}]],
-    "no area": lambda: [[noise(2), {}]],
-    "reference latents": lambda: [[noise(2), {"reference_latents": [noise(1, 16, 1, 2, 2)]}]],
-    "other reference latents": lambda: [[noise(2), {"reference_latents": [noise(1, 16, 1, 2, 2, seed=1)]}]],
-    "two reference latents": lambda: [[noise(2), {"reference_latents": [noise(1, 16, 1, 2, 2)] * 2}]],
+    "area": lambda: [[randn(2), {"area": (8, 8, 0, 0)}]],
+    "another area": lambda: [[randn(2), {"area": (8, 8, 0, 4)}]],
+    "area in percent": lambda: [[randn(2), {"area": ("percentage", 0.5, 0.5, 0, 0)}]],
+    "no area": lambda: [[randn(2), {}]],
+    "reference latents": lambda: [[randn(2), {"reference_latents": [randn(1, 16, 1, 2, 2)]}]],
+    "other reference latents": lambda: [[randn(2), {"reference_latents": [randn(1, 16, 1, 2, 2, seed=1)]}]],
+    "two reference latents": lambda: [[randn(2), {"reference_latents": [randn(1, 16, 1, 2, 2)] * 2}]],
     "mapping": lambda: {"a": 1},
     "other key": lambda: {"b": 1},
     "key of another kind": lambda: {1: 1},
     "set": lambda: {1, 2},
     "other set": lambda: {1, 3},
-    "tensor": lambda: noise(4),
-    "other tensor": lambda: noise(4, seed=1),
-    "half": lambda: noise(4).half(),
+    "tensor": lambda: randn(4),
+    "other tensor": lambda: randn(4, seed=1),
+    "half": lambda: randn(4).half(),
     "array": lambda: np.arange(4.0),
     "other array": lambda: np.arange(4.0) + 1,
     "enum": lambda: Colour.RED,
@@ -104,7 +101,7 @@ DIFFERENT = {
     "object that holds a network": lambda: Guide(control=linear(0)),
     "object that holds another": lambda: Guide(control=linear(1)),
     "function": lambda: named,
-    "other function": lambda: noise,
+    "other function": lambda: linear,
     "builtin": lambda: len,
     "closure": lambda: scaled_by(2),
     "other closure": lambda: scaled_by(3),
@@ -139,7 +136,7 @@ def test_what_does_not_count():
 
     assert digest([1, 2]) == digest((1, 2)) == digest(Pair(1, 2))
     assert digest({"a": 1, "b": 2}) == digest(OrderedDict(b=2, a=1))
-    assert digest(noise(4)) == digest(torch.nn.Parameter(noise(4))) == digest(noise(4).clone())
+    assert digest(randn(4)) == digest(torch.nn.Parameter(randn(4))) == digest(randn(4).clone())
     assert digest(torch.device("cpu")) == digest(torch.device("cuda:1"))
     assert digest(linear(0)) == digest(linear(0).eval())
     # An object that was made twice and one that is used twice.
@@ -182,8 +179,8 @@ def meta_network():
 )
 def test_what_nothing_can_stand_for_is_refused_by_its_place(make, kind):
     for value, where in (
-        ([[noise(2), {"control": make()}]], "positive[0][1]['control']"),
-        ([[noise(2), {"control": SimpleNamespace(model=make())}]], "positive[0][1]['control'].model"),
+        ([[randn(2), {"control": make()}]], "positive[0][1]['control']"),
+        ([[randn(2), {"control": SimpleNamespace(model=make())}]], "positive[0][1]['control'].model"),
     ):
         assert refusal(content_digest, value, "positive") == (
             "positive must hold what can be compared when the run goes on (tensors, numbers, text, models with their "
@@ -205,7 +202,7 @@ def test_a_host_says_what_its_objects_are():
 
 
 def test_sampled_tensors_are_looked_at_in_a_few_places():
-    weight = noise(1000, 64)
+    weight = randn(1000, 64)
     before = content_digest(Sampled([weight]), "model")
     moved = weight.clone()
     moved += 0.01

@@ -128,9 +128,7 @@ def test_a_manifest_that_is_no_file_is_refused(store):
     ],
 )
 def test_a_manifest_of_other_things_is_refused(change, told):
-    with pytest.raises(Altered) as caught:
-        Manifest.from_json(forged(change(written()["run"])))
-    assert str(caught.value) == told
+    assert refused(Manifest.from_json, forged(change(written()["run"])), kind=Altered) == told
 
 
 @pytest.mark.parametrize(

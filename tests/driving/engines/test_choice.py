@@ -72,9 +72,7 @@ def test_without_its_package_litert_names_the_extra_and_the_command(onnx, monkey
     monkeypatch.setattr(choice, "PACKAGE", "ai_edge_litert")
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     for folder in (tmp_path / "given", None):
-        with pytest.raises(ImportError) as caught:
-            chosen("litert", folder)
-        assert str(caught.value).startswith(
+        assert refusal(chosen, "litert", folder, kind=ImportError).startswith(
             "the engine litert needs the package ai-edge-litert (the extra pose of everanimate; "
             f"get what is missing with: {install_command(folder)}); got "
         )

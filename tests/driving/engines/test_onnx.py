@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from everanimate_core.driving.engines import onnx as engine
 from everanimate_core.driving.engines.onnx import Network, kind_of
@@ -220,9 +221,7 @@ def test_weights_that_are_not_beside_their_file_are_named(write, tmp_path):
 
 
 def refused(folder):
-    with pytest.raises(ValueError) as caught:
-        engine.OnnxEngine(folder)
-    return str(caught.value)
+    return refusal(engine.OnnxEngine, folder)
 
 
 def test_what_is_missing_is_named(write, tmp_path):
