@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from everanimate_core.backends.wan_codec import WanCodec
-from everanimate_core.evaluation.lpips_weights import default_path
 
 # For the modules that tests share: pytest's importlib mode does not find them.
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -76,6 +75,8 @@ def counting(codec):
 @pytest.fixture(scope="session")
 def lpips_file():
     """The published weights, where they have been fetched."""
+    from everanimate_core.evaluation.lpips_weights import default_path  # of the extra eval
+
     if not default_path().is_file():
         pytest.skip("LPIPS weights missing, get them with `everanimate evaluate --fetch-lpips`")
     return default_path()

@@ -45,7 +45,19 @@ def test_paths_are_those_of_today(name):
         assert list(ROOT.glob(path)), path
 
 
-def test_the_pictures_of_the_readme_are_published():
-    left_out = read(".comfyignore").split()
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", read("README.md"))
-    assert pictures and not any(picture.startswith(tuple(left_out)) for picture in pictures)
+def test_pictures_are_published_with_the_page_that_shows_them():
+    """But for those of the nodes' help pages, which tests/test_help.py looks at."""
+    shown = {name: set(re.findall(r"!\[[^]]*\]\(([^)]+)\)", read(name))) for name in DOCUMENTS}
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nodes/web/docs").glob("*.[jp][pn]g")}
+    assert set().union(*shown.values()) == {picture for picture in there if not re.search("/(Ever|Long)Anim", picture)}
+    left_out = read(".comfyignore").splitlines()
+    for name, pictures in shown.items():
+        assert all((picture in left_out) == (name in left_out) for picture in pictures), name
+
+
+def test_every_benchmark_is_listed_and_its_numbers_stand_somewhere():
+    paths = [path for path in (ROOT / "tests" / "benchmarks").glob("*.py") if "__main__" in path.read_text("utf-8")]
+    assert len(paths) > 10
+    for path in paths:
+        assert f"tests/benchmarks/{path.name}" in read("CONTRIBUTING.md"), path.name
+        assert path.name in read("MEASUREMENTS.md") or not path.name.startswith("bench"), path.name

@@ -19,15 +19,11 @@ from everanimate_core.evaluation.frame_metrics import steps
 from everanimate_core.everanimate.memory import build_memory
 from everanimate_core.everanimate.propagation import decode_chunk
 from everanimate_core.everanimate.settings import RELEASED
+from everanimate_core.toy.learning.scores import psnr
 from everanimate_core.toy.network.vae import ToyCodec, load_vae
 from everanimate_core.toy.world.world import World
 
 JOIN = 4
-
-
-def psnr(frames, truth):
-    """Peak signal to noise ratio in dB of frames in 0..1."""
-    return float(-10 * (frames - truth).square().mean().log10())
 
 
 def seam(frames, join):
