@@ -1,4 +1,4 @@
-"""Files that are fetched because the user asked for it: whole and checked, or not at all."""
+"""Files of PyPI that are fetched because the user asked for it: whole and checked, or not at all."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Download:
-    """A file on a server. sha256: of its content, in hex. size: in bytes."""
+    """A file on PyPI. sha256: of its content, in hex. size: in bytes."""
 
     url: str
     sha256: str

@@ -29,7 +29,7 @@ def pixel_frames(latents: int) -> int:
 
 
 def check_chunk(frames: int, overlap: int) -> None:
-    """Raise ValueError unless `frames` is 4n + 1 (5 or more) and `overlap` lies in 0..frames - 2."""
+    """Raise InputError unless `frames` is 4n + 1 (5 or more) and `overlap` lies in 0..frames - 2."""
     if frames < 5 or pixel_frames(latent_frames(frames)) != frames:
         raise InputError("chunk_frames", "must be 4n + 1 and at least 5", "5, 33, 77, 81", frames)
     if not 0 <= overlap <= frames - 2:
@@ -107,7 +107,7 @@ class ChunkPlan:
             )
 
     def check_source(self, name: str, length: int, needed: int | None = None) -> None:
-        """Raise ValueError when the driving video `name` of `length` frames cannot serve this plan.
+        """Raise InputError when the driving video `name` of `length` frames cannot serve this plan.
 
         needed: how many of its frames the animation shows, total_frames unless it has another rate.
         """

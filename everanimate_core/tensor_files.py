@@ -114,7 +114,7 @@ DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 
 
 def weight_files(folder: Path, stem: str, name: str) -> list[Path]:
-    """The safetensors files `stem` of a folder, one, or those that its index names; ValueError where one is missing.
+    """The safetensors files `stem` of a folder, one, or those that its index names; InputError where one is missing.
 
     An index may name files of the folder itself only.
     """

@@ -1,7 +1,6 @@
 """The whole loop in one node."""
 
 import json
-import logging
 
 import folder_paths
 from comfy_api.latest import InputImpl, io
@@ -18,7 +17,7 @@ from ..everanimate_core.runs.settings import RunSettings
 from . import fingerprint_0_1_0, widgets
 from .checks import check_images
 from .fingerprint import disk_digest, run_settings
-from .host import HostCodec, check_cancel, condition, graph_metadata, sample, shown_video
+from .host import HostCodec, check_cancel, condition, graph_metadata, sample, say, shown_video
 from .node import in_its_name
 from .notes import no_sound, size_of, trained_settings
 from .running import asked_prompts, asked_sampling, run_here
@@ -97,7 +96,7 @@ class EverAnimateAnimate(io.ComfyNode):
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
         check_not_restoring(model, sampler)
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = WarnOfBlank(HostCodec(vae, video.tiled), logging.warning)
+        codec = WarnOfBlank(HostCodec(vae, video.tiled), say)
         sampler, sigmas = asked_sampling(settings, sampler, sigmas)
         prompts, prompt_digests = asked_prompts(positive, prompts)
         check_images(

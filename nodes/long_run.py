@@ -1,7 +1,6 @@
 """A whole long animation in one node, on any base."""
 
 import json
-import logging
 from contextlib import ExitStack
 
 import folder_paths
@@ -20,7 +19,7 @@ from .base_animation import FOOTAGE, BaseAnimation, base_animation
 from .bases import NEEDED, BaseSettings, Method
 from .checks import check_images
 from .fingerprint import disk_digest, run_settings
-from .host import RawCodec, check_cancel, graph_metadata, sample_latent, shown_video
+from .host import RawCodec, check_cancel, graph_metadata, sample_latent, say, shown_video
 from .node import in_its_name
 from .notes import no_sound, size_of
 from .running import asked_prompts, asked_sampling, run_here
@@ -111,7 +110,7 @@ class EverAnimateLongRun(io.ComfyNode):
         check_not_restoring(model, sampler)
         method.check_network(model)
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = WarnOfBlank(RawCodec(vae, video.tiled), logging.warning)
+        codec = WarnOfBlank(RawCodec(vae, video.tiled), say)
         sampler, sigmas = asked_sampling(settings, sampler, sigmas)
         prompts, prompt_digests = asked_prompts(positive, prompts)
         check_images(reference_images=reference_images, driving_video=driving_video)

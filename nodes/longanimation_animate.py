@@ -1,7 +1,6 @@
 """A whole line-art animation in one node, coloured window by window."""
 
 import json
-import logging
 
 import comfy.sample
 import comfy.utils
@@ -30,7 +29,7 @@ from . import widgets
 from .checks import check_images
 from .cogvideo import CogHostCodec, DpmSampler, SketchControl, check_prompts, cog, previewer_of, steered_model
 from .fingerprint import conditioning_digest, disk_digest, network_digest, patches_digest
-from .host import check_cancel, graph_metadata, shown_video
+from .host import check_cancel, graph_metadata, say, shown_video
 from .longanimation import (
     CATEGORY,
     Control,
@@ -129,7 +128,7 @@ class LongAnimationAnimate(io.ComfyNode):
         settings, video = widgets.chosen(Settings, values), widgets.chosen(RunSettings, values)
         memory = window_memory(video_model, control, widgets.chosen(MemorySettings, values))
         folder = run_folder(folder_paths.get_output_directory(), run_name)
-        codec = WarnOfBlank(CogHostCodec(vae, video.tiled), logging.warning)
+        codec = WarnOfBlank(CogHostCodec(vae, video.tiled), say)
         check_images(lineart=lineart, reference=reference, reference_lineart=reference_lineart)
         check_prompts(positive=positive, negative=negative, prompts=prompts)
         prompts, prompt_digests = asked_prompts(positive, prompts)

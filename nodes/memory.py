@@ -1,6 +1,5 @@
 """Nodes that make and hand over the memory."""
 
-import logging
 
 from comfy_api.latest import io
 
@@ -18,7 +17,7 @@ from ..everanimate_core.notes import Size
 from ..everanimate_core.runs.settings import RunSettings
 from . import widgets
 from .checks import check_images
-from .host import HostCodec, chunk_latents, tell_notes, to_network, to_raw
+from .host import HostCodec, chunk_latents, say, tell_notes, to_network, to_raw
 from .marks import check_made_for
 from .node import in_its_name
 from .notes import size_of
@@ -139,7 +138,7 @@ class EverAnimatePropagate(io.ComfyNode):
         chunk_index = next_chunk(plan, memory, chunk_index)
         check_made_for(chunk_index, samples, "chunk")
         latents = chunk_latents(samples, plan, memory)
-        codec = WarnOfBlank(HostCodec(vae, tiled), logging.warning)
+        codec = WarnOfBlank(HostCodec(vae, tiled), say)
         with frame_source("pose_video", pose_video) as pose:
             chunk = Drivers(pose=pose).chunk(plan, chunk_index)
             result = hand_over(chunk, memory, latents, codec, Settings(keyframes=keyframes, seed=seed))

@@ -1,8 +1,8 @@
 """How the driver's pose comes into another picture: letterboxed as it is, or retargeted to the person of a reference.
 
-After Wan2.2's retarget_pose.py, with its known faults left out. Two bodies are compared in one
-frame each: the reference, and one frame of the driver, the template. `fit` gives the driver the reference's size and
-place; `proportions` also the length of its limbs. Size, lengths and place hold for the whole clip.
+After Wan2.2's retarget_pose.py, with its known faults left out. Two bodies are compared in one frame each: the
+reference, and one frame of the driver, the template. `fit` gives the driver the reference's size and place;
+`proportions` also the length of its limbs. Size, lengths and place hold for the whole clip.
 """
 
 from dataclasses import dataclass, replace

@@ -150,7 +150,7 @@ def _chunk_slots(geometry, memory, codec, replacement, policy, carried) -> Tenso
 
 
 def check_alignment(anchors: int, latents: int, pose_latents: int) -> None:
-    """Raise ValueError unless N anchors and the pose's T latent frames make up the `latents` frames of the state."""
+    """Raise InputError unless N anchors and the pose's T latent frames make up the `latents` frames of the state."""
     if anchors + pose_latents != latents:
         raise InputError(
             "identity latents + pose latents",

@@ -30,7 +30,7 @@ class Drivers:
     mask: FrameSource | None = None
 
     def check(self, plan: ChunkPlan) -> None:
-        """Raise ValueError, naming the input, where a driving video cannot serve the plan."""
+        """Raise InputError, naming the input, where a driving video cannot serve the plan."""
         if (self.background is None) != (self.mask is None):
             got = "background_video" if self.mask is None else "character_mask"
             raise InputError("background_video and character_mask", "come together", "", f"{got} alone")

@@ -69,7 +69,7 @@ def encode_singly(frames: Tensor, codec: Codec) -> Tensor:
 
 
 def check_motion(motion_latents: int) -> None:
-    """Raise ValueError unless at least one latent is carried over."""
+    """Raise InputError unless at least one latent is carried over."""
     if motion_latents < 1:
         raise InputError("motion_latents", "must be at least 1", "1", motion_latents)
 
@@ -84,7 +84,7 @@ def build_memory(
 
     references: [R, H, W, 3] in 0..1, already of the animation's size, 1 <= R <= identity_latents. With R equal to
     identity_latents they are the identity memory for good; with fewer, the last is repeated until the first chunk
-    completes it. Raises ValueError for no or too many references, for sizes that are not multiples of 16 and for
+    completes it. Raises InputError for no or too many references, for sizes that are not multiples of 16 and for
     motion_latents below 1.
     """
     count = references.shape[0]
@@ -108,7 +108,7 @@ def memory_from_latents(
     """A memory whose identity latents [1, 16, N, h, w] are given and final.
 
     motion: [1, 16, M, h, w] of the chunk before, None to start (then `motion_latents` says M). references: the images
-    [R, H, W, 3] that CLIP vision may look at. Raises ValueError when the shapes do not fit together.
+    [R, H, W, 3] that CLIP vision may look at. Raises InputError when the shapes do not fit together.
     """
     for name, latents in (("identity", identity), ("motion", motion)):
         if latents is not None and (latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS)):

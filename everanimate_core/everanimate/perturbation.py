@@ -110,7 +110,7 @@ def is_perturbed(sigma: float, generator: torch.Generator) -> bool:
 def draw(
     recipe: str, height: int, width: int, generator: torch.Generator, smallest: int = RELEASED_SMALLEST
 ) -> Perturbation:
-    """Draw what happens to one clip of height x width pixels; `recipe` is one of RECIPES, else ValueError.
+    """Draw what happens to one clip of height x width pixels; `recipe` is one of RECIPES, else InputError.
 
     smallest: pixels that a side of an erased patch has at least, where the frame has as many.
     """

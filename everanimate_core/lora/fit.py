@@ -17,7 +17,10 @@ from .names import LoraError, examples, parse_layer, place
 
 @dataclass(frozen=True)
 class Coverage:
-    """How a LoRA fits a model; ``wrong_shape`` holds lines "<target> expected [out, in] got [out, in]"."""
+    """How a LoRA fits a model: ``matched`` of its ``total`` layers do, of the model's ``model_layers``.
+
+    ``missing`` holds the targets that the model has not, ``wrong_shape`` a line of each that is of another shape there.
+    """
 
     matched: int
     total: int

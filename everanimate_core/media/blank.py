@@ -33,7 +33,7 @@ class WarnOfBlank:
         if blank:
             self.told = True
             self.warn(
-                f"EverAnimate: {len(blank)} of {len(frames)} decoded frames are of one colour, the first is frame "
+                f"{len(blank)} of {len(frames)} decoded frames are of one colour, the first is frame "
                 f"{blank[0]} of its chunk (often a VAE in half precision, or weights that do not fit each other)."
             )
         return frames

@@ -22,7 +22,7 @@ def fit_frames(frames: Tensor, width: int, height: int, fit: str, margin: float 
 
     `stretch` scales both axes on their own; `crop` scales to cover the size and keeps the centre; `pad` scales to
     fit inside and centres on `margin`, black unless it is given; `error` refuses. Scaling is bicubic with antialiasing,
-    clamped to 0..1. Raises ValueError for an unknown `fit`, and where `error` meets another size.
+    clamped to 0..1. Raises InputError for an unknown `fit`, and where `error` meets another size.
     """
     check_choice("fit", fit, FIT_POLICIES)
     old_height, old_width = frames.shape[1:3]

@@ -32,7 +32,7 @@ _EVEN = 0.98
 def file_rate(fps: Fraction | float | int) -> Fraction:
     """A rate from outside as files hold it: 29.97 is 2997/100, whatever the float next to it is exactly.
 
-    Raises ValueError unless it is above 0 and at most MAX_FPS frames a second.
+    Raises InputError unless it is above 0 and at most MAX_FPS frames a second.
     """
     if isfinite(fps):
         rate = Fraction(fps).limit_denominator(1001)

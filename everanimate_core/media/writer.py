@@ -115,7 +115,7 @@ class VideoWriter:
 def writable_rate(fps: Fraction | float) -> Fraction:
     """A frame rate as it is written: those of files as they are, a float as the simple fraction next to it.
 
-    Raises ValueError for one that is no rate.
+    Raises InputError for one that is no rate.
     """
     rate = file_rate(fps)
     # Files hold rates that are no simple fraction where they averaged them.
@@ -125,7 +125,7 @@ def writable_rate(fps: Fraction | float) -> Fraction:
 
 
 def check_writing(fps: Fraction, width: int, height: int, codec: str = "libx264", pix_fmt: str = "yuv420p") -> None:
-    """Raise VideoError or ValueError when videos of this rate (a second) and size (pixels) cannot be written.
+    """Raise VideoError when videos of this rate (a second) and size (pixels) cannot be written.
 
     codec, pix_fmt: as for VideoWriter. For use before anything is sampled: one frame is encoded in memory.
     """

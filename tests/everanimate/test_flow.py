@@ -1,4 +1,4 @@
-"""The noise schedule, the straight path and its sign, and the noise of a chunk."""
+"""The noise schedule, the straight path and its sign."""
 
 import re
 from fractions import Fraction

@@ -40,8 +40,8 @@ def test_blank_frames_are_told_of_once_and_change_nothing():
     for frames in (good, bad, bad, good):
         assert codec.decode(frames) is frames
     assert said == [
-        "EverAnimate: 2 of 3 decoded frames are of one colour, the first is frame 1 of its chunk (often a VAE in half "
-        "precision, or weights that do not fit each other)."
+        "2 of 3 decoded frames are of one colour, the first is frame 1 of its chunk (often a VAE in half precision, or "
+        "weights that do not fit each other)."
     ]
 
 

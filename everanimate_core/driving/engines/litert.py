@@ -1,8 +1,7 @@
 """The default engine: MediaPipe's networks for bodies, hands and faces, in process (ai-edge-litert), without a GPU.
 
 A network that finds people is only asked while somebody may be missing. Each person's points say where to look in the
-next frame. The networks are described in arXiv 2006.10204 (body),
-2006.10214 (hands) and 1907.06724 (face).
+next frame. The networks are described in arXiv 2006.10204 (body), 2006.10214 (hands) and 1907.06724 (face).
 """
 
 import hashlib

@@ -46,8 +46,7 @@ class OnnxEngine(FrameByFrame):
     """Finds up to `people` in each frame, the surest ones. It remembers nothing from frame to frame.
 
     folder: holds a detector and a pose network, *.onnx; of several the first by name. Raises InputError when one of
-    them is missing, ImportError without onnxruntime. name, digest and state are those of
-    engine.Engine.
+    them is missing, ImportError without onnxruntime. name, digest and state are those of engine.Engine.
     """
 
     name = "onnx"
