@@ -54,15 +54,15 @@ def running_median(curve: Tensor, width: int) -> Tensor:
     return padded.unfold(0, width, 1).median(dim=-1).values
 
 
-def flashes(colours: Tensor, threshold: float = FLASH_THRESHOLD) -> list[int]:
+def flashes(colours: Tensor) -> list[int]:
     """Single frames whose mean colour jumps away and comes back; colours: [F, 3], mean L, a and b.
 
-    A frame is one when its colour is further than `threshold` (ΔE) from the middle of its neighbours and those differ
+    A frame is one when its colour is further than FLASH_THRESHOLD from the middle of its neighbours and those differ
     by less than half as much. The first and the last frame have no two neighbours and are never found.
     """
     before, here, after = colours[:-2], colours[1:-1], colours[2:]
     away = (here - (before + after) / 2).norm(dim=-1)
-    found = (away > threshold) & ((after - before).norm(dim=-1) < away / 2)
+    found = (away > FLASH_THRESHOLD) & ((after - before).norm(dim=-1) < away / 2)
     return (found.nonzero().flatten() + 1).tolist()
 
 

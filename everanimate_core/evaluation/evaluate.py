@@ -61,7 +61,7 @@ def evaluate(
         _check_box("reference_box", reference_box, reference.shape[1], reference.shape[0])
     if truth is not None and truth.frame_count != video.frame_count:
         raise _other_length(video, truth, on_frames)
-    count, (width, height) = video.frame_count, _size(video)
+    count = video.frame_count
     networks = networks or Networks()
     person = None if reference is None else person_colours(reference, reference_box)
     places: Sequence[Box | None] = [None] * count if person_boxes is None else person_boxes
@@ -100,8 +100,8 @@ def evaluate(
         numbers["seam_index"] = mean([seam.relative for seam in seams])
     return Report(
         frames=count,
-        width=width,
-        height=height,
+        width=video.width,
+        height=video.height,
         fps=None if video.fps is None else float(video.fps),
         compared_with="first frame" if truth is None else "truth",
         joins=list(joins),
@@ -214,40 +214,32 @@ def _seam(join: int, curves: Curves, truth: Curves) -> Seam:
     return Seam(join, index, seam_index(torch.tensor(truth["step"]), join) if truth else None)
 
 
-def _size(video: FrameSource) -> tuple[int, int]:
-    """Width and height of a video, ValueError when it has no frame."""
-    if not video.frame_count:
-        raise InputError("videos", "must have at least 1 frame", "", "0")
-    _, height, width, _ = video.read([0]).shape
-    return width, height
-
-
 def _check(video: FrameSource, truth: FrameSource | None, joins: Sequence[int]) -> None:
-    count, (width, height) = video.frame_count, _size(video)
-    if min(width, height) < MIN_SIZE:
-        raise InputError("the frames", f"must be at least {MIN_SIZE}x{MIN_SIZE}", "832x480", f"{width}x{height}")
-    if truth is not None and _size(truth) != (width, height):
-        raise InputError(
-            "the true video", "must be of the video's size", f"{width}x{height}", "x".join(map(str, _size(truth)))
-        )
+    if not all(source.frame_count for source in (video, truth) if source is not None):
+        raise InputError("videos", "must have at least 1 frame", "", "0")
+    size = f"{video.width}x{video.height}"
+    if min(video.width, video.height) < MIN_SIZE:
+        raise InputError("the frames", f"must be at least {MIN_SIZE}x{MIN_SIZE}", "832x480", size)
     if truth is not None:
+        true_size = f"{truth.width}x{truth.height}"
+        if true_size != size:
+            raise InputError("the true video", "must be of the video's size", size, true_size)
         _check_rates(video, truth)
     for join in joins:
-        if not 0 < join < count:
-            raise InputError("joins", f"must be frames within 1..{count - 1}", "77", join)
+        if not 0 < join < video.frame_count:
+            raise InputError("joins", f"must be frames within 1..{video.frame_count - 1}", "77", join)
 
 
 def _check_boxes(
     video: FrameSource, face_boxes: Sequence[Box | None] | None, person_boxes: Sequence[Box | None] | None
 ) -> None:
-    width, height = _size(video)
     for name, boxes in (("face_boxes", face_boxes), ("person_boxes", person_boxes)):
         if boxes is None:
             continue
         if len(boxes) != video.frame_count:
             raise InputError(name, "must have an entry for every frame", video.frame_count, len(boxes))
         for box in filter(None, boxes):
-            _check_box(name, box, width, height)
+            _check_box(name, box, video.width, video.height)
 
 
 def _check_box(name: str, box: Box, width: int, height: int) -> None:

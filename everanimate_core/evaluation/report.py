@@ -8,7 +8,6 @@ from statistics import fmean
 
 import torch
 
-from ..errors import InputError
 from .alignment import Shift
 from .doubling import Doubled
 from .drift import (
@@ -98,20 +97,6 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON; what has no value (PSNR of equal frames, a face that is not there) is null."""
         return as_json(asdict(self))
-
-    def at(self, seconds: Sequence[float]) -> dict[float, dict[str, float]]:
-        """The means of what is measured against the truth over the first 10, 30, ... seconds, as far as there are.
-
-        Raises ValueError for a video without a frame rate.
-        """
-        if not self.fps:
-            raise InputError("horizons in seconds", "need a frame rate", "a VIDEO, not loose images", "none")
-        counts = {horizon: round(horizon * self.fps) for horizon in seconds}
-        return {
-            horizon: {name: mean(self.curves[name][:count]) for name in AGAINST_TRUTH if name in self.curves}
-            for horizon, count in counts.items()
-            if 0 < count <= self.frames
-        }
 
 
 def find(

@@ -64,10 +64,10 @@ class DglmSizes:
         return found
 
 
-def check_dglm(sizes: DglmSizes, width: int, field: str = "memory_file") -> None:
-    """Raise InputError, which calls the DGLM `field`, unless it corrects a control of this width."""
+def check_dglm(sizes: DglmSizes, width: int) -> None:
+    """Raise InputError unless the DGLM corrects a control of this width."""
     if sizes.width != width:
-        raise InputError(field, f"must be of SketchDiT's width, {width}", "", sizes.width)
+        raise InputError("memory_file", f"must be of SketchDiT's width, {width}", "", sizes.width)
 
 
 def check_kv(kv: int, sizes: DglmSizes, field: str) -> None:

@@ -62,7 +62,6 @@ _SIZES = {
     "mm_vision_select_layer": int,
     "mm_spatial_pool_mode": str,
 }
-_BLOCK = "model.vision_tower.vision_tower.vision_model.encoder.layers."
 
 
 def published_name(name: str) -> str:
@@ -202,7 +201,8 @@ def _vision_settings(config: Mapping[str, Any], files: Mapping[str, TensorFile],
             raise refuse(f"whose {full} is of shape {list(found)}")
         return found
 
-    blocks = {name.removeprefix(_BLOCK).split(".")[0] for name in files if name.startswith(_BLOCK)}
+    start = published_name("vision.tower.encoder.layers.")
+    blocks = {name.removeprefix(start).split(".")[0] for name in files if name.startswith(start)}
     if not blocks:
         raise refuse("which has no vision tower (model.vision_tower...): it was saved without it")
     width, _, patch, _ = shape("tower.embeddings.patch_embedding.weight", 4)

@@ -129,7 +129,7 @@ def window_request(
     lines, reference = _encode_pictures(window, pictures, codec, style, threshold)
     sketch = torch.cat([lines, _encode_lines(window, codec, style, threshold)], dim=2)
     slots = torch.zeros_like(sketch)
-    slots[:, :, :1] = reference
+    slots[:, :, SLOT_OF_REFERENCE] = reference[:, :, 0]
     return WindowRequest(window.index, sketch, slots, tails, memory, end)
 
 

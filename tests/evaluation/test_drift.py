@@ -63,7 +63,6 @@ def test_flashes():
     colours[40, 2] -= 3.1
     colours[20, 1] += 2.9
     assert flashes(colours) == [10, 40]
-    assert flashes(colours, 2.0) == [10, 20, 40]
 
 
 def test_two_frames_are_no_flash():

@@ -1,7 +1,6 @@
-"""Reports as data: JSON, horizons, seams."""
+"""Reports as data: JSON, seams, means."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -46,18 +45,6 @@ def test_json_has_no_infinities():
         "doubled": [{"join": 2, "frames": 1}],
     }
     assert set(found) == set(vars(REPORT))
-
-
-def test_horizons():
-    report = replace(REPORT, curves={**REPORT.curves, "psnr": [40.0, 30.0, 20.0, 10.0]})
-    assert report.at([0.5, 1, 1.5, 2, 30]) == {
-        0.5: {"psnr": 40, "face_psnr": pytest.approx(NAN, nan_ok=True)},
-        1: {"psnr": 35, "face_psnr": 5},
-        1.5: {"psnr": 30, "face_psnr": 5.5},
-        2: {"psnr": 25, "face_psnr": 5.5},
-    }
-    with pytest.raises(ValueError, match="need a frame rate"):
-        replace(report, fps=None).at([10])
 
 
 def test_seams_are_judged_by_the_true_video():

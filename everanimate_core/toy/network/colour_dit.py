@@ -49,12 +49,13 @@ def load_colour(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    tiled: bool = False,
     memory: ColourMemory | None = None,
 ) -> DiffusersCog:
-    """The trained toy as an engine, its VAE on the CPU. sketch: another SketchDiT. dtype: of base and SketchDiT.
-    tiled: decode in tiles. memory: whose DGLM reads what a method remembers with `MemoryOfToy(memory.video)`; None for
-    runs without memory."""
+    """The trained toy as an engine, its VAE on the CPU.
+
+    sketch: another SketchDiT. dtype: of base and SketchDiT. memory: whose DGLM reads what a method remembers with
+    `MemoryOfToy(memory.video)`; None for runs without memory.
+    """
     reader = None if memory is None else memory.dglm
     networks = load_base(device=device, dtype=dtype), load_sketch(sketch, device=device, dtype=dtype)
-    return DiffusersCog(*networks, CogCodec(load_vae(), tiled=tiled), SCALE, NO_TEXT, NO_TEXT, reader)
+    return DiffusersCog(*networks, CogCodec(load_vae()), SCALE, NO_TEXT, NO_TEXT, reader)

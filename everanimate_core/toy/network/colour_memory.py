@@ -95,10 +95,8 @@ def write_memory(path: Path, memory: ColourMemory) -> None:
     write_packed(path, state)
 
 
-def load_memory(
-    path: str | PathLike = WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> ColourMemory:
-    """The trained networks, frozen; InputError for a file of something else."""
+def load_memory(path: str | PathLike = WEIGHTS) -> ColourMemory:
+    """The trained networks on the CPU, in float32, frozen; InputError for a file of something else."""
 
     def refuse(wrong: str) -> InputError:
         rule = "must be a .safetensors file of the colouring toy's memory"
@@ -116,7 +114,7 @@ def load_memory(
         refuse,
     )
     memory.load_state_dict(state)
-    return memory.to(device, dtype).eval().requires_grad_(False)
+    return memory.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ NO_TEXT = torch.zeros(1, 1, TEXT_DIM)
 
 @dataclass(frozen=True)
 class WorldFrames:
-    """The first frames of a world as a frame source. read_frames: what of it, `World.pose` or `World.frames`."""
+    """The first frames of a world as a frame source. read_frames: what of it, as `World.frames` or `World.pose`."""
 
     read_frames: Callable[[Sequence[int]], Tensor]
     frame_count: int
@@ -47,11 +47,9 @@ def engine(transformer: nn.Module, codec: ToyCodec) -> DiffusersWan:
     return DiffusersWan(transformer, codec, NO_TEXT, image_encoder=None)
 
 
-def load_toy(
-    path: str | PathLike = MEMORY_WEIGHTS, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> DiffusersWan:
-    """The trained toy, its VAE on the CPU. dtype: of the transformer."""
-    return engine(load_dit(path, device=device, dtype=dtype), ToyCodec(load_vae()))
+def load_toy(path: str | PathLike = MEMORY_WEIGHTS) -> DiffusersWan:
+    """The trained toy on the CPU, in float32. path: of the transformer's weights."""
+    return engine(load_dit(path), ToyCodec(load_vae()))
 
 
 def roll_out(

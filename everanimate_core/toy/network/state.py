@@ -35,7 +35,7 @@ TOYS = {
 }
 # LoRAs of the drifting baseline, by `everanimate train`, each as long as the other: the memory alone, and the method in
 # full.
-LORAS = MEMORY_LORA, FULL_LORA = [FOLDER / f"{name}.safetensors" for name in ("memory_lora", "full_lora")]
+MEMORY_LORA, FULL_LORA = FOLDER / "memory_lora.safetensors", FOLDER / "full_lora.safetensors"
 # What the networks were trained for; all else as released. 4 steps are as good as 20 on the toy.
 SETTINGS = Settings(steps=4, chunk_frames=33)
 GEOMETRY = ChunkGeometry(frames=SETTINGS.chunk_frames)

@@ -6,7 +6,6 @@ There is no sampling: the latents are the mean.
 """
 
 from os import PathLike
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -18,8 +17,11 @@ from ...everanimate.geometry import LATENT_CHANNELS
 from ...latents import SPATIAL_FACTOR
 from ...plan import TEMPORAL_FACTOR, latent_frames, pixel_frames
 from ...runs.stages import DECODING, ENCODING, stage
+from .state import FOLDER
 
-WEIGHTS = Path(__file__).parent / "weights" / "vae.safetensors"
+WEIGHTS = FOLDER / "vae.safetensors"
+# Of the residual networks.
+WIDTH, BLOCKS = 128, 2
 # Values in a patch of 4 frames.
 PATCH = 3 * TEMPORAL_FACTOR * SPATIAL_FACTOR**2
 # Statistics of Wan 2.1's latents, by which hosts normalise: normalised = (raw - mean) / std.
@@ -53,12 +55,12 @@ def from_patches(patches: Tensor) -> Tensor:
 class _CausalBlock(nn.Module):
     """Residual block on [B, T, C, h, w]: a 3x3x3 convolution that sees no later latent, and a pointwise one."""
 
-    def __init__(self, width: int):
+    def __init__(self):
         super().__init__()
         # In time the kernel is three frames stacked as channels: faster on a CPU than a 3D convolution, and every
         # frame comes out bit for bit the same however many there are.
-        self.conv = nn.Conv2d(3 * width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 1)
+        self.conv = nn.Conv2d(3 * WIDTH, WIDTH, 3, padding=1)
+        self.out = nn.Conv2d(WIDTH, WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         padded = torch.cat([torch.zeros_like(x[:, :1])] * 2 + [silu(x)], dim=1)
@@ -70,12 +72,12 @@ class _CausalBlock(nn.Module):
 class _Network(nn.Module):
     """Causal map [B, T, inputs, h, w] -> [B, T, outputs, h, w]: a linear path plus a residual network."""
 
-    def __init__(self, inputs: int, outputs: int, width: int, blocks: int):
+    def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.linear = nn.Conv2d(inputs, outputs, 1)
-        self.stem = nn.Conv2d(inputs, width, 1)
-        self.blocks = nn.Sequential(*(_CausalBlock(width) for _ in range(blocks)))
-        self.head = nn.Conv2d(width, outputs, 1)
+        self.stem = nn.Conv2d(inputs, WIDTH, 1)
+        self.blocks = nn.Sequential(*(_CausalBlock() for _ in range(BLOCKS)))
+        self.head = nn.Conv2d(WIDTH, outputs, 1)
         # Begins as the linear path alone.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -94,10 +96,10 @@ class ToyVae(nn.Module):
     0 and variance 1 in every channel.
     """
 
-    def __init__(self, width: int = 128, blocks: int = 2):
+    def __init__(self):
         super().__init__()
-        self.encoder = _Network(PATCH, LATENT_CHANNELS, width, blocks)
-        self.decoder = _Network(LATENT_CHANNELS, PATCH, width, blocks)
+        self.encoder = _Network(PATCH, LATENT_CHANNELS)
+        self.decoder = _Network(LATENT_CHANNELS, PATCH)
         # Constants: not in the weights file.
         self.register_buffer("mean", torch.tensor(WAN_MEAN).view(1, -1, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(WAN_STD).view(1, -1, 1, 1, 1), persistent=False)

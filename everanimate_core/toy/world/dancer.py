@@ -11,7 +11,7 @@ from torch import Tensor
 from ...driving.keypoints import DRAWN, Keypoints
 from .motion import REACH, mirror
 from .raster import SIZE
-from .skeleton import FACE, FLOOR, JOINTS, KEYPOINTS, Proportions, visible
+from .skeleton import FACE, FLOOR, JOINTS, KEYPOINTS, SHOULDER_DROP, Proportions, visible
 
 # What tells the whole length of a limb: it is seen longer in one frame of twenty.
 _WHOLE = 95
@@ -34,10 +34,11 @@ def figure_points(dancer: Keypoints, body: Proportions) -> tuple[Tensor, Tensor]
     turned = seen.turned()
     # The pelvis is the origin, until all is put on the floor.
     places = {"pelvis": np.zeros_like(torso), "neck": -body.torso * torso}
+    drop, level = np.full_like(turned, SHOULDER_DROP), np.zeros_like(turned)
     for name, side in (("right", -1.0), ("left", 1.0)):
         across = side * turned
-        places[f"shoulder {name}"] = places["neck"] + body.shoulders * np.stack([across, np.full_like(across, 0.35)], 1)
-        places[f"hip {name}"] = body.hips * np.stack([across, np.zeros_like(across)], 1)
+        places[f"shoulder {name}"] = places["neck"] + body.shoulders * np.stack([across, drop], 1)
+        places[f"hip {name}"] = body.hips * np.stack([across, level], 1)
         for start, end, length in (
             ("shoulder", "elbow", body.arm),
             ("elbow", "wrist", body.arm),
@@ -46,7 +47,7 @@ def figure_points(dancer: Keypoints, body: Proportions) -> tuple[Tensor, Tensor]
         ):
             limb = seen.limb(f"{start} {name}", f"{end} {name}")
             places[f"{end} {name}"] = places[f"{start} {name}"] + length * limb
-    places["head"] = places["neck"] + (body.head - 1.5) * seen.direction("neck", "ears", otherwise=-torso)
+    places["head"] = places["neck"] + body.neck * seen.direction("neck", "ears", otherwise=-torso)
     points = np.zeros((len(torso), len(JOINTS), 3))
     for name, place in places.items():
         points[:, JOINTS.index(name), :2] = place

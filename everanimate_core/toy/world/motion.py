@@ -120,12 +120,12 @@ class Motion:
         # The frame number counts from the start of the segment before: float32 would lose it late in a long film.
         now = self._tables(numbers, since)
         before = self._tables([max(number - 1, 0) for number in numbers], since + SEGMENT)
-        share = _ease(since / BLEND)
+        share = ease(since / BLEND)
         angles = before[0] + (now[0] - before[0]) * share[:, None]
         # The shorter way round; walking takes the whole segment.
         way = (now[1] - before[1] + pi).remainder(tau) - pi
-        yaw = before[1] + way * _ease(since / TURN) + angles[:, -1]
-        place = before[2] + (now[2] - before[2]) * _ease(since / SEGMENT)
+        yaw = before[1] + way * ease(since / TURN) + angles[:, -1]
+        place = before[2] + (now[2] - before[2]) * ease(since / SEGMENT)
         return Posture(angles, yaw, place)
 
     def _tables(self, numbers: list[int], since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,6 +172,7 @@ def mirror(name: str) -> str:
     return " ".join(words.get(word, word) for word in name.split())
 
 
-def _ease(value: Tensor) -> Tensor:
+def ease(value: Tensor) -> Tensor:
+    """From 0 at 0 to 1 at 1, level at both ends and beyond them."""
     value = value.clamp(0, 1)
     return value * value * (3 - 2 * value)

@@ -4,29 +4,13 @@ import torch
 from torch import Tensor
 
 from ...driving.pose import COLOURS, LIMB_BRIGHTNESS
+from ...driving.pose import LIMBS as ALL_LIMBS
 from .raster import SIZE, capsule, column, coverage, paint
 from .skeleton import KEYPOINTS
 
 LIMB_RADIUS, JOINT_RADIUS = 1.1, 1.5
-# Pairs of keypoints in the order in which they are drawn; limb i has the colour of joint i, darkened.
-LIMBS = (
-    *(("neck", f"shoulder {side}") for side in ("right", "left")),
-    ("shoulder right", "elbow right"),
-    ("elbow right", "wrist right"),
-    ("shoulder left", "elbow left"),
-    ("elbow left", "wrist left"),
-    ("neck", "hip right"),
-    ("hip right", "knee right"),
-    ("knee right", "ankle right"),
-    ("neck", "hip left"),
-    ("hip left", "knee left"),
-    ("knee left", "ankle left"),
-    ("neck", "nose"),
-    ("nose", "eye right"),
-    ("eye right", "ear right"),
-    ("nose", "eye left"),
-    ("eye left", "ear left"),
-)
+# Pairs of keypoints as they are drawn, one after the other; limb i has the colour of joint i, darkened. No toes.
+LIMBS = [limb for limb in ALL_LIMBS if max(limb) < len(KEYPOINTS)]
 
 
 def draw_pose(points: Tensor, found: Tensor) -> Tensor:
@@ -34,10 +18,9 @@ def draw_pose(points: Tensor, found: Tensor) -> Tensor:
     canvas = torch.zeros(len(points), 3, SIZE, SIZE)
     colours = torch.tensor(COLOURS[: len(KEYPOINTS)]) / 255
     # A limb is drawn where both of its ends are found.
-    parts = [(*pair, LIMB_RADIUS, hue * LIMB_BRIGHTNESS) for pair, hue in zip(LIMBS, colours, strict=False)]
-    parts += [(name, name, JOINT_RADIUS, hue) for name, hue in zip(KEYPOINTS, colours, strict=True)]
-    for start, end, radius, hue in parts:
-        first, second = KEYPOINTS.index(start), KEYPOINTS.index(end)
+    parts = [(*ends, LIMB_RADIUS, hue * LIMB_BRIGHTNESS) for ends, hue in zip(LIMBS, colours, strict=False)]
+    parts += [(joint, joint, JOINT_RADIUS, hue) for joint, hue in enumerate(colours)]
+    for first, second, radius, hue in parts:
         shown = found[:, first] & found[:, second]
         if shown.any():
             squared, _ = capsule(points[:, first], points[:, second])

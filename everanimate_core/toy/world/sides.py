@@ -7,6 +7,8 @@ from random import Random
 import torch
 from torch import Tensor
 
+from .motion import ease
+
 # One showing of the back in so many frames. It begins FIRST to FIRST + SPREAD frames into them and takes LENGTH, of
 # which TURN go by until the figure has turned round, and TURN until it has turned back. Between two showings lie at
 # least EVERY - LENGTH - SPREAD = 100 frames: more than a window of LongAnimation and what windows share (81 + 17).
@@ -29,8 +31,8 @@ def showings(seed: str, frames: int) -> list[range]:
 def facing(seed: str, indices: Sequence[int], yaw: Tensor) -> Tensor:
     """[n], radians: where the figure faces in these frames; yaw [n]: where its motion would have it face."""
     since = [index - _begin(seed, index // EVERY) for index in indices]
-    turned = torch.tensor([min(at, LENGTH - at) / TURN for at in since], dtype=torch.float32).clamp_(0, 1)
-    return CALM * torch.sin(yaw) + pi * (turned * turned * (3 - 2 * turned))
+    turned = torch.tensor([min(at, LENGTH - at) / TURN for at in since], dtype=torch.float32)
+    return CALM * torch.sin(yaw) + pi * ease(turned)
 
 
 def _begin(seed: str, number: int) -> int:

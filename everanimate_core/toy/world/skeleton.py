@@ -22,6 +22,8 @@ KEYPOINTS = (
 JOINTS = (*KEYPOINTS, "head", "pelvis")
 # Where the ankle of the lower leg stands, in pixels from the top.
 FLOOR = 57.0
+# How much lower than the neck a shoulder is, by how far it is to the side.
+SHOULDER_DROP = 0.35
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Proportions:
     def hips(self) -> float:
         """From the pelvis to a hip, which is under the torso."""
         return self.torso_radius - 2.7
+
+    @property
+    def neck(self) -> float:
+        """From the neck to the middle of the head."""
+        return self.head - 1.5
 
 
 def draw_proportions(random: Random) -> Proportions:
@@ -80,12 +87,12 @@ def joints(posture: Posture, body: Proportions) -> Tensor:
     pelvis = (zero, zero, zero)
     up = (torch.sin(angle["lean"]), -torch.cos(angle["lean"]), zero)
     neck = _step(pelvis, up, body.torso)
-    head = _step(neck, (torch.sin(angle["lean"] + angle["tilt"]), -torch.cos(angle["tilt"]), zero), body.head - 1.5)
+    head = _step(neck, (torch.sin(angle["lean"] + angle["tilt"]), -torch.cos(angle["tilt"]), zero), body.neck)
     points = {"pelvis": pelvis, "neck": neck, "head": head}
     for name, place in FACE.items():
         points[name] = tuple(base + share * body.head for base, share in zip(head, place, strict=True))
     for name, side in (("right", -1.0), ("left", 1.0)):
-        shoulder = _step(neck, (zero + side, zero + 0.35, zero), body.shoulders)
+        shoulder = _step(neck, (zero + side, zero + SHOULDER_DROP, zero), body.shoulders)
         raised, swung = angle[f"raise {name}"], angle[f"swing {name}"]
         elbow = _step(shoulder, _direction(side, raised, swung), body.arm)
         lower = _direction(side, raised + angle[f"bend {name}"], swung + angle[f"fold {name}"])

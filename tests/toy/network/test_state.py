@@ -15,8 +15,9 @@ from everanimate_core.lora.fit import check_coverage
 from everanimate_core.toy.network.dit import load_dit
 from everanimate_core.toy.network.state import (
     FOLDER,
+    FULL_LORA,
     LAYERS,
-    LORAS,
+    MEMORY_LORA,
     MEMORY_WEIGHTS,
     TEXT_DIM,
     TOYS,
@@ -85,7 +86,7 @@ def test_every_network_that_a_command_can_name_is_shipped(path):
     assert read_state(path).keys() == read_state(MEMORY_WEIGHTS).keys()
 
 
-@pytest.mark.parametrize("path", LORAS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [MEMORY_LORA, FULL_LORA], ids=lambda path: path.stem)
 def test_the_loras_are_of_the_baseline_and_of_the_commands_beside_them(path):
     drifting = TOYS["toy-baseline"]
     lora, network = read_lora(path), load_dit(drifting)

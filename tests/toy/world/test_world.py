@@ -256,8 +256,7 @@ def test_pose_is_black_away_from_limbs_and_limbs_are_where_their_joints_are(worl
     pixels = torch.stack([x, y], dim=-1).view(-1, 2)
     for frame in range(0, len(FILM), 16):
         nearest = torch.full((64 * 64,), torch.inf)
-        for start, end in LIMBS:
-            a, b = KEYPOINTS.index(start), KEYPOINTS.index(end)
+        for a, b in LIMBS:
             if found[frame, a] and found[frame, b]:
                 # Sampled densely: another way to the distance than the one that draws.
                 share = torch.linspace(0, 1, 200)[:, None]
