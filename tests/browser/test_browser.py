@@ -66,6 +66,14 @@ def test_a_workflow_opens_from_the_template_browser(page, server, name):
         "&& a[1] < b[3] && b[1] < a[3]) found.push([one.id, other.id]) } return found }"
     )
     assert overlaps == []
+    # As the canvas shortens titles.
+    cut = page.evaluate(
+        "() => { const ctx = document.createElement('canvas').getContext('2d'); "
+        "return app.graph._nodes.filter(node => { "
+        "ctx.font = node.titleFontStyle; return ctx.measureText(node.getTitle()).width > "
+        "node.renderingSize[0] - 2 * LiteGraph.NODE_TITLE_HEIGHT }).map(node => node.getTitle()) }"
+    )
+    assert cut == []
     assert page.faults == []
 
 
