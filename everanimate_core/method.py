@@ -92,7 +92,10 @@ class Method(Protocol):
         """Seed of the noise of a chunk."""
 
     def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Of all that is kept of a chunk, latents and extras included, by name; None: of any length."""
+        """Of all that is kept of a chunk, latents and extras included, by name; None: of any length.
+
+        A chunk with anything else in its file is not read, and is made again.
+        """
 
     def types(self) -> Mapping[str, torch.dtype]:
         """Of what is kept of a chunk, by name, where it is not float32."""

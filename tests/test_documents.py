@@ -61,3 +61,13 @@ def test_every_benchmark_is_listed_and_its_numbers_stand_somewhere():
     for path in paths:
         assert f"tests/benchmarks/{path.name}" in read("CONTRIBUTING.md"), path.name
         assert path.name in read("MEASUREMENTS.md") or not path.name.startswith("bench"), path.name
+
+
+def test_lists_of_files_are_those_of_the_folders():
+    """`name.py` in a list under "In `folder/`:"; that of the backends has a part of them."""
+    lists = re.findall(r"^In `([\w/]+)/`:\n\n((?:[-  ].*\n)+)", read("CONTRIBUTING.md"), re.MULTILINE)
+    assert len(lists) == 4
+    for folder, text in lists:
+        listed = set(re.findall(r"`(\w+\.py)`", text))
+        there = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+        assert listed <= there if folder.endswith("backends") else listed == there, sorted(listed ^ there)
