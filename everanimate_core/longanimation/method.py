@@ -1,7 +1,7 @@
 """LongAnimation as a long run sees it: windows that share frames and colours (protocol: `method.Method`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..digests import digest
 from ..errors import InputError
+from ..knobs import changed
 from ..latents import SPATIAL_FACTOR, channel_statistics, check_size
 from ..media.frames import FittedFrames, fit_frames
 from ..method import Sampled, State
@@ -25,8 +26,21 @@ from .settings import Settings
 from .video_memory import MemoryOfVideo
 from .windows import Pictures, Window, WindowRequest, prepare_window, window_request
 
-# Settings that do not decide what a window becomes by themselves: the seed shows in the seeds.
-_ELSEWHERE = ("seed",)
+# Settings that a run is continued with or not at all. The seed shows in the seeds.
+FINGERPRINT = (
+    "steps",
+    "cfg",
+    "seed_mode",
+    "window_frames",
+    "overlap",
+    "reference_mode",
+    "strength",
+    "blocks",
+    "fuse",
+    "fuse_from",
+    "lines",
+    "threshold",
+)
 
 
 @dataclass(frozen=True)
@@ -86,9 +100,10 @@ class LongAnimation:
 
     def constants(self) -> Mapping[str, Any]:
         """What a run must share with an earlier part of it, as JSON values."""
-        names = [part.name for part in fields(Settings) if part.name not in _ELSEWHERE]
         return {
-            **{name: getattr(self.settings, name) for name in names},
+            **{name: getattr(self.settings, name) for name in FINGERPRINT},
+            # What came after 0.2.0 counts where it is not as it was: older runs go on.
+            **changed(self.settings, *FINGERPRINT, "seed"),
             "width": self.width,
             "height": self.height,
             **({} if self.memory is None else self.memory.facts),
