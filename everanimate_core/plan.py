@@ -12,8 +12,6 @@ from .errors import InputError, check_choice
 # The index that stands for the next chunk.
 NEXT = -1
 CONTINUATIONS = ("pingpong", "loop", "hold", "error")
-
-
 # Frames that share a latent frame, but for the first, which has one of its own: the VAEs are causal in time.
 TEMPORAL_FACTOR = 4
 

@@ -365,7 +365,6 @@ def _with_data(
     }
     told = {"width": clip.width, "height": clip.height, "fps": str(clip.fps), "engine": finder.name}
     data = folder / "keypoints.safetensors"
-    # One entry: safetensors writes several in any order.
     metadata = {"keypoints": json.dumps({**told, "engine_digest": finder.digest})}
     write_tensors(data, {name: torch.from_numpy(value) for name, value in tensors.items()}, metadata)
     _write_pose_keypoint(folder / "openpose.json", found)

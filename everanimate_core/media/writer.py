@@ -166,13 +166,10 @@ def concat_segments(
     """
     if not paths:
         raise VideoError("at least one segment", "is needed", "", f"0 for {out}")
-    settings, _ = _survey(paths[0])
-    orders = []
-    for path in paths:
-        found, order = _survey(path)
-        if found != settings:
+    settings, orders = zip(*map(_survey, paths), strict=True)
+    for path, own in zip(paths, settings, strict=True):
+        if own != settings[0]:
             raise VideoError("segments", f"must share codec, size, rate and settings with {paths[0]}", "", path)
-        orders.append(order)
     # Decoding runs ahead of showing by one delay for all: a short segment on its own would need less than its
     # neighbours, and its decoding times would collide with theirs.
     delay = max(place - number for order in orders for place, number in enumerate(order))

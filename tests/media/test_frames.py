@@ -1,3 +1,5 @@
+"""Views of a source of frames: of another size, and at another rate."""
+
 from fractions import Fraction
 
 import pytest
@@ -47,25 +49,6 @@ def test_a_size_that_is_refused():
     with pytest.raises(ValueError, match="8x8"):
         fitted.read([0])
     assert torch.equal(FittedFrames(Source(), 6, 4, "error").read([5]), Source().read([5]))
-
-
-def test_other_indices_are_read_anew():
-    source = Source()
-    fitted = FittedFrames(source, 8, 8, "stretch")
-    for indices in ([1, 2], [2, 1], [1], [1, 2, 3], [1, 2]):
-        assert numbers(fitted.read(indices)) == indices
-    assert source.reads == [[1, 2], [2, 1], [1], [1, 2, 3], [1, 2]]
-
-
-def test_a_read_that_failed_is_not_taken_for_the_one_before():
-    source = Source()
-    fitted = FittedFrames(source, 8, 8, "stretch")
-    fitted.read([1])
-    source.height = 0
-    with pytest.raises(RuntimeError):
-        fitted.read([2])
-    source.height = 4
-    assert numbers(fitted.read([2])) == [2]
 
 
 # --- another rate ----------------------------------------------------------------------------------------------------
