@@ -10,6 +10,7 @@ from ..everanimate_core.everanimate.settings import Settings
 from ..everanimate_core.notes import Size
 from ..everanimate_core.plan import ChunkPlan
 from ..everanimate_core.runs.settings import RunSettings
+from ..everanimate_core.toy.network.vae import ToyVae
 from . import widgets
 from .checks import check_images
 from .host import HostCodec, condition, empty_latent, tell_notes
@@ -119,6 +120,9 @@ class EverAnimateChunk(io.ComfyNode):
                 # Not where they are set: other models have chunks and memories of another layout.
                 layout = {"identity_latents": memory.anchors, "motion_latents": memory.motion_count}
                 layout |= {"chunk_frames": plan.chunk_frames, "overlap": plan.overlap}
+                # The toy was trained with its own; any other VAE serves the model that the released LoRA is for.
+                if isinstance(vae.first_stage_model, ToyVae):
+                    layout = {}
                 notes = of_videos(sources, plan, size, fit, str) + of_settings(layout, str)
                 tell_notes(cls.hidden.unique_id, notes)
             driving = sources.fitted(memory.width, memory.height, fit)

@@ -162,6 +162,16 @@ def test_the_blocks(comfy, told):
     assert [text.splitlines()[0].split()[0] for _, text in texts] == ["reference_images", "pose_video", "pose_video"]
 
 
+def test_the_chunks_of_the_toy_are_not_called_wrong(comfy, told):
+    lines, texts = told
+    _, vae, positive, negative, reference, pose, _ = comfy.call("EverAnimateLoadToy", seed=0, frames=33)
+    (drawn, *_) = comfy.call("EverAnimatePlanChunks", total_frames=33, chunk_frames=33)
+    (memory,) = comfy.call("EverAnimateMemory", vae=vae, reference_images=reference, width=64, height=64)
+    inputs = {"positive": positive, "negative": negative, "vae": vae, "plan": drawn, "memory": memory}
+    comfy.call("EverAnimateChunk", **inputs, pose_video=pose)
+    assert (lines(), texts) == ([], [])
+
+
 @pytest.mark.parametrize("overlap", [1, 5])
 def test_the_chunks_of_other_models_are_not_called_wrong(comfy, told, overlap):
     """What the released LoRA was trained with is said by Condition Chunk, which is made for it."""
