@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Where networks run, and in which numbers."""
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,11 @@ def choose_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
         got = f"{name} ({error})"
         raise InputError("device", "must be one that torch has here", "cpu, cuda, cuda:1", got) from error
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The number type of that name; without a name float32 on a CPU, else bfloat16."""
+    return getattr(torch, name or ("float32" if device.type == "cpu" else "bfloat16"))
 
 
 def choose_devices(name: str | None, processes: int) -> list[torch.device]:

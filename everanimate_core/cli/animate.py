@@ -1,6 +1,6 @@
 """`everanimate animate`: files in, a resumable run, a video out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +11,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from ..backends.devices import choose_devices
+from ..backends.devices import choose_devices, choose_dtype
 from ..backends.diffusers_wan import DiffusersWan
 from ..backends.wan_checkpoint import load_vae
 from ..backends.wan_codec import WanCodec
@@ -30,10 +30,9 @@ from ..lora.files import Lora, read_lora
 from ..media.blank import WarnOfBlank
 from ..media.frames import fit_frames
 from ..media.rates import file_rate
-from ..media.sound import FileSound
 from ..notes import Size
 from ..runs.job import make_job
-from ..runs.prompts import chunk_prompts, read_prompts
+from ..runs.prompts import read_prompts
 from ..runs.settings import RunSettings
 from ..runs.stages import LOADING, stage
 from ..toy.network.engine import NO_TEXT, engine
@@ -42,7 +41,7 @@ from ..toy.network.vae import ToyCodec
 from ..toy.network.vae import load_vae as load_toy_vae
 from .command import Command
 from .driving import VIDEOS, FinderOptions, check_with_video
-from .inputs import check_out, opened
+from .inputs import check_out, opened, opened_sound
 from .kept import Kept
 from .models import load_animator, wan_files
 from .options import (
@@ -60,6 +59,7 @@ from .options import (
     several,
 )
 from .prepared import prepare_once
+from .prompts import check_prompts, encode_new, prompts_of
 from .running import run_job
 
 BELOW_HELP = """\
@@ -175,15 +175,13 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
             if name != "pose"
         }
         drivers = Drivers(pose, **others)
-        sound = files.enter_context(FileSound(paths.pose))
-        for note in sound.notes:
-            command.say(note)
+        sound = opened_sound(files, paths.pose, command.say)
         plan = settings.plan(video.total_frames or pose.frame_count)
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
-        prompts = [options.prompt] if options.prompts is None else chunk_prompts(read_prompts(options.prompts), plan)
+        prompts = prompts_of(options.prompt, options.prompts, plan)
         sigmas = sigma_schedule(settings.steps, settings.shift)
-        key = options.model, options.parts, options.lora, options.lora_strength, options.dtype, device
+        key = (*network_of(options), device)
         networks = (kept or Kept()).get(key, lambda: _load(options, prompts, device, lora))
         model = _model(networks, options, settings, video, prompts, device)
         pixels = Size(video.width, video.height)
@@ -220,11 +218,15 @@ def settings_of(options: Options) -> tuple[Settings, RunSettings]:
     return chosen(Settings, options.settings, model), chosen(RunSettings, options.output, model)
 
 
+def network_of(options: Options) -> tuple[Hashable, ...]:
+    """What decides which network an animation loads, beside the device."""
+    return options.model, options.parts, options.lora, options.lora_strength, options.dtype
+
+
 def _check_together(options: Options) -> None:
     """Raise InputError for options that exclude each other, or need each other."""
     check_number("lora_strength", options.lora_strength, "1.0")
-    if options.prompt and options.prompts is not None:
-        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
+    check_prompts(options.prompt, options.prompts)
     if (options.pose is None) == (options.video is None):
         example = "any video of a person, or skeletons on black"
         got = "neither" if options.pose is None else "both"
@@ -257,16 +259,15 @@ def _prepared(options: Options, video: RunSettings, reference: Tensor, command: 
 @stage(LOADING)
 def _load(options: Options, prompts: list[str], device: torch.device, lora: Lora | None) -> Networks:
     """The network that --model and --parts name, with the LoRA; the prompts are encoded before it needs the memory."""
-    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     texts: dict[str, Tensor] = {}
-    toy = options.model in TOYS
-    if not toy:
-        _encode(texts, wan_files(options.model, options.parts), [*prompts, options.negative_prompt], device)
-    transformer = load_animator(options.model, options.parts, lora, options.lora_strength, dtype, device)
-    if toy:
-        model = engine(transformer, ToyCodec(load_toy_vae()))
+    dtype = choose_dtype(options.dtype, device)
+    load = partial(load_animator, options.model, options.parts, lora, options.lora_strength, dtype, device)
+    if options.model in TOYS:
+        model = engine(load(), ToyCodec(load_toy_vae()))
     else:
         files = wan_files(options.model, options.parts)
+        _encode(texts, files, options, prompts, device)
+        transformer = load()
         codec = WanCodec(load_vae(files.vae, device=device))
         model = DiffusersWan(transformer, codec, NO_TEXT, ClipVision.from_folder(files.image_encoder, device=device))
     return Networks(model, weights_digest(model.transformer.state_dict().items()), texts)
@@ -284,14 +285,11 @@ def _together(
     return together(transformer, load, devices)
 
 
-def _encode(texts: dict[str, Tensor], files: WanFiles, prompts: list[str], device: torch.device) -> None:
-    """Put the states of these prompts in the place of all others; most chunks share one, and so do most jobs."""
-    different = list(dict.fromkeys(prompts))
-    new = [prompt for prompt in different if prompt not in texts]
-    states = encode_prompts(files, new, device=device).split(1) if new else ()
-    for prompt in texts.keys() - set(different):
-        del texts[prompt]
-    texts.update(zip(new, states, strict=True))
+def _encode(
+    texts: dict[str, Tensor], files: WanFiles, options: Options, prompts: list[str], device: torch.device
+) -> None:
+    """Put the states of the prompts, the negative one too, in the place of all others."""
+    encode_new(texts, [*prompts, options.negative_prompt], partial(encode_prompts, files, device=device))
 
 
 def _model(
@@ -308,7 +306,7 @@ def _model(
             got = f"--model {options.model} --tiled"
             raise InputError("tiled", "must be left out for the embedded toy, whose VAE has no tiles", "", got)
         return replace(networks.model, cfg=settings.cfg, negative_text=NO_TEXT)
-    _encode(networks.texts, wan_files(options.model, options.parts), [*prompts, options.negative_prompt], device)
+    _encode(networks.texts, wan_files(options.model, options.parts), options, prompts, device)
     codec = WanCodec(cast(WanCodec, networks.model.codec).vae, tiled=video.tiled)
     text = torch.cat([networks.texts[prompt] for prompt in prompts])
     negative = networks.texts[options.negative_prompt]

@@ -27,7 +27,7 @@ from .toy_training import TOY_LIT
 from .values import from_values
 
 # Commands that a line can name, and how the name of what each makes ends. The first is meant where a line names none.
-# The commands that take `kept` keep what they have loaded for the next job.
+# The commands that take `kept` keep what they have loaded for the next job; they have `settings_of` and `network_of`.
 ENDINGS = {"animate": ".mp4", "colour": ".mp4", "train precompute": SETS}
 # Options that say where the result goes, which a batch decides.
 _PLACES = ("out", "run")
@@ -115,14 +115,14 @@ def task_of(job: Job, root: Path) -> Task:
     InputError, with the line, for options that cannot serve.
     """
     module, options = options_of(job, root)
-    network = str([str(getattr(options, name, "")) for name in ("model", "parts", "lora", "lora_strength", "dtype")])
     if not hasattr(module, "settings_of"):
-        # A training set: nobody knows how long its films are.
-        return Task(job.name, 0, network)
+        # A training set: nobody knows how long its films are, and its network is not kept.
+        return Task(job.name, 0)
     with in_line(job):
         settings, video = module.settings_of(options)
     frames = video.total_frames or _frames(options)
     guided = 1 if settings.cfg == 1 else 2
+    network = str((module.__name__, *module.network_of(options)))
     return Task(job.name, frames * settings.steps * guided * video.width * video.height * video.candidates, network)
 
 

@@ -1,5 +1,6 @@
 """`everanimate colour`: line art and a reference picture in, a resumable run, a coloured video out."""
 
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..backends.cog_checkpoint import load_networks, load_vae
 from ..backends.cog_codec import CogCodec
 from ..backends.cog_encoders import encode_cog_prompts
-from ..backends.devices import choose_device
+from ..backends.devices import choose_device, choose_dtype
 from ..backends.diffusers_cog import DiffusersCog
 from ..backends.video_model import load_video_model, memory_on
 from ..digests import digest, weights_digest
@@ -26,19 +27,18 @@ from ..longanimation.settings import MemorySettings, Settings
 from ..longanimation.video_memory import VideoModel
 from ..media.blank import WarnOfBlank
 from ..media.rates import file_rate
-from ..media.sound import FileSound
 from ..notes import Size
 from ..runs.job import make_job
-from ..runs.prompts import chunk_prompts, read_prompts
 from ..runs.settings import RunSettings
 from ..runs.stages import LOADING, stage
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_state import NO_TEXT
 from ..toy.network.state import TOY
 from .command import Command
-from .inputs import check_out, opened
+from .inputs import check_out, opened, opened_sound
 from .kept import Kept
 from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, naming, option, settings_options
+from .prompts import check_prompts, encode_new, prompts_of
 from .running import run_job
 
 # The size that LongAnimation was released with.
@@ -102,8 +102,7 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         missing, with_ = sorted(("video_model", "memory_file"), key=lambda name: getattr(options, name) is not None)
         raise InputError(missing, f"must be given with --{with_.replace('_', '-')}", "", "none")
     check_out(options.out, [options.lineart, options.reference, options.reference_lineart])
-    if options.prompt and options.prompts is not None:
-        raise InputError("prompts", "must be left out where --prompt is given", "one of the two", "both")
+    check_prompts(options.prompt, options.prompts)
     with ExitStack() as files:
         rate = file_rate(video.fps) if video.fps else None
         lineart = opened(files, "lineart", options.lineart, command.say, rate)
@@ -111,15 +110,11 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         lines = options.reference_lineart
         if lines is not None:
             lines = opened(files, "reference_lineart", lines, command.say).read([0])
-        sound = files.enter_context(FileSound(options.lineart))
-        for note in sound.notes:
-            command.say(note)
+        sound = opened_sound(files, options.lineart, command.say)
         size = video.width, video.height, video.fit
         method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)
-        prompts = [options.prompt]
-        if options.prompts is not None:
-            prompts = chunk_prompts(read_prompts(options.prompts), method.plan)
-        key = options.model, options.sketch, options.memory_file, options.video_model, options.device, options.dtype
+        prompts = prompts_of(options.prompt, options.prompts, method.plan)
+        key = (*network_of(options), options.device)
         networks = (kept or Kept()).get(key, lambda: _load(options, prompts))
         model = _model(networks, options, settings, video, prompts)
         if networks.video_model is not None:
@@ -151,6 +146,11 @@ def settings_of(options: Options) -> tuple[Settings, RunSettings]:
     return chosen(Settings, options.settings, model), chosen(RunSettings, options.video, model, RELEASED_SIZE)
 
 
+def network_of(options: Options) -> tuple[Hashable, ...]:
+    """What decides which networks a colouring loads, beside the device."""
+    return options.model, options.sketch, options.memory_file, options.video_model, options.dtype
+
+
 def _video_model(options: Options, model: DiffusersCog) -> VideoModel | None:
     """The network that --video-model names; InputError for one whose memory the DGLM does not read."""
     if options.video_model is None or model.memory_net is None:
@@ -173,7 +173,7 @@ def _load(options: Options, prompts: list[str]) -> Networks:
     """The networks that --model, --sketch, --memory-file and --video-model name; the prompts are encoded before they
     need the memory."""
     device = choose_device(options.device)
-    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    dtype = choose_dtype(options.dtype, device)
     texts: dict[str, Tensor] = {}
     if options.model == TOY:
         for name in ("sketch", "memory_file", "video_model"):
@@ -189,21 +189,17 @@ def _load(options: Options, prompts: list[str]) -> Networks:
             rule = "must be a diffusers folder that is there"
             raise InputError("model", rule, "CogVideoX1.5-5B-I2V", one_line(folder))
         vae = load_vae(folder, device=device)
-        _encode(texts, folder, [*prompts, options.negative_prompt], device)
+        _encode(texts, options, prompts, device)
         base, sketch, reader = load_networks(folder, options.sketch, options.memory_file, device=device, dtype=dtype)
         model = DiffusersCog(base, sketch, CogCodec(vae), vae.config.scaling_factor, NO_TEXT, None, reader)
     video_model = _video_model(options, model)
     return Networks(model, video_model, _facts(model, video_model), texts)
 
 
-def _encode(texts: dict[str, Tensor], folder: Path, prompts: list[str], device: torch.device) -> None:
-    """Put the states of these prompts in the place of all others; most windows share one, and so do most jobs."""
-    different = list(dict.fromkeys(prompts))
-    new = [prompt for prompt in different if prompt not in texts]
-    states = encode_cog_prompts(folder, new, device=device).split(1) if new else ()
-    for prompt in texts.keys() - set(different):
-        del texts[prompt]
-    texts.update(zip(new, states, strict=True))
+def _encode(texts: dict[str, Tensor], options: Options, prompts: list[str], device: torch.device) -> None:
+    """Put the states of the prompts, the negative one too, in the place of all others."""
+    encode = partial(encode_cog_prompts, Path(options.model), device=device)
+    encode_new(texts, [*prompts, options.negative_prompt], encode)
 
 
 def _model(
@@ -215,6 +211,6 @@ def _model(
     if options.model == TOY:
         return replace(model, codec=codec)
     chosen_blocks(settings.blocks, len(model.base.transformer_blocks))
-    _encode(networks.texts, Path(options.model), [*prompts, options.negative_prompt], choose_device(options.device))
+    _encode(networks.texts, options, prompts, choose_device(options.device))
     text = torch.cat([networks.texts[prompt] for prompt in prompts])
     return replace(model, codec=codec, text=text, negative_text=networks.texts[options.negative_prompt])

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..media.open import VideoError
 from ..media.reader import VideoFrames, telling_video
+from ..media.sound import FileSound
 
 # Containers that hold the segments' H.264 as it is.
 OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -30,6 +31,14 @@ def opened(
     except VideoError as error:
         rule = error.rule if error.field == "the file" else f"{error.field} {error.rule}"
         raise VideoError(option, rule, error.example, error.got) from error
+
+
+def opened_sound(files: ExitStack, path: Path, say: Callable[[str], None]) -> FileSound:
+    """The sound of a video, open as long as `files` are. say: is told what whoever uses it should know."""
+    sound = files.enter_context(FileSound(path))
+    for note in sound.notes:
+        say(note)
+    return sound
 
 
 def check_out(out: Path, inputs: Sequence[Path | None]) -> None:

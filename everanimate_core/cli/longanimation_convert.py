@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import tyro
@@ -10,8 +9,7 @@ import tyro
 from ..longanimation.files import convert
 from ..longanimation.video_files import VIDEO_XL, convert_video_model
 from .command import Command
-from .lora_convert import DTYPES
-from .options import option
+from .options import SavedDtype, option
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,7 @@ class Options:
         )
     ]
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
-    dtype: option(
-        Literal[DTYPES] | None, "Number type of the written weights.", "{float32,float16,bfloat16}", "as they are"
-    ) = None
+    dtype: SavedDtype = None
     video_xl: option(bool, "The source is Video-XL, of which what the memory needs is kept.", None, False) = False
 
 

@@ -9,9 +9,7 @@ import tyro
 
 from ..lora.files import FORMATS, convert
 from .command import Command
-from .options import option
-
-DTYPES = ("float32", "float16", "bfloat16")
+from .options import SavedDtype, option
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,7 @@ class Options:
     source: tyro.conf.Positional[option(Path, "The LoRA, in any naming.", "SOURCE")]
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
     format: option(Literal[FORMATS], "Layer names to write.", None, "comfyui") = "comfyui"
-    dtype: option(
-        Literal[DTYPES] | None, "Number type of the written weights.", "{float32,float16,bfloat16}", "as they are"
-    ) = None
+    dtype: SavedDtype = None
 
 
 def main(options: Options, command: Command) -> None:

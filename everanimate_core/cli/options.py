@@ -146,25 +146,30 @@ Dtype = option(
     "{bfloat16,float32}",
     "float32 on a CPU, else bfloat16",
 )
+SavedDtype = option(
+    Literal["float32", "float16", "bfloat16"] | None,
+    "Number type of the written weights.",
+    "{float32,float16,bfloat16}",
+    "as they are",
+)
 Parts = option(Path | None, "Diffusers folder for all but the transformer, if --model is a file.", "DIR", "none")
 
 
 def settings_options(
     settings: type,
     *only: str,
-    toy: bool = True,
     released: Mapping[str, Any] = {},
     helps: Mapping[str, str] = {},
     otherwise: Mapping[str, str] = {},
 ) -> type:
     """A dataclass of options, one for each knob of a class of settings, or for these only.
 
-    toy: of a command that knows the embedded toy: what that was trained at otherwise is None where it is not given; see
-    `chosen`. released, helps: defaults and words of a command that are not those of the settings. otherwise: of
-    settings that another option decides where they are not given, what the help says of that; they are None then.
+    What the toy was trained at otherwise is None where it is not given; see `chosen`. released, helps: defaults and
+    words of a command that are not those of the settings. otherwise: of settings that another option decides where they
+    are not given, what the help says of that; they are None then.
     """
-    values = _TOY_VALUES.get(settings, {}) if toy else {}
-    other = {name: f"{value} for --model {TOY}" for name, value in values.items()} | dict(otherwise)
+    toy = _TOY_VALUES.get(settings, {})
+    other = {name: f"{value} for --model {TOY}" for name, value in toy.items()} | dict(otherwise)
     declared = [
         _field(
             replace(knob, default=released.get(name, knob.default), help=helps.get(name, knob.help)), other.get(name)

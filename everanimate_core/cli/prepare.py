@@ -10,10 +10,9 @@ import tyro
 from ..driving.engines.fetch import PACKAGE, REQUIREMENT, WHEEL, fetch_networks
 from ..driving.settings import Settings
 from ..errors import InputError
-from ..media.sound import FileSound
 from .command import Command
 from .driving import FinderOptions, prepare_in, summary
-from .inputs import opened
+from .inputs import opened, opened_sound
 from .options import option, settings_options
 
 SettingsOptions = settings_options(Settings)
@@ -65,9 +64,7 @@ def _prepare(options: Options, path: Path, settings: Settings, command: Command)
         reference = None
         if options.reference is not None:
             reference = opened(files, "reference", options.reference, command.say).read([0])
-        sound = files.enter_context(FileSound(path))
-        for note in sound.notes:
-            command.say(note)
+        sound = opened_sound(files, path, command.say)
         made = prepare_in(folder, video, settings, options.finder, reference, sound, command)
     for line in summary(made, folder):
         command.say(line)

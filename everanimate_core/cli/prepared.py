@@ -14,10 +14,9 @@ from ..digests import digest, file_digest
 from ..driving.settings import Settings
 from ..files import write_whole
 from ..json_files import read_json
-from ..media.sound import FileSound
 from .command import Command
 from .driving import VIDEOS, FinderOptions, prepare_in, summary
-from .inputs import opened
+from .inputs import opened, opened_sound
 
 KEYPOINTS = "openpose.json"
 # Says what the files beside it were made of.
@@ -44,9 +43,7 @@ def prepare_once(
         if _kept(folder) == {"inputs": made_of, "files": _files(folder)}:
             command.say(f"The driving videos in {folder} are kept")
             return
-        sound = files.enter_context(FileSound(video))
-        for note in sound.notes:
-            command.say(note)
+        sound = opened_sound(files, video, command.say)
         made = prepare_in(folder, source, settings, finder, reference, sound, command)
     with write_whole(folder / MADE) as part:
         part.write_text(json.dumps({"inputs": made_of, "files": _files(folder)}), encoding="utf-8")

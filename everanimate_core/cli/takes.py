@@ -41,6 +41,9 @@ def main(options: Options, command: Command) -> None:
         return
     with store.locked():
         pruned = to_prune(store, options.prune)
+        if not pruned.files:
+            command.say("There is nothing to delete.")
+            return
         takes = ", ".join(map(str, pruned.takes)) or "none"
         told = f"takes {takes} and {len(pruned.chunks)} chunks that no other take has, {amount(pruned.size)}"
         if not options.yes and not _agreed(f"Delete {told}? [y/N] "):
@@ -58,4 +61,8 @@ def _agreed(question: str) -> bool:
     """The answer of whoever sits there; InputError where nobody does."""
     if not sys.stdin.isatty():
         raise InputError("prune", "asks before it deletes", "--yes where nobody can answer", "no terminal")
-    return input(question).strip().lower() in ("y", "yes")
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False

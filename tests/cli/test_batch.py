@@ -161,9 +161,11 @@ def test_jobs_with_the_same_network_are_known(tmp_path):
         return task_of(job({**TOY, "name": "a", "frames": 50, **values}), tmp_path).network
 
     assert network() == network(steps=4, seed=5, prompt="x")
-    assert (
-        len({network(), network(model="toy-baseline"), network(lora="a.safetensors"), network(dtype="bfloat16")}) == 4
-    )
+    others = {"model": "toy-baseline"}, {"lora": "a.safetensors"}, {"dtype": "bfloat16"}
+    assert len({network(), *(network(**values) for values in others)}) == 4
+    line = {"name": "a", "command": "colour", "lineart": "pose.mp4", "reference": "reference.jpg", "frames": 81}
+    colours = {}, {"sketch": "a.safetensors"}, {"memory_file": "a.safetensors"}
+    assert len({network(), *(task_of(job(line | values), tmp_path).network for values in colours)}) == 4
 
 
 def test_an_error_names_the_option_as_the_command_line_does(tmp_path):

@@ -42,18 +42,20 @@ def test_pruning_asks_where_somebody_sits(run):
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "everanimate_core", "takes", str(run.path), "--prune", "2"]
         process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True)
-        os.write(ours, f"{answer}\n".encode())
+        os.write(ours, answer)
         out, _ = process.communicate(timeout=120)
         os.close(ours)
         os.close(theirs)
         return process.returncode, out
 
     before = run.everything()
-    code, out = ask("n")
-    assert (code, out.rpartition("] ")[2]) == (0, "Nothing was deleted.\n")
-    assert out.startswith("Delete takes 1 and 2 chunks that no other take has, ")
-    assert run.everything() == before
-    code, out = ask("y")
+    # Ctrl-D leaves the line of the question first.
+    for answer, said in ((b"n\n", "Nothing was deleted.\n"), (b"\4", "\nNothing was deleted.\n")):
+        code, out = ask(answer)
+        assert (code, out.rpartition("] ")[2]) == (0, said)
+        assert out.startswith("Delete takes 1 and 2 chunks that no other take has, ")
+        assert run.everything() == before
+    code, out = ask(b"y\n")
     assert code == 0
     assert run.store.take_numbers() == [2]
     assert len(list(run.store.folder.glob("chunks/*.json"))) == 3
@@ -69,6 +71,14 @@ def test_pruning_without_anybody_to_ask(run, capsys, monkeypatch):
     assert run.everything() == before
     assert cli.main(["takes", str(run.path), "--prune", "1", "--yes"]) == 0
     assert run.store.take_numbers() == [1]
+
+
+def test_where_all_takes_are_kept_nothing_is_asked(run, capsys):
+    before = run.everything()
+    for more in ([], ["--yes"]):
+        assert cli.main(["takes", str(run.path), "--prune", "1", "2", *more]) == 0
+        assert capsys.readouterr().out == "There is nothing to delete.\n"
+    assert run.everything() == before
 
 
 def test_pruning_that_another_program_overtook(run, capsys, monkeypatch):
