@@ -1,7 +1,8 @@
-"""Text and JSON from files of strangers, checked before anything relies on them.
+"""JSON files: written whole, and read, as texts are, from strangers, checked before anything relies on them.
 
-Every function takes `refuse`, which makes the error from what was got ("a list instead of an object"), in the words and
-of the class of whoever reads: `lambda got: InputError("model", "must have a config.json", "", f"{got} in {path}")`.
+Every function that reads takes `refuse`, which makes the error from what was got ("a list instead of an object"), in
+the words and of the class of whoever reads: `lambda got: InputError("model", "must have a config.json", "", f"{got} in
+{path}")`.
 """
 
 import json
@@ -11,6 +12,7 @@ from os import PathLike
 from typing import Any
 
 from .errors import one_line, shown
+from .files import write_whole
 
 Refuse = Callable[[str], Exception]
 # Far beyond what honest files have, and within what Python reads without an error of its own.
@@ -24,6 +26,15 @@ _KINDS = {
     dict: "an object",
     type(None): "null",
 }
+
+
+def write_json(path: str | PathLike, value: Any) -> None:
+    """Write a value as JSON, for people too: indented, UTF-8. At once or not at all, see write_whole.
+
+    ValueError, and an older file stays, where a number is NaN or infinite.
+    """
+    with write_whole(path) as part:
+        part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def read_text(path: str | PathLike, refuse: Refuse, most: int = MOST_BYTES) -> str:

@@ -1,6 +1,5 @@
 """The pictures and videos that the pack's templates open with, given to the host's input folder."""
 
-import json
 import logging
 import os
 import shutil
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from ..everanimate_core.errors import InputError
 from ..everanimate_core.files import write_whole
-from ..everanimate_core.json_files import check_fields, is_kind, read_json
+from ..everanimate_core.json_files import check_fields, is_kind, read_json, write_json
 
 SAMPLES = Path(__file__).resolve().parents[1] / "workflows" / "inputs"
 # Which samples a folder was given, so that those which its user deletes stay deleted. Hidden from the host's lists.
@@ -33,8 +32,7 @@ def give_samples(folder: str | os.PathLike) -> None:
             if not os.path.lexists(folder / sample.name):
                 with write_whole(folder / sample.name) as part:
                     shutil.copyfile(sample, part)
-        with write_whole(folder / GIVEN) as part:
-            part.write_text(json.dumps({"given": sorted({*given, *(sample.name for sample in new)})}, indent=1))
+        write_json(folder / GIVEN, {"given": sorted({*given, *(sample.name for sample in new)})})
     except (OSError, InputError) as error:
         logging.warning("EverAnimate: the templates' sample inputs could not be copied to %s: %s", folder, error)
     else:

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from everanimate_core.errors import one_line, shown
-from everanimate_core.json_files import MOST_DIGITS, MOST_NESTED, check_fields, parse_json, read_json, read_text
+from everanimate_core.json_files import (
+    MOST_DIGITS,
+    MOST_NESTED,
+    check_fields,
+    parse_json,
+    read_json,
+    read_text,
+    write_json,
+)
 
 
 def refuse(got):
@@ -20,6 +28,16 @@ def refusal(call, *args, **options):
     assert message.isprintable()
     assert len(message) < 300
     return message.removeprefix("Test: ").removesuffix(".")
+
+
+def test_what_is_written_is_whole_and_the_same_on_every_system(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, "é"], "b": None})
+    written = b'{\n "a": [\n  1,\n  "\\u00e9"\n ],\n "b": null\n}\n'
+    assert path.read_bytes() == written
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert path.read_bytes() == written and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_right_comes_through(tmp_path):

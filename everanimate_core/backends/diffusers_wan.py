@@ -80,8 +80,8 @@ class DiffusersWan:
         """Denoise one chunk, from noise drawn with `noise_seed`, along sigmas [steps + 1], which fall from 1 to 0.
 
         Returns its latents [1, 16, T, h, w], normalised, float32, CPU, the N anchors cut off; the last ones are
-        `request.end` where there is one. on_step: see
-        `sampling.euler`; `velocity` says what raises ValueError, always before the first step.
+        `request.end` where there is one. on_step: see `sampling.euler`. `velocity` says what raises ValueError, always
+        before the first step.
         """
         velocity = self.velocity(request)
         noise = draw_noise(request.latents_shape, noise_seed).to(self.transformer.patch_embedding.weight.device)

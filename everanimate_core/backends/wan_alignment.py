@@ -71,9 +71,9 @@ def predict_velocity(
 
     model_input: [B, 36, N + T, h, w], noisy latents, mask and context. timestep: [B] in 0..1000 (1000 sigma).
     text: [B, 512, text_dim]. clip: [B, 257, image_dim], or None for a transformer without an image embedder (text is
-    then of any length). With N = 1 this is the stock transformer, bit for bit; without
-    a face the face adapters are skipped. transformer: the diffusers model itself (PEFT layers inside are fine, a
-    wrapper around it is not). Not for two threads at once: the model's modules are swapped during the call.
+    then of any length). With N = 1 this is the stock transformer, bit for bit; without a face the face adapters are
+    skipped. transformer: the diffusers model itself (PEFT layers inside are fine, a wrapper around it is not). Not for
+    two threads at once: the model's modules are swapped during the call.
     """
     batch = len(model_input)
     with _driven(transformer, driving, batch):

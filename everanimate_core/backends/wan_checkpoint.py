@@ -58,20 +58,30 @@ def transformer_from_state(
 
     Weights without the image embedder (`img_emb`) make a transformer that takes no CLIP tokens.
     """
-    original = _original_names(state)
-    _check_animate(original, source)
-    config = _transformer_config(original, source)
-    converted = _foreign(lambda: convert_wan_transformer_to_diffusers(original), "model", source)
+    config, converted = _converted(state, source)
     return _build(config, converted, source, device=device, dtype=dtype)
 
 
 def _build(
     config: dict, state: State, source: str | PathLike, *, device: torch.device | str, dtype: torch.dtype
 ) -> nn.Module:
+    return place_weights(_outline(config, state, source), state, source, device=device, dtype=dtype)
+
+
+def _converted(state: State, source: str | PathLike) -> tuple[dict, State]:
+    """diffusers' config, and the weights under its names, of those under their original names."""
+    original = _original_names(state)
+    _check_animate(original, source)
+    config = _transformer_config(original, source)
+    return config, _foreign(lambda: convert_wan_transformer_to_diffusers(original), "model", source)
+
+
+def _outline(config: dict, state: State, source: str | PathLike) -> nn.Module:
+    """The transformer that has these weights, still without them."""
     check_counts(config, len(state), lambda got: _unlike_wan("model", source, f"with {got}"))
     model = _foreign(lambda: empty_transformer(config), "model", source)
     drop_face_path(model, kept={key.split(".")[0] for key in state})
-    return place_weights(model, state, source, device=device, dtype=dtype)
+    return model
 
 
 def outline_transformer(path: str | Path) -> nn.Module:
@@ -84,14 +94,8 @@ def outline_transformer(path: str | Path) -> nn.Module:
         config = component_config(path, "transformer", WanAnimateTransformer3DModel)[0]
         return _foreign(lambda: empty_transformer(config), "model", path)
     with open_weights(path, "model") as file:
-        state = _original_names({name: torch.empty(file.shape(name), device="meta") for name in file.names})
-    _check_animate(state, path)
-    config = _transformer_config(state, path)
-    check_counts(config, len(state), lambda got: _unlike_wan("model", path, f"with {got}"))
-    model = _foreign(lambda: empty_transformer(config), "model", path)
-    converted = _foreign(lambda: convert_wan_transformer_to_diffusers(state), "model", path)
-    drop_face_path(model, kept={key.split(".")[0] for key in converted})
-    return model
+        state = {name: torch.empty(file.shape(name), device="meta") for name in file.names}
+    return _outline(*_converted(state, path), path)
 
 
 def load_vae(path: str | Path, *, device: torch.device | str, dtype: torch.dtype = torch.float32) -> nn.Module:

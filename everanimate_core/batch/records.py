@@ -4,7 +4,6 @@ ROOT/batch.json           the jobs of the newest start, with their lines
 ROOT/NAME.job.json        how the last attempt ended, what it was made of, which files it wrote
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,7 @@ from typing import Any
 
 from ..digests import digest
 from ..errors import InputError, one_line
-from ..files import write_whole
-from ..json_files import check_fields, read_json
+from ..json_files import check_fields, read_json, write_json
 from .jobs import Job
 
 LIST = "batch.json"
@@ -40,8 +38,7 @@ def record_path(root: Path, name: str) -> Path:
 
 def write_record(root: Path, name: str, record: Record) -> None:
     """Keep it, in the place of the one before."""
-    with write_whole(record_path(root, name)) as part:
-        part.write_text(json.dumps({**vars(record), "files": list(record.files)}), encoding="utf-8")
+    write_json(record_path(root, name), vars(record))
 
 
 def read_record(root: Path, name: str) -> Record | None:
@@ -96,8 +93,7 @@ def _facts(folder: Path, text: str) -> list[int] | None:
 
 def write_list(root: Path, jobs: Sequence[Job]) -> None:
     """Keep which jobs there are."""
-    with write_whole(root / LIST) as part:
-        part.write_text(json.dumps([{"name": job.name, "line": job.line} for job in jobs]), encoding="utf-8")
+    write_json(root / LIST, [{"name": job.name, "line": job.line} for job in jobs])
 
 
 def read_list(root: Path) -> dict[str, int]:

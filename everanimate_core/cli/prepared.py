@@ -3,7 +3,6 @@
 What is animated goes on from just these files. Made anew, they might differ in a bit, and nothing finished would fit.
 """
 
-import json
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from ..digests import digest, file_digest
 from ..driving.settings import Settings
-from ..files import write_whole
-from ..json_files import read_json
+from ..json_files import read_json, write_json
 from .command import Command
 from .driving import VIDEOS, FinderOptions, prepare_in, summary
 from .inputs import opened, opened_sound
@@ -45,8 +43,7 @@ def prepare_once(
             return
         sound = opened_sound(files, video, command.say)
         made = prepare_in(folder, source, settings, finder, reference, sound, command)
-    with write_whole(folder / MADE) as part:
-        part.write_text(json.dumps({"inputs": made_of, "files": _files(folder)}), encoding="utf-8")
+    write_json(folder / MADE, {"inputs": made_of, "files": _files(folder)})
     for line in summary(made, folder):
         command.say(line)
 

@@ -1,6 +1,5 @@
 """set.json of a training set: what all its records have in common, which there are, and which films were left out."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,8 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError, check_choice, one_line, shown
 from ..everanimate.geometry import ChunkGeometry
-from ..files import write_whole
-from ..json_files import check_fields, read_json
+from ..json_files import check_fields, read_json, write_json
 from ..latents import check_size
 from ..media.frames import FIT_POLICIES
 from .layout import Layout
@@ -89,8 +87,7 @@ def write_manifest(path: Path, settings: SetSettings, records: tuple[str, ...], 
     written = asdict(settings) | {"geometry": {name: geometry[name] for name in _GEOMETRY}}
     written = {name: value for name, value in written.items() if name not in _LATER or value != _LATER[name]}
     facts = {"format": FORMAT, "settings": written, "records": records, "skipped": dict(skipped)}
-    with write_whole(path) as part:
-        part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
+    write_json(path, facts)
 
 
 def read_manifest(path: Path) -> tuple[SetSettings, tuple[str, ...], dict[str, str]]:

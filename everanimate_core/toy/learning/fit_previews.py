@@ -5,7 +5,6 @@ of the toy's world. Fitted in seconds, and always anew.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...backends.cog_codec import CogCodec
-from ...files import write_whole
+from ...json_files import write_json
 from ...latents import preview_map
 from ...plan import TEMPORAL_FACTOR
 from ...ports import Codec
@@ -66,9 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
     maps = {name: fitted(films_of(WORLDS, LIGHT_OF[name]), *codec) for name, codec in codecs().items()}
-    with write_whole(folder / WEIGHTS.name) as part:
-        text = json.dumps({"command": f"{parser.prog} --out DIR", **maps}, indent=1, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / WEIGHTS.name, {"command": f"{parser.prog} --out DIR", **maps})
 
 
 if __name__ == "__main__":

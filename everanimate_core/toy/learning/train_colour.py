@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...backends.cog_codec import CogCodec
 from ...backends.cog_networks import PATCH_TIME, Rotary, predict, rotary_embedding
 from ...backends.diffusers_cog import DiffusersCog
-from ...files import write_whole
+from ...json_files import write_json
 from ...longanimation.control import chosen_blocks, controlled
 from ...longanimation.dpm import TRAIN_STEPS, trained_alpha_bars
 from ...longanimation.method import long_animation
@@ -247,8 +247,7 @@ class Training:
             "unseen_seeds": [UNSEEN.start, UNSEEN.stop - 1],
             "psnr": [round(score, 3) for score in scores],
         }
-        with write_whole(self.folder / f"{self.task.name}.json") as part:
-            part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+        write_json(self.folder / f"{self.task.name}.json", facts)
 
 
 def first_window_psnr(model: DiffusersCog, seed: int, blocks: str) -> float:

@@ -8,7 +8,6 @@ and at the end the weights with a JSON that says how they were made.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from ...backends.cog_codec import CogCodec
 from ...backends.cog_networks import PATCH_TIME
-from ...files import write_whole
+from ...json_files import write_json
 from ...longanimation.dglm import GlobalLocalMemory
 from ...longanimation.dpm import TRAIN_STEPS
 from ...longanimation.prompt import PREFIX, SUFFIX
@@ -317,8 +316,7 @@ def train(folder: Path, seed: int, minutes: float | None, command: str) -> None:
         },
         "films": SHARD * len({*SHARDS, *ANYWHERE}),
     }
-    with write_whole(folder / f"{WEIGHTS.stem}.json") as part_file:
-        part_file.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / f"{WEIGHTS.stem}.json", facts)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from ...files import write_whole
+from ...json_files import write_json
 from ...latents import SPATIAL_FACTOR
 from ...longanimation.lines import white_on_black
 from ...runs.store import RunFailed
@@ -149,8 +149,7 @@ def export(run: Training, folder: Path, command: str) -> dict:
         "psnr": summary(psnr(vae, seed) for seed in UNSEEN),
         "psnr_of_line_art": summary(psnr(vae, seed, lines=True) for seed in UNSEEN),
     }
-    with write_whole(folder / "colour_vae.json") as part:
-        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / "colour_vae.json", facts)
     return facts
 
 

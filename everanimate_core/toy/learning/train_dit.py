@@ -24,7 +24,8 @@ from ...errors import InputError
 from ...everanimate.flow import interpolate, shifted, velocity
 from ...everanimate.perturbation import is_perturbed
 from ...everanimate.restoration import TRAINING_SIGMAS, restorative_loss, training_pair
-from ...files import clear_parts, write_whole
+from ...files import clear_parts
+from ...json_files import write_json
 from ...runs.journal import Journal
 from ..network.dit import load_dit, new_network, original_name
 from ..network.engine import engine
@@ -218,8 +219,7 @@ class Training:
             "psnr_min": round(min(values), 3),
             "psnr": [round(value, 3) for value in values],
         }
-        with write_whole(path.with_suffix(".json")) as part:
-            part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+        write_json(path.with_suffix(".json"), facts)
         return facts
 
 

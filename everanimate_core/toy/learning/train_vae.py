@@ -17,7 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...files import clear_parts, write_whole
+from ...files import clear_parts
+from ...json_files import write_json
 from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
@@ -149,8 +150,7 @@ def export(run: Training, folder: Path, command: str) -> dict:
         "psnr_min": round(min(values), 3),
         "psnr": [round(value, 3) for value in values],
     }
-    with write_whole(folder / "vae.json") as part:
-        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / "vae.json", facts)
     return facts
 
 
