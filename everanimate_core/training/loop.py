@@ -361,7 +361,12 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Train in `folder`; ValueError when there is a training in it that is not to be resumed, or cannot be."""
+    """Train in `folder`, in every process of the accelerator.
+
+    start: the LoRA to begin with, None for a new one. resume: whether a training that is there goes on. say: is told how
+    far it is, in each process. ValueError when there is a training in the folder that is not to be resumed, or cannot
+    be, and for what does not fit; TrainingFailed when it cannot go on.
+    """
     films.check()
     if not (folder / STATE).exists() and (loras := saved_loras(folder)):
         raise InputError(
