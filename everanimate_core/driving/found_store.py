@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..digests import digest
 from ..errors import InputError, one_line
-from ..json_files import check_fields, parse_json
-from ..tensor_files import read_tensors, write_tensors
+from ..json_files import Refuse, check_fields, parse_json
+from ..tensor_files import check_shapes, read_tensors, write_tensors
 from .keypoints import POINTS
 from .people import Person
 
@@ -131,16 +131,30 @@ class FoundStore:
 
         tensors, metadata = read_tensors(self.path(window), refuse)
         record = check_fields(parse_json(metadata.get("found", ""), refuse), _RECORD, refuse)
-        return record, _findings({name: tensor.numpy() for name, tensor in tensors.items()})
+        return record, _findings({name: tensor.numpy() for name, tensor in tensors.items()}, refuse)
 
 
-def _findings(arrays: dict[str, np.ndarray]) -> Findings:
+def _findings(arrays: dict[str, np.ndarray], refuse: Refuse) -> Findings:
+    """What FoundStore.write wrote, by name; refuses arrays that do not fit together."""
+    none = np.zeros(0, np.int64)
+    counts, sizes = arrays.get("counts", none), arrays.get("mask_sizes", none)
+    people = int(counts.sum())
+    expected = {
+        "counts": (counts.size,),
+        "points": (people, POINTS, 2),
+        "scores": (people, POINTS),
+        "torsos": (people, 3),
+        "histograms": (counts.size, 64),
+        "state": arrays.get("state", none).shape,
+        "masks": (int(sizes.sum()),),
+        "mask_sizes": (people if sizes.size else 0,),
+    }
+    check_shapes({name: array.shape for name, array in arrays.items()}, expected, refuse)
     torsos = [None if torso[0] < 0 else torso for torso in arrays["torsos"]]
     everybody = [Person(*one) for one in zip(arrays["points"], arrays["scores"], torsos, strict=True)]
-    stops = np.cumsum(arrays["mask_sizes"])
+    stops = np.cumsum(sizes)
     masks = [part.tobytes() for part in np.split(arrays["masks"], stops[:-1])] if len(stops) else []
-    ends = np.cumsum(arrays["counts"])
-    frames = [slice(end - count, end) for end, count in zip(ends, arrays["counts"], strict=True)]
+    frames = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
     return Findings(
         [everybody[frame] for frame in frames],
         [masks[frame] for frame in frames],

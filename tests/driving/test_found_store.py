@@ -99,7 +99,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path):
     one = store(tmp_path)
     one.write(0, FRAMES, findings())
     content = one.path(0).read_bytes()
-    for damaged in (content[:-100], b"", content.replace(b'"found"', b'"fount"')):
+    changed = [(b'"found"', b'"fount"'), (b'"points"', b'"pointy"'), (b'"state"', b'"stats"'), (b"133,2]", b"2,133]")]
+    for damaged in (content[:-100], b"", *(content.replace(*pair) for pair in changed)):
+        assert damaged != content
         one.path(0).write_bytes(damaged)
         for message in (refused(one.kept, 0, FRAMES), refused(one.read, 0)):
             assert "must be in whole files of this program" in message and "found_00000.safetensors" in message
