@@ -100,8 +100,7 @@ def ablate(
             facts["rows"][-1]["planted"] = recovery(found, hit)
         frames = zip(*(result.curves["psnr"] for result in found.values()), strict=True)
         curves[row.name] = [mean(values) for values in frames]
-        with write_whole(folder / "ablation.json") as part:
-            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+        write_facts(folder, facts)
     with write_whole(folder / "ablation.png") as part:
         save_ablation_plot(curves, trips, part)
     if networks.lpips is None:
@@ -110,13 +109,19 @@ def ablate(
     return facts
 
 
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ablation.json into `folder`, in the place of what it was before."""
+    with write_whole(folder / "ablation.json") as part:
+        part.write_text(as_json(facts) + "\n", encoding="utf-8")
+
+
 def _header(plan: Plan, rows: Sequence[Row], weights: Path | None) -> dict[str, Any]:
     """What the rows were made with: of the plan, and of each network and LoRA what the JSON beside it says."""
     trained: dict[str, Any] = {}
     for row in rows:
-        for path in row.files(weights):
-            beside = None if path is None else path.with_suffix(".json")
-            if path is not None and beside is not None and beside.is_file():
+        for path in filter(None, row.files(weights)):
+            beside = path.with_suffix(".json")
+            if beside.is_file():
                 told = json.loads(beside.read_text(encoding="utf-8"))
                 keys = ("after", "steps", "films", "batch", "rate", "rank", "target", "recipe")
                 trained[path.stem] = {key: told[key] for key in keys if key in told}

@@ -5,33 +5,32 @@ for it. Its Figure 1: colours taken from one reference throughout, or from the w
 the late fusion of overlaps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..backends.diffusers_cog import DiffusersCog
 from ..digests import weights_digest
-from ..errors import InputError
 from ..evaluation.lpips import Lpips
 from ..evaluation.networks import Networks
-from ..evaluation.report import as_json
-from ..files import write_whole
 from ..longanimation.method import long_animation
 from ..longanimation.settings import Settings
+from ..longanimation.video_memory import MemoryOfVideo
 from ..method import each_made
 from ..toy.learning.train_colour import SKETCHES
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_state import SETTINGS, SKETCH_WEIGHTS
 from ..toy.network.engine import WorldFrames
-from ..toy.network.state import FOLDER
 from ..toy.world.raster import SIZE
 from ..toy.world.world import World
-from .ablation import Plan, as_tables, every_result, summary
-from .roll_outs import METRICS, Measured, against
+from .ablation import Plan, as_tables, every_result, summary, write_facts
+from .roll_outs import Measured, measured
+from .rows import named_rows, own_or_shipped
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,6 @@ class ColourRow:
     name: str
     sketch: str
     settings: Settings
-
-    def file(self, weights: Path | None) -> Path:
-        """Its weights: those in the folder `weights`, where it has them, else those shipped."""
-        own = None if weights is None else weights / f"{self.sketch}.safetensors"
-        return own if own is not None and own.is_file() else FOLDER / f"{self.sketch}.safetensors"
-
 
 def _shipped(name: str, **changes: Any) -> ColourRow:
     return ColourRow(name, SKETCH_WEIGHTS.stem, replace(SETTINGS, **changes))
@@ -68,10 +61,7 @@ ROWS = {row.name: row for row in (*MAIN, *PATTERNS)}
 
 def chosen_colour_rows(names: tuple[str, ...]) -> list[ColourRow]:
     """The rows of those names, or the main ones; InputError for a name that is none."""
-    for name in names:
-        if name not in ROWS:
-            raise InputError("rows", f"must be of {'; '.join(ROWS)}", "skip-layer", name)
-    return [ROWS[name] for name in names] or list(MAIN)
+    return named_rows(names, ROWS, "skip-layer") or list(MAIN)
 
 
 def ablate_colour(
@@ -89,7 +79,7 @@ def ablate_colour(
     not there or does not fit.
     """
     rows = [replace(row, settings=replace(row.settings, **plan.changes)) for row in rows]
-    models = [load_colour(row.file(weights)) for row in rows]
+    models = [load_colour(own_or_shipped(row.sketch, weights)) for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"settings": {**asdict(plan), "horizons": plan.horizons}, "rows": []}
     for row, model in zip(rows, models, strict=True):
@@ -104,8 +94,7 @@ def ablate_colour(
         one = partial(measure_colour, model, row.settings, frames=plan.frames, lpips=networks.lpips)
         found = every_result(folder, plan, row.name, made_with, one, say)
         facts["rows"].append({"name": row.name, **summary(found, plan)})
-        with write_whole(folder / "ablation.json") as part:
-            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+        write_facts(folder, facts)
     if networks.lpips is None:
         say(f"lpips: {networks.missing['lpips']}")
     say(as_tables(facts))
@@ -117,15 +106,15 @@ def measure_colour(
     model: DiffusersCog, settings: Settings, world: World, noise: int, *, frames: int, lpips: Lpips | None
 ) -> Measured:
     """Colour so many frames of a world's line art like its reference; what is measured of every frame."""
-    settings = replace(settings, seed=noise)
+    return measured(coloured(model, replace(settings, seed=noise), world, frames), world, lpips)
+
+
+def coloured(
+    model: DiffusersCog, settings: Settings, world: World, frames: int, memory: MemoryOfVideo | None = None
+) -> Iterator[Tensor]:
+    """So many frames of a world's line art, coloured like its reference: those of one window after another
+    [n, 64, 64, 3] in 0..1. memory: of the frames so far; None for windows without."""
     lineart = WorldFrames(world.lineart, frames)
-    method = long_animation(lineart, world.reference()[None], settings, SIZE, SIZE)
-    curves: dict[str, list[float]] = {name: [] for name in METRICS if name != "lpips" or lpips is not None}
-    chunks: list[int] = []
+    method = long_animation(lineart, world.reference()[None], settings, SIZE, SIZE).with_memory(memory)
     for made in each_made(method, partial(model.sample_window, settings=settings), model.codec):
-        span = method.plan.output_range(made.index)
-        shown = made.frames[method.plan.kept(made.index)]
-        for name, values in against(shown, world.frames(span), lpips):
-            curves[name] += [round(value, 5) for value in values.tolist()]
-        chunks.append(len(shown))
-    return Measured(curves, chunks)
+        yield made.frames[method.plan.kept(made.index)]

@@ -20,27 +20,26 @@ from ..errors import InputError
 from ..evaluation.frame_metrics import to_lab
 from ..evaluation.lpips import Lpips
 from ..evaluation.networks import Networks
-from ..evaluation.report import as_json, mean, shown
-from ..files import write_whole
-from ..longanimation.method import long_animation
+from ..evaluation.report import mean, shown
 from ..longanimation.settings import MemorySettings, Settings
 from ..longanimation.video_memory import Held
-from ..method import each_made
+from ..toy.learning.colour_memory_films import LEAST, shows_behind
 from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_memory import SETTINGS as MEMORY
 from ..toy.network.colour_memory import WEIGHTS, MemoryOfToy, load_memory
 from ..toy.network.colour_state import SETTINGS
-from ..toy.network.engine import WorldFrames
-from ..toy.world.raster import SIZE
 from ..toy.world.sides import showings
 from ..toy.world.world import World
-from .ablation import Plan, every_result, summary
-from .roll_outs import METRICS, Measured, against
+from .ablation import Plan, every_result, summary, write_facts
+from .colour import coloured
+from .roll_outs import Measured, measured, rounded
+from .rows import named_rows, own_or_shipped
 
 # 500 frames: three showings of the back.
 SECONDS = 20.0
-# A frame counts where so many pixels show nothing but clothes from behind.
-LEAST = 60
+# Of the clothes behind in later showings, in Lab (Delta E): how far they are from those of the first showing, and from
+# the truth; and how far the truth is from its own first showing, as shades differ.
+_BEHIND = ("consistency", "behind", "truth")
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,7 @@ ROWS = {row.name: row for row in (*MAIN, *TOLD)}
 
 def chosen_memory_rows(names: tuple[str, ...]) -> list[MemoryRow]:
     """The rows of those names, or all; InputError for a name that is none."""
-    for name in names:
-        if name not in ROWS:
-            raise InputError("rows", f"must be of {'; '.join(ROWS)}", "both", name)
-    return [ROWS[name] for name in names] or list(ROWS.values())
+    return named_rows(names, ROWS, "both") or list(ROWS.values())
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,12 @@ def ablate_memory(
     `folder`. What it holds is returned.
 
     weights: a folder with a memory of one's own. Raises ValueError for a file that is not there or does not fit, and
-    where the back is not shown twice.
+    where a world does not show the back twice.
     """
-    if len(showings("", plan.frames)) < 2:
+    if any(len(showings(f"{world}", plan.frames)) < 2 for world in plan.worlds):
         raise InputError("seconds", "must show the back of clothes twice", f"{SECONDS:g}", plan.seconds)
     settings = replace(SETTINGS, **plan.changes)
-    own = None if weights is None else weights / WEIGHTS.name
-    memory = load_memory(own if own is not None and own.is_file() else WEIGHTS)
+    memory = load_memory(own_or_shipped(WEIGHTS.stem, weights))
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"settings": {**asdict(plan), "horizons": plan.horizons}, "rows": []}
     for row in rows:
@@ -127,17 +122,11 @@ def ablate_memory(
         behind = {name: mean(mean(result.curves[name]) for result in found.values()) for name in _BEHIND}
         whole = mean(mean(result.curves["psnr"]) for result in found.values())
         facts["rows"].append({"name": row.name, **summary(found, plan), "whole": whole, **behind})
-        with write_whole(folder / "ablation.json") as part:
-            part.write_text(as_json(facts) + "\n", encoding="utf-8")
+        write_facts(folder, facts)
     if networks.lpips is None:
         say(f"lpips: {networks.missing['lpips']}")
     say(memory_table(facts))
     return facts
-
-
-# Of the clothes behind in later showings, in Lab (Delta E): how far they are from those of the first showing, and from
-# the truth; and how far the truth is from its own first showing, as shades differ.
-_BEHIND = ("consistency", "behind", "truth")
 
 
 @torch.no_grad()
@@ -159,30 +148,19 @@ def measure_memory(
     if told and memory is not None:
         truth = memory.model.crops(world.frames(range(spans[0].stop)))
         memory = _Told(memory.model, memory.settings, truth=truth)
-    lineart = WorldFrames(world.lineart, frames)
-    method = long_animation(lineart, world.reference()[None], settings, SIZE, SIZE).with_memory(memory)
-    curves: dict[str, list[float]] = {name: [] for name in METRICS if name != "lpips" or lpips is not None}
-    chunks: list[int] = []
-    shown_frames = []
-    for made in each_made(method, partial(model.sample_window, settings=settings), model.codec):
-        span = method.plan.output_range(made.index)
-        own = made.frames[method.plan.kept(made.index)]
-        for name, values in against(own, world.frames(span), lpips):
-            curves[name] += [round(value, 5) for value in values.tolist()]
-        chunks.append(len(own))
-        shown_frames.append(own)
-    coloured, true = (
+    windows = list(coloured(model, settings, world, frames, memory))
+    result = measured(windows, world, lpips)
+    made, true = (
         [behind_colours(each, world, span) for span in spans]
-        for each in (torch.cat(shown_frames), world.frames(range(frames)))
+        for each in (torch.cat(windows), world.frames(range(frames)))
     )
     found = {
-        "consistency": _distances(coloured[1:], coloured[0].mean(dim=0)),
-        "behind": [(own - right).norm(dim=1) for own, right in zip(coloured[1:], true[1:], strict=True)],
+        "consistency": _distances(made[1:], made[0].mean(dim=0)),
+        "behind": [(own - right).norm(dim=1) for own, right in zip(made[1:], true[1:], strict=True)],
         "truth": _distances(true[1:], true[0].mean(dim=0)),
     }
-    for name, showing in found.items():
-        curves[name] = [round(value, 5) for value in torch.cat(showing).tolist()]
-    return Measured(curves, chunks)
+    behind = {name: rounded(torch.cat(showing)) for name, showing in found.items()}
+    return Measured(result.curves | behind, result.chunks)
 
 
 def behind_colours(frames: Tensor, world: World, span: range) -> Tensor:
@@ -190,7 +168,7 @@ def behind_colours(frames: Tensor, world: World, span: range) -> Tensor:
 
     frames: [F, 64, 64, 3], all of the world's frames in some colouring.
     """
-    covered = (world.behind(span) > 0.9).flatten(1).float()
+    covered = shows_behind(world, span).flatten(1).float()
     seen = covered.sum(dim=1) >= LEAST
     lab = to_lab(frames[span.start : span.stop]).flatten(1, 2)
     return torch.einsum("npc,np->nc", lab[seen], covered[seen]) / covered[seen].sum(dim=1, keepdim=True)

@@ -1,6 +1,6 @@
 """One roll-out of a row in one world from one noise seed, measured frame by frame against the truth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,15 +40,26 @@ def measure(
     """Animate a world for so many frames as the row says, from that noise seed; planted: with the planted drift."""
     settings = replace(row.settings, seed=noise)
     change = planter(model) if planted else None
+    made = roll_out(model, world, frames, settings, row.policy, change=change)
+    return measured((chunk.frames for chunk in made), world, lpips)
+
+
+def measured(chunks: Iterable[Tensor], world: World, lpips: Lpips | None) -> Measured:
+    """What is measured of a world's frames [n, H, W, 3] in 0..1, chunk by chunk from its first frame on."""
     curves: dict[str, list[float]] = {name: [] for name in METRICS if name != "lpips" or lpips is not None}
-    chunks: list[int] = []
-    for made in roll_out(model, world, frames, settings, row.policy, change=change):
-        start = sum(chunks)
-        truth = world.frames(range(start, start + len(made.frames)))
-        for name, values in against(made.frames, truth, lpips):
-            curves[name] += [round(value, 5) for value in values.tolist()]
-        chunks.append(len(made.frames))
-    return Measured(curves, chunks)
+    lengths: list[int] = []
+    for frames in chunks:
+        start = sum(lengths)
+        truth = world.frames(range(start, start + len(frames)))
+        for name, values in against(frames, truth, lpips):
+            curves[name] += rounded(values)
+        lengths.append(len(frames))
+    return Measured(curves, lengths)
+
+
+def rounded(values: Tensor) -> list[float]:
+    """Values [n] as they are kept."""
+    return [round(value, 5) for value in values.tolist()]
 
 
 def against(frames: Tensor, truth: Tensor, lpips: Lpips | None) -> Iterator[tuple[str, Tensor]]:

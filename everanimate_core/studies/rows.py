@@ -1,8 +1,9 @@
 """The rows of the ablation: each is a network of the toy, what is handed from chunk to chunk, and how it is sampled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..backends.diffusers_wan import DiffusersWan
 from ..errors import InputError
@@ -13,6 +14,14 @@ from ..lora.fit import apply_lora
 from ..toy.learning.tasks import CARRY, LADDER, TASKS
 from ..toy.network.engine import load_toy
 from ..toy.network.state import FOLDER, FULL_LORA, FULL_WEIGHTS, MEMORY_LORA, SETTINGS
+
+AnyRow = TypeVar("AnyRow")
+
+
+def own_or_shipped(name: str, weights: Path | None) -> Path:
+    """The file of a network's weights: in the folder `weights`, where it has one of that name, else as shipped."""
+    own = None if weights is None else weights / f"{name}.safetensors"
+    return own if own is not None and own.is_file() else FOLDER / f"{name}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,8 @@ class Row:
         Raises InputError for a LoRA of a name of its own that is no file.
         """
 
-        def find(name: str) -> Path:
-            own = None if weights is None else weights / f"{name}.safetensors"
-            return own if own is not None and own.is_file() else FOLDER / f"{name}.safetensors"
-
-        lora = find(self.lora) if isinstance(self.lora, str) else self.lora
-        return find(self.network), lora
+        lora = own_or_shipped(self.lora, weights) if isinstance(self.lora, str) else self.lora
+        return own_or_shipped(self.network, weights), lora
 
     def load(self, weights: Path | None) -> DiffusersWan:
         """The row's network; InputError for files that are not there, or of another model."""
@@ -113,7 +118,12 @@ ROWS = {each.name: each for each in (*MAIN, *SIDE, *EVEN)}
 
 def chosen_rows(names: tuple[str, ...]) -> list[Row]:
     """The rows of those names, or the main ones; InputError for a name that is none."""
+    return named_rows(names, ROWS, "baseline") or list(MAIN)
+
+
+def named_rows(names: tuple[str, ...], rows: Mapping[str, AnyRow], example: str) -> list[AnyRow]:
+    """Those of `rows` that are named; InputError, with a name as an example, for a name that is none."""
     for name in names:
-        if name not in ROWS:
-            raise InputError("rows", f"must be of {'; '.join(ROWS)}", "baseline", name)
-    return [ROWS[name] for name in names] or list(MAIN)
+        if name not in rows:
+            raise InputError("rows", f"must be of {'; '.join(rows)}", example, name)
+    return [rows[name] for name in names]

@@ -163,3 +163,11 @@ def test_an_animation_that_shows_the_back_once_is_refused(tmp_path):
     said = refusal(ablate_memory, tmp_path / "out", plan, list(MAIN), None, load_networks(None), print)
     assert said == "seconds must show the back of clothes twice (20); got 10.0."
     assert not (tmp_path / "out").exists()
+
+
+def test_every_world_has_to_show_it_twice(tmp_path):
+    """Of 318 frames, world 107 shows the back once, where others show it twice."""
+    assert [len(sides.showings(f"{world}", 318)) for world in (106, 107)] == [2, 1]
+    plan = Plan(318 / 25, (106, 107), (0,), TWO_SIDED)
+    said = refusal(ablate_memory, tmp_path / "out", plan, list(MAIN), None, load_networks(None), print)
+    assert said == "seconds must show the back of clothes twice (20); got 12.72."

@@ -4,6 +4,7 @@ A clip is a short window: it begins where a window may begin, and what the video
 would have made by that time, with the frames that both share.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 import torch
@@ -61,11 +62,16 @@ def make_memory_film(number: int, codec: Codec) -> dict[str, Tensor]:
     seen = {"past": chosen(count, MEMORY.memory_frames), "recent": range(count - MEMORY.local_frames, count)}
     for name, which in seen.items():
         film[name] = crops(looked_at(world.frames(which)), SIDE)
-        film[f"{name}_turned"] = (world.behind(which) > 0.9).sum(dim=(1, 2)) >= LEAST
+        film[f"{name}_turned"] = shows_behind(world, which).sum(dim=(1, 2)) >= LEAST
     look = world.look
     assert look.behind is not None
     colours = torch.stack([look.shirt, look.trousers, look.behind])
     return film | {"behind": _in_cells(world.behind(frames)), "colours": colours}
+
+
+def shows_behind(world: World, indices: Sequence[int]) -> Tensor:
+    """[n, 64, 64] bool: which pixels of a two-sided world's frames show nothing but clothes from behind."""
+    return world.behind(indices) > 0.9
 
 
 def _in_cells(shown: Tensor) -> Tensor:
