@@ -363,9 +363,9 @@ def train(
 ) -> None:
     """Train in `folder`, in every process of the accelerator.
 
-    start: the LoRA to begin with, None for a new one. resume: whether a training that is there goes on. say: is told how
-    far it is, in each process. ValueError when there is a training in the folder that is not to be resumed, or cannot
-    be, and for what does not fit; TrainingFailed when it cannot go on.
+    start: the LoRA to begin with, None for a new one. resume: whether a training that is there goes on. say: is told
+    how far it is, in each process. ValueError when there is a training in the folder that is not to be resumed, or
+    cannot be, and for what does not fit; TrainingFailed when it cannot go on.
     """
     films.check()
     if not (folder / STATE).exists() and (loras := saved_loras(folder)):
