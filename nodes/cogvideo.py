@@ -48,7 +48,7 @@ from ..everanimate_core.longanimation.text import check_text
 from ..everanimate_core.longanimation.windows import SLOT_OF_REFERENCE, WindowRequest
 from ..everanimate_core.ports import Codec
 from ..everanimate_core.runs.stages import DECODING, ENCODING, stage
-from .host import TILE, TILE_OVERLAP, check_cancel, telling_of_tiles
+from .host import check_cancel, decoded, telling_of_tiles
 from .node import SamplingError
 
 SKETCH_KEY = "longanimation"
@@ -93,13 +93,7 @@ class CogHostCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] -> [F, H, W, 3] in 0..1."""
         with self._in_its_batches():
-            if not self.tiled:
-                return telling_of_tiles(self.vae).decode(latents)[0].float().cpu()
-            compression = self.vae.spacial_compression_decode()
-            tile, overlap = TILE // compression, TILE_OVERLAP // compression
-            # A tile as long as the window: tiles in time would begin anew at every border.
-            frames = self.vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=overlap, tile_t=latents.shape[2])
-            return frames[0].float().cpu()
+            return decoded(self.vae, latents, self.tiled)
 
     @contextmanager
     def _in_its_batches(self) -> Iterator[None]:

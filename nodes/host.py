@@ -89,14 +89,7 @@ class HostCodec:
     @stage(DECODING)
     def decode_raw(self, raw: Tensor) -> Tensor:
         """The host's raw latents [1, 16, T, h, w] -> [F, H, W, 3] in 0..1."""
-        if not self.tiled:
-            return telling_of_tiles(self.vae).decode(raw)[0].float().cpu()
-        compression = self.vae.spacial_compression_decode()
-        tile, overlap = TILE // compression, TILE_OVERLAP // compression
-        # A tile as long as the chunk: tiles in time would reset the causal cache at every border.
-        return (
-            self.vae.decode_tiled(raw, tile_x=tile, tile_y=tile, overlap=overlap, tile_t=raw.shape[2])[0].float().cpu()
-        )
+        return decoded(self.vae, raw, self.tiled)
 
 
 class RawCodec(HostCodec):
@@ -109,6 +102,21 @@ class RawCodec(HostCodec):
     def decode(self, latents: Tensor) -> Tensor:
         """[1, 16, T, h, w] raw -> [F, H, W, 3] in 0..1."""
         return self.decode_raw(latents)
+
+
+def decoded(vae, latents: Tensor, tiled: bool) -> Tensor:
+    """Latents [1, C, T, h, w] of a video VAE, as the host hands them to it -> [F, H, W, 3] in 0..1, on the CPU.
+
+    tiled: in tiles of TILE pixels.
+    """
+    if tiled:
+        compression = vae.spacial_compression_decode()
+        tile, overlap = TILE // compression, TILE_OVERLAP // compression
+        # A tile as long as the clip: tiles in time would reset the causal cache at every border.
+        frames = vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=overlap, tile_t=latents.shape[2])
+    else:
+        frames = telling_of_tiles(vae).decode(latents)
+    return frames[0].float().cpu()
 
 
 def telling_of_tiles(vae):

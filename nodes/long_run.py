@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import folder_paths
 from comfy_api.latest import InputImpl, io
+from torch import Tensor
 
 from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.knobs import knobs
@@ -118,7 +119,8 @@ class EverAnimateLongRun(io.ComfyNode):
         with ExitStack() as files:
             given = {FOOTAGE: driving_video, **method.videos()}
             # A mask of images was made from the frames of the driving VIDEO, and goes with them to another rate.
-            own = frame_rate(FOOTAGE, driving_video) if rate is not None and len(given) > 1 else None
+            follows = rate is not None and any(isinstance(one, Tensor) for one in method.videos().values())
+            own = frame_rate(FOOTAGE, driving_video) if follows else None
             videos = {name: files.enter_context(frame_source(name, one, rate, own)) for name, one in given.items()}
             sound = files.enter_context(sound_of(driving_video, audio))
             size = video.width, video.height, video.fit

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 from torch import Tensor
@@ -10,10 +11,15 @@ from torch import Tensor
 from ..everanimate_core.runs.progress import Making, Progress, RemainingTime, is_behind
 from . import host
 
+# How much longer each video so far is than the one before. Joining copies all that is finished, and nothing is sampled
+# meanwhile: after every chunk, that would grow with the square of the length. So all of them together take about twenty
+# times as long as the last.
+GROWTH = Fraction(21, 20)
+
 
 class RunProgress:
     """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel; a text in
-    the node, "chunk 7 of 21, step 3 of 20, 34 min left"; and after each chunk the video so far.
+    the node, "chunk 7 of 21, step 3 of 20, 34 min left"; and the video so far, whenever it has grown by a twentieth.
 
     A context: where the block ends early, the text says how to go on. hidden: the hidden inputs of the node.
     candidates: of each chunk. called: what the method calls a chunk. previewer: that of a method whose latents the host
@@ -31,8 +37,8 @@ class RunProgress:
         self.notes: list[str] = []
         self.making: Making | None = None
         self.done: Progress | None = None
-        # Where the bar stands.
-        self.place_of_bar = 0
+        # Where the bar stands, and how many chunks the video has that was shown last.
+        self.place_of_bar = self.shown = 0
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -104,10 +110,11 @@ class RunProgress:
         if not behind or preview is not None:
             self.bar.update_absolute(self.place_of_bar, preview=preview)
         # Where nothing is left to be made, the whole video follows at once.
-        if not done.kept and (behind or self.making.left):
+        if not done.kept and (behind or self.making.left) and done.index + 1 >= GROWTH * self.shown:
             # On some systems a video that is being watched cannot be replaced. The next chunk tries again.
             with suppress(OSError):
                 host.show_video(self.hidden, done.so_far(), finished=False)
+                self.shown = done.index + 1
         host.check_cancel()
 
     def on_stopped(self, video: Path) -> None:

@@ -1,6 +1,6 @@
 """IMAGE, MASK, VIDEO and AUDIO inputs of nodes, as the core reads them: frame by frame, and with their sound."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from io import BytesIO
@@ -19,20 +19,24 @@ from .host import say
 
 @contextmanager
 def frame_source(
-    name: str, video, fps: Fraction | None = None, images_fps: Fraction | None = None
+    name: str,
+    video,
+    fps: Fraction | None = None,
+    images_fps: Fraction | None = None,
+    tell: Callable[[str], None] = say,
 ) -> Iterator[FrameSource | None]:
     """An IMAGE, MASK or VIDEO input, read by frame number; a VIDEO from a file is streamed, and closed at the end.
 
     None stays None. fps: the rate at which to show a VIDEO, None for its own. images_fps: that of the VIDEO from which
-    images were made, so that they are shown at `fps` with it; None: images go frame by frame. What is to be known of
-    the input goes into the log. Raises InputError for one without frames.
+    images were made, so that they are shown at `fps` with it; None: images go frame by frame. tell: called with what is
+    to be known of a file, a line each; it goes into the log by itself. Raises InputError for an input without frames.
     """
     if video is None:
         yield None
         return
     with ExitStack() as files:
         if isinstance(video, InputImpl.VideoFromFile):
-            source = files.enter_context(telling_video(say, stream_source(video), fps, *trim_window(video)))
+            source = files.enter_context(telling_video(tell, stream_source(video), fps, *trim_window(video)))
         elif isinstance(video, Input.Video):
             components = video.get_components()
             check_finite(name, components.images)
@@ -56,8 +60,9 @@ def frame_count(name: str, video) -> int | None:
 
 
 def frame_rate(name: str, video) -> Fraction | None:
-    """The frames a second of such an input, as the core reads it; None for images."""
-    with frame_source(name, video) as source:
+    """The frames a second of such an input, as the core reads it; None for images. Says nothing of it: whoever shows it
+    does."""
+    with frame_source(name, video, tell=lambda note: None) as source:
         return None if source is None else source.fps
 
 

@@ -22,13 +22,17 @@ def reference_image(size=64):
     return moving_pattern(1, size, phase=2.3)
 
 
-def write_video(path: Path, frames, fps=25):
+def write_video(path: Path, frames, fps=25, times=None):
     """Writes an IMAGE batch as a QuickTime file (.mov) of PNG frames: lossless, and one of the few formats that every
-    host also reads without a conversion that rounds."""
+    host also reads without a conversion that rounds. times: of each frame, in 1 / fps seconds; None: one after another.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("png", rate=Fraction(fps))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "rgb24"
-        for frame in (frames * 255).round().to(torch.uint8).numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        pictures = (frames * 255).round().to(torch.uint8).numpy()
+        for picture, time in zip(pictures, range(len(pictures)) if times is None else times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = time, 1 / Fraction(fps)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())

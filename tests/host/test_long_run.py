@@ -1,6 +1,7 @@
 """Long Run on Wan-Animate 2 and SCAIL-2: equal to the chain of the host's own nodes, and as safe as any run."""
 
 import json
+import logging
 from fractions import Fraction
 
 import av
@@ -223,7 +224,7 @@ def test_a_video_is_streamed_with_its_rate_and_its_frames(comfy, base, tmp_path)
     result, *_ = long_run(comfy, base, name, frames, driving_video=video)
     made = latents_of(run_folder(comfy, name))
     long_run(comfy, base, f"{name}_images", frames)
-    assert all(map(torch.equal, made, latents_of(run_folder(comfy, f"{name}_images"))))
+    assert all(torch.equal(*pair) for pair in zip(made, latents_of(run_folder(comfy, f"{name}_images")), strict=True))
     with av.open(result.get_stream_source()) as file:
         assert file.streams.video[0].average_rate == Fraction(12)
         assert sum(1 for _ in file.decode(video=0)) == frames
@@ -241,7 +242,26 @@ def test_a_mask_of_images_follows_the_driving_video_to_another_rate(comfy, tmp_p
     how = method(comfy, SCAIL2, driving_mask=mask[::2], **masks)
     long_run(comfy, SCAIL2, "every_other_frame", frames, method=how, driving_video=footage[::2])
     kept = [latents_of(run_folder(comfy, name)) for name in ("half_rate", "every_other_frame")]
-    assert all(map(torch.equal, *kept))
+    assert all(torch.equal(*pair) for pair in zip(*kept, strict=True))
+
+
+@pytest.mark.parametrize("mask", ["images", "video"])
+def test_what_is_to_be_known_of_the_driving_video_is_logged_once(comfy, tmp_path, caplog, mask):
+    """... where it is shown at another rate, and images follow it."""
+    from comfy_api.latest import InputImpl
+
+    # 18 frames at 12 a second, 18 at 6: 54 at 12, 27 at 6.
+    write_video(tmp_path / "slower.mov", SCAIL2.footage(36), fps=12, times=[*range(18), *range(18, 54, 2)])
+    write_video(tmp_path / "mask.mov", palette_mask(27, SIZE // 2), fps=6)
+    videos = {name: InputImpl.VideoFromFile(str(tmp_path / f"{name}.mov")) for name in ("slower", "mask")}
+    masks = {"images": palette_mask(54, SIZE // 2), "video": videos["mask"]}
+    how = method(comfy, SCAIL2, driving_mask=masks[mask], reference_image_mask=palette_mask(1, SIZE, ground=1.0))
+    with caplog.at_level(logging.WARNING):
+        long_run(
+            comfy, SCAIL2, f"once_{mask}", 1, method=how, driving_video=videos["slower"], total_frames=FRAMES, fps=6.0
+        )
+    (said,) = [message for message in caplog.messages if "slower.mov" in message]
+    assert said == "EverAnimate: slower.mov: its frame rate varies; it is shown at 6 a second."
 
 
 def test_a_mask_that_went_through_a_file_keeps_its_colours(comfy, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,6 +170,17 @@ def test_without_previews_the_last_finished_frame_is_shown(comfy, previews, kept
     (picture,) = [preview for _, _, preview in previews if preview is not None]
     assert picture[1].size == (6, 4)
     assert picture[1].getpixel((0, 0)) == (0, 128, 255)
+
+
+def test_a_long_video_is_shown_when_it_has_grown_by_a_twentieth(comfy):
+    """Each time, all of it is joined."""
+    progress, shown = progress_of(comfy), []
+    for index in range(40):
+        progress.on_making(Making(index, 41, 0, 1, left=1))
+        record, frame = TakeChunk("key", 0, 9, 0, 1.0, 0.0, None), torch.zeros(4, 6, 3)
+        so_far = partial(shown.append, index + 1)
+        progress.on_chunk(Progress(index, 41, record, False, "drift", lambda frame=frame: frame, so_far))
+    assert shown == [*range(1, 22), *range(23, 41, 2)]
 
 
 def test_every_node_that_makes_a_whole_video_shows_it_so_far(comfy):
