@@ -1,5 +1,6 @@
 """What there is to see of a take: its video, joined from those of its chunks; its contact sheet and its drift curve."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,16 @@ class Film:
         first = self.frame(chunks[-1], 0) if first is None else first
         self.thumbnails.append(thumbnail(first))
         sheet = contact_sheet(self.thumbnails, [str(index) for index in range(len(chunks))])
-        write_picture(sheet, path.with_suffix(".jpg"), self.store.check_owner)
+        self._write(sheet, path.with_suffix(".jpg"))
         curves = [curve_picture([chunk.drift for chunk in chunks], "drift from the first chunk")]
         if self.job.method.score_name != "drift":
             curves.append(curve_picture([chunk.score for chunk in chunks], self.job.method.score_name))
-        write_picture(np.concatenate(curves), path.with_suffix(".png"), self.store.check_owner)
+        self._write(np.concatenate(curves), path.with_suffix(".png"))
+
+    def _write(self, picture: np.ndarray, path: Path) -> None:
+        # On Windows, a program that shows the picture may keep others out of it: the next chunk draws it anew.
+        with suppress(PermissionError):
+            write_picture(picture, path, self.store.check_owner)
 
     def join(self, state: str) -> bool:
         """Join the finished chunks, if there are any, into the take's video, with sound; whether there are."""

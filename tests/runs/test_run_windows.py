@@ -59,6 +59,20 @@ def test_whole_runs_by_windows_rules_leave_no_handle(place, job, fresh, monkeypa
     assert place.path.read_bytes() == expected[3]
 
 
+@linux_only
+def test_a_picture_that_a_program_shows_ends_no_run(place, job, fresh, monkeypatch):
+    expected = fresh(job())
+    stop_at(place, job(), "finished", 1)
+    shown = place.store.folder / "takes" / "00001.png"
+    before = shown.read_bytes()
+    windows_rules.install(monkeypatch)
+    with shown.open("rb"):
+        place.start(job())
+        assert shown.read_bytes() == before
+    assert_same_result(place.result(), expected)
+    assert sorted(path.name for path in shown.parent.iterdir()) == ["00001.jpg", "00001.json", "00001.png"]
+
+
 # --- on volumes without locks ----------------------------------------------------------------------------------------
 
 
