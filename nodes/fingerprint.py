@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..everanimate_core.digests import weights_digest
 from ..everanimate_core.errors import InputError
-from ..everanimate_core.runs.content import Sampled, content_digest
+from ..everanimate_core.runs.content import InPart, content_digest
 from ..everanimate_core.runs.names import run_folder
 from ..everanimate_core.runs.videos import left_behind
 
@@ -81,7 +81,7 @@ def _as_used(network: torch.nn.Module, name: str, weight: Tensor) -> Tensor:
 
 def patches_digest(model) -> str:
     """Stands for the LoRAs on a MODEL and their strengths: a few values of each of their tensors."""
-    return content_digest(Sampled(dict(model.patches)), "model", known)
+    return content_digest(InPart(dict(model.patches)), "model", known)
 
 
 def conditioning_digest(conditioning, name: str) -> str:
@@ -120,7 +120,7 @@ def known(value: Any) -> Any:
         return value.hooks
     if isinstance(value, comfy.hooks.Hook):
         # Their weights are whole LoRAs.
-        return Sampled([type(value).__qualname__, _without(value, _HOOK_STATE), value.hook_keyframe.keyframes])
+        return InPart([type(value).__qualname__, _without(value, _HOOK_STATE), value.hook_keyframe.keyframes])
     if isinstance(value, comfy.hooks.HookKeyframe):
         return [value.strength, value.start_percent, value.guarantee_steps]
     return value

@@ -21,7 +21,7 @@ Known = Callable[[Any], Any]
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType)
 
 
-class Sampled:
+class InPart:
     """Marks a value of which tensors are too large to be read whole: a few values of each stand for them."""
 
     def __init__(self, value: Any):
@@ -45,28 +45,28 @@ class _Walk:
         self.known, self.name = known, name
         self.seen: dict[tuple[int, bool], tuple[Any, str]] = {}
 
-    def content(self, value: Any, where: str, sampled: bool = False) -> Any:
+    def content(self, value: Any, where: str, in_part: bool = False) -> Any:
         """`value` if it is a plain one, else a digest of it. where: its place, for messages."""
         if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, Enum)):
             return value
-        key = id(value), sampled
+        key = id(value), in_part
         if key not in self.seen:
             # The value is kept, so that no other gets its id. Where it holds itself, it is "again" inside.
             self.seen[key] = value, "again"
-            self.seen[key] = value, digest(self.parts(value, where, sampled))
+            self.seen[key] = value, digest(self.parts(value, where, in_part))
         return self.seen[key][1]
 
-    def parts(self, value: Any, where: str, sampled: bool) -> list:
+    def parts(self, value: Any, where: str, in_part: bool) -> list:
         """What a value is made of, as JSON values."""
         while (instead := self.known(value)) is not value:
             value = instead
-        if isinstance(value, Sampled):
-            return [self.content(value.value, where, sampled=True)]
-        inside = functools.partial(self.content, sampled=sampled)
+        if isinstance(value, InPart):
+            return [self.content(value.value, where, in_part=True)]
+        inside = functools.partial(self.content, in_part=in_part)
         kind = type(value).__qualname__
         if isinstance(value, Tensor):
             self.check(not value.is_meta, value, where)
-            return ["tensor", weights_digest([("", value)]) if sampled else digest(value)]
+            return ["tensor", weights_digest([("", value)]) if in_part else digest(value)]
         if isinstance(value, nn.Module):
             weights = value.state_dict()
             self.check(not any(weight.is_meta for weight in weights.values()), value, where)

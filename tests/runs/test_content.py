@@ -13,7 +13,7 @@ import torch
 from refusals import refusal
 from tensor_parts import randn
 
-from everanimate_core.runs.content import Sampled, content_digest
+from everanimate_core.runs.content import InPart, content_digest
 
 
 class Colour(Enum):
@@ -201,10 +201,10 @@ def test_a_host_says_what_its_objects_are():
     assert digest(OtherGuide(kept=[1])) != digest(OtherGuide(kept=[2]))
 
 
-def test_sampled_tensors_are_looked_at_in_a_few_places():
+def test_tensors_in_part_are_looked_at_in_a_few_places():
     weight = randn(1000, 64)
-    before = content_digest(Sampled([weight]), "model")
+    before = content_digest(InPart([weight]), "model")
     moved = weight.clone()
     moved += 0.01
-    assert before == content_digest(Sampled([weight.clone()]), "model") != content_digest(Sampled([moved]), "model")
+    assert before == content_digest(InPart([weight.clone()]), "model") != content_digest(InPart([moved]), "model")
     assert before != content_digest([weight], "model")
