@@ -44,11 +44,8 @@ def patcher(network, weight=0.0):
     return ModelPatcher(model, load_device=cpu, offload_device=cpu)
 
 
-def segmenter(weight=0.0, lost=()):
-    """SAM 3.1 that follows every red box; `seen`: frames at once, and how many outlines were known.
-
-    lost: numbers of frames, counted over all that were ever seen, in which it follows nobody.
-    """
+def segmenter(weight=0.0):
+    """SAM 3.1 that follows every red box; `seen`: frames at once, and how many outlines were known."""
     from comfy.ldm.sam3.detector import SAM3Model
     from comfy.ldm.sam3.tracker import SAM31Tracker, pack_masks
 
@@ -59,14 +56,13 @@ def segmenter(weight=0.0, lost=()):
     class Outlines(SAM3Model):
         def __init__(self):
             torch.nn.Module.__init__(self)
-            self.tracker, self.seen, self.frames = Tracker(), [], 0
+            self.tracker, self.seen = Tracker(), []
 
         def forward_video(self, images, initial_masks, pbar=None, text_prompts=None, **options):
             assert text_prompts
             self.seen.append((len(images), 0 if initial_masks is None else len(initial_masks)))
             red = (images[:, 0] > 0.5).numpy()
-            boxes = [[] if self.frames + number in lost else red_boxes(mask) for number, mask in enumerate(red)]
-            self.frames += len(images)
+            boxes = [red_boxes(mask) for mask in red]
             count = max(map(len, boxes))
             if count == 0:
                 return {"packed_masks": None, "n_frames": len(images), "scores": []}

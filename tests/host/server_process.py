@@ -42,7 +42,7 @@ class Run:
 class ComfyServer:
     """Starts main.py on a free port and waits until it answers."""
 
-    def __init__(self, comfy_path: Path, base: Path, start_timeout=180, previews="latent2rgb"):
+    def __init__(self, comfy_path: Path, base: Path, previews="latent2rgb"):
         self.base = base
         self.input = base / "input"
         self.output = base / "output"
@@ -57,7 +57,7 @@ class ComfyServer:
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=comfy_path, stdout=log, stderr=subprocess.STDOUT)
         try:
-            self._wait_until_ready(start_timeout)
+            self._wait_until_ready(timeout=180)
         except BaseException:
             self.close()
             raise

@@ -11,10 +11,10 @@ from clips import moving_pattern
 from graphs import ANCHORS, aligned, condition, first_memory, network_inputs, plan, sample
 
 
-def one_chunk(comfy, model, identity_latents=ANCHORS, frames=9, cfg=1.0, steps=2, **drivers):
+def one_chunk(comfy, model, frames=9, cfg=1.0, steps=2, **drivers):
     """The sampled LATENT of chunk 0."""
     drawn = plan(comfy, total=frames, frames=frames)
-    chunk = condition(comfy, first_memory(comfy, identity_latents), drawn, **drivers)
+    chunk = condition(comfy, first_memory(comfy), drawn, **drivers)
     return sample(comfy, model, *chunk, cfg=cfg, steps=steps)["samples"]
 
 

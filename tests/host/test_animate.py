@@ -216,7 +216,7 @@ def test_a_killed_host_goes_on_where_it_was(comfy, server, tmp_path_factory):
     server.add_video("pose.mov", moving_pattern(TOTAL))
     server.run(prompt)
     never_killed = latents_of(server.output / "everanimate" / "survivor")
-    assert all(map(torch.equal, latents_of(folder), never_killed))
+    assert all(torch.equal(*pair) for pair in zip(latents_of(folder), never_killed, strict=True))
     assert len(never_killed) == CHUNKS
 
 

@@ -12,9 +12,9 @@ from everanimate_core.plan import CONTINUATIONS
 NODE = "EverAnimateChunkFrames"
 
 
-def numbered(count, first=0):
+def numbered(count):
     """IMAGE [count, 4, 4, 3] whose frames show their number, as multiples of 1/255."""
-    return (torch.arange(first, first + count).view(-1, 1, 1, 1) / 255).expand(-1, 4, 4, 3).contiguous()
+    return (torch.arange(count).view(-1, 1, 1, 1) / 255).expand(-1, 4, 4, 3).contiguous()
 
 
 def numbers(images):

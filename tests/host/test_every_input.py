@@ -28,9 +28,9 @@ def half_black(pictures):
     return pictures
 
 
-def half_mask(frames=TOTAL):
+def half_mask():
     """A MASK, white on the right."""
-    mask = torch.zeros(frames, HEIGHT, WIDTH)
+    mask = torch.zeros(TOTAL, HEIGHT, WIDTH)
     mask[:, :, WIDTH // 2 :] = 1
     return mask
 

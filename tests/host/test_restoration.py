@@ -18,9 +18,9 @@ SAMPLERS = ("euler", "heun", "dpmpp_2m")
 TARGETS = ("statistics", "low_frequency")
 
 
-def half_pose(frames=TOTAL):
+def half_pose():
     """A pose video that leaves the right half of the picture black."""
-    pose = moving_pattern(frames)
+    pose = moving_pattern(TOTAL)
     pose[:, :, SIZE // 2 :] = 0
     return pose
 

@@ -45,8 +45,8 @@ _MODULATION = re.compile(r"modulation$")
 _NORM_SCALE = re.compile(r"norm.*weight$|gamma$|img_emb\.proj\.[04]\.weight$")
 
 
-def _randomise(module, gains=(), seed=0):
-    """State dict of `module` with seeded weights. Every tensor has a generator of its own, named by its key, so that
+def _randomise(module, gains=()):
+    """State dict of `module` with random weights. Every tensor has a generator of its own, named by its key, so that
     two hosts that list the same keys in another order get the same weights."""
     buffers = {name for name, _ in module.named_buffers()}
     state = {}
@@ -54,7 +54,7 @@ def _randomise(module, gains=(), seed=0):
         if name in buffers:
             state[name] = tensor.clone()
             continue
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode(), seed))
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         state[name] = weight_of(name, torch.randn(tensor.shape, generator=generator), gains)
     return state
 
@@ -72,7 +72,7 @@ def weight_of(name, values, gains=()):
     return values * gain * (0.1 if is_bias else values[0].numel() ** -0.5)
 
 
-def animate_state_dict(seed=0):
+def animate_state_dict():
     """A Wan2.2-Animate network with original key names (36 M of its parameters are the motion and face encoders, whose
     sizes are fixed)."""
     import comfy.ops
@@ -82,10 +82,10 @@ def animate_state_dict(seed=0):
         in_dim=36, dim=DIM, ffn_dim=FFN_DIM, num_heads=DIM // 128, num_layers=LAYERS, text_dim=TEXT_DIM,
         dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init,
     )  # fmt: skip
-    return _randomise(network, ANIMATE_GAINS, seed)
+    return _randomise(network, ANIMATE_GAINS)
 
 
-def base_state_dict(base, seed=0):
+def base_state_dict(base):
     """A network of Wan-Animate 2 or SCAIL-2, "animate2" or "scail2", with original key names."""
     import comfy.ops
 
@@ -99,7 +99,7 @@ def base_state_dict(base, seed=0):
         from comfy.ldm.wan.model import SCAIL2WanModel
 
         network = SCAIL2WanModel(in_dim=20, **sizes)
-    return _randomise(network, ANIMATE_GAINS, seed)
+    return _randomise(network, ANIMATE_GAINS)
 
 
 def load_wan22():
@@ -128,17 +128,17 @@ def _wan_vae(width):
     return WanVAE(dim=width, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
 
 
-def vae_state_dict(width, seed=0):
+def vae_state_dict(width):
     """A Wan 2.1 VAE of the given width."""
-    return _randomise(_wan_vae(width), _VAE_GAINS, seed)
+    return _randomise(_wan_vae(width), _VAE_GAINS)
 
 
-def load_vae(seed=0):
+def load_vae():
     """A narrow Wan 2.1 VAE inside the host's own wrapper."""
     import comfy.sd
     from comfy.model_patcher import ModelPatcher
 
-    state = vae_state_dict(NARROW_VAE_WIDTH, seed)
+    state = vae_state_dict(NARROW_VAE_WIDTH)
     try:
         return comfy.sd.VAE(sd=dict(state))
     except RuntimeError as error:
@@ -169,7 +169,7 @@ def write_animate(models: Path):
         save_file({key: value.to(dtype) for key, value in animate.items()}, models / "diffusion_models" / name)
 
 
-def clip_vision(folder: Path, seed=0):
+def clip_vision(folder: Path):
     """A two-layer CLIP vision model. The stock loader knows models by their depth, so this one is built directly."""
     import comfy.clip_vision
 
@@ -181,7 +181,7 @@ def clip_vision(folder: Path, seed=0):
     path = Path(folder) / "tiny_clip_vision.json"
     path.write_text(json.dumps(config))
     clip = comfy.clip_vision.ClipVisionModel(str(path))
-    missing, unexpected = clip.load_sd(_randomise(clip.model, seed=seed))
+    missing, unexpected = clip.load_sd(_randomise(clip.model))
     assert not missing and not unexpected, (missing, unexpected)
     return clip
 

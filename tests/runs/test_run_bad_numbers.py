@@ -126,7 +126,7 @@ def test_latents_on_disk_that_can_be_of_no_use_are_sampled_again(place, name):
     assert path.read_bytes() == before
     other = Place(place.root / "other")
     other.start(task, exact_sampler)
-    assert all(map(torch.equal, place.latents(), other.latents()))
+    assert all(torch.equal(*pair) for pair in zip(place.latents(), other.latents(), strict=True))
 
 
 def test_drift_has_a_value_or_none(place, job):

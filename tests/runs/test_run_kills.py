@@ -34,12 +34,9 @@ SCENES = {
 }
 
 
-def jobs(job, scene, sound=None):
+def jobs(job, scene):
     """The starts of a scene: (job, options)."""
-    return [
-        (job(total, **settings, **({} if sound is None else {"sound": sound})), options)
-        for total, settings, options in SCENES[scene]
-    ]
+    return [(job(total, **settings), options) for total, settings, options in SCENES[scene]]
 
 
 def names(place):

@@ -61,7 +61,7 @@ def test_pipes_and_devices_are_no_chunks(finished, job):
     path.symlink_to("/dev/zero")
     finished.start(job())
     assert finished.made == [2]
-    assert all(map(torch.equal, finished.latents(), expected))
+    assert all(torch.equal(*pair) for pair in zip(finished.latents(), expected, strict=True))
     path = finished.store.take_path(1)
     path.unlink()
     os.mkfifo(path)

@@ -27,9 +27,9 @@ KIND = "everanimate-take-1"
 BODY = {"network": "é", "sigmas": [1.0, 1 / 3, 0.0], "none": None, "yes": True, "seed": 2**64 - 1}
 
 
-def altered(content, kind=KIND):
+def altered(content):
     """What is said of a content that is not as it was written."""
-    return refusal(unseal, kind, content, kind=Altered)
+    return refusal(unseal, KIND, content, kind=Altered)
 
 
 def test_what_was_sealed_comes_back():
