@@ -12,7 +12,6 @@ from run_parts import Place
 
 from everanimate_core.driving.keypoints import Keypoints
 from everanimate_core.driving.pose_keypoint import as_pose_keypoint
-from everanimate_core.media.reader import VideoFrames
 from everanimate_core.media.writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,12 +78,6 @@ def write_dance(folder, count):
     frames = as_pose_keypoint(clip)
     (folder / "keypoints.json").write_text(json.dumps(frames))
     return frames
-
-
-def frames_of(path):
-    """The frames of a video, and their rate."""
-    with VideoFrames(path) as video:
-        return video.read(range(video.frame_count)), video.fps
 
 
 def latents_of(out, chunks=CHUNKS):

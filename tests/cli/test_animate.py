@@ -6,9 +6,9 @@ from functools import partial
 import av
 import pytest
 import torch
-from cli_parts import CHUNKS, DATA, HEIGHT, TOTAL, WIDTH, animate, frames_of, latents_of, place_of, result
+from cli_parts import CHUNKS, DATA, HEIGHT, TOTAL, WIDTH, animate, latents_of, place_of, result
 from exact_parts import is_rate
-from run_parts import assert_same_result
+from run_parts import assert_same_result, video_of
 from safetensors.torch import load_file
 
 from everanimate_core.everanimate import propagation
@@ -32,7 +32,7 @@ SETTINGS = Settings(steps=2, chunk_frames=9, overlap=4)
 
 
 def test_the_video(uninterrupted):
-    frames, fps = frames_of(uninterrupted[0])
+    frames, fps = video_of(uninterrupted[0])
     assert frames.shape == (TOTAL, HEIGHT, WIDTH, 3)
     assert fps == 25
     with av.open(str(uninterrupted[0])) as container:
@@ -93,7 +93,7 @@ def test_the_baseline_takes_a_lora_of_its_own(tmp_path, command):
 def test_the_run_may_lie_elsewhere_and_the_rate_be_another(tmp_path, command):
     out, folder = tmp_path / "new" / "dance.mkv", tmp_path / "runs" / "dance"
     assert command(animate(out, "--run", str(folder), "--frames", "9", "--fps", "30000/1001"))[0] == 0
-    assert is_rate(frames_of(out)[1], Fraction(30000, 1001), ".mkv")
+    assert is_rate(video_of(out)[1], Fraction(30000, 1001), ".mkv")
     store = RunStore(folder)
     ((key, name),) = [(chunk.key, *store.read_record(chunk.key).segments) for chunk in store.read_take(1).chunks]
     assert name == "9x30000-1001"

@@ -1,7 +1,7 @@
 """`everanimate animate` with a run that is there: what is made again, and when the next take is opened."""
 
-from cli_parts import animate, frames_of, place_of, refused, result, state
-from run_parts import assert_same_result
+from cli_parts import animate, place_of, refused, result, state
+from run_parts import assert_same_result, video_of
 
 STOPPED = (
     "this run was made with other settings (on_change new take: finished chunks stay, and those that are still right "
@@ -79,12 +79,12 @@ def test_prompts_that_change_keep_the_chunks_before(finished, tmp_path, command)
 def test_more_and_fewer_frames(finished, command):
     said = ["take 2 is opened: total_frames was 32 and is 36"]
     assert again(command, finished, "--frames", "36") == ([True] * 6 + [False], said)
-    assert len(frames_of(finished)[0]) == 36
+    assert len(video_of(finished)[0]) == 36
     said = ["take 3 is opened: total_frames was 36 and is 12"]
     assert again(command, finished, "--frames", "12") == ([True] * 2, said)
-    assert len(frames_of(finished)[0]) == 12
+    assert len(video_of(finished)[0]) == 12
     older = [finished.with_suffix(".run") / "takes" / f"0000{number}.mp4" for number in (1, 2)]
-    assert [len(frames_of(path)[0]) for path in older] == [32, 36]
+    assert [len(video_of(path)[0]) for path in older] == [32, 36]
 
 
 def test_another_rate_of_a_driving_video_changes_what_the_chunks_see(finished, command):

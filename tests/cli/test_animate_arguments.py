@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_parts import DATA, animate, frames_of, state, unboxed
+from cli_parts import DATA, animate, state, unboxed
+from run_parts import video_of
 
 # What the core says, in one line, with the name of the option where it is about one.
 REFUSED = [
@@ -136,7 +137,7 @@ def test_arguments_that_do_not_parse(tmp_path, command, case):
 def test_a_rate_of_0_is_that_of_the_pose(tmp_path, command):
     out = tmp_path / "dance.mp4"
     assert command(animate(out, "--frames", "9", "--fps", "0"))[0] == 0
-    assert frames_of(out)[1] == 25
+    assert video_of(out)[1] == 25
 
 
 def test_a_fault_that_opens_no_video_is_told_with_the_option_too(tmp_path, command):

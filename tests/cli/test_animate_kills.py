@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_parts import CHUNKS, ROOT, animate, finish, frames_of, place_of, result, start, state
-from run_parts import assert_same_result, posix_only
+from cli_parts import CHUNKS, ROOT, animate, finish, place_of, result, start, state
+from run_parts import assert_same_result, posix_only, video_of
 
 # Kills of each kind. EVERANIMATE_KILLS=30 is the whole proof; a few are enough to notice that something broke.
 KILLS = int(os.environ.get("EVERANIMATE_KILLS", "2"))
@@ -71,7 +71,7 @@ def assert_it_goes_on(out, video, line=0):
     assert (code, complaints) == (0, "")
     assert [", kept, " in line for line in said.splitlines()[:CHUNKS]] == [True] * done + [False] * (CHUNKS - done)
     assert_same_result(result(out), result(video))
-    assert torch.equal(frames_of(out)[0], frames_of(video)[0])
+    assert torch.equal(video_of(out)[0], video_of(video)[0])
     after = place.files()
     assert {name: after[name] for name in listed} == listed
     assert place.store.take_numbers() == [1]
@@ -168,9 +168,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(uninterrupted, tmp_
     chunks = place_of(out).take().chunks
     done = len(chunks)
     assert done >= 2
-    frames, fps = frames_of(out)
+    frames, fps = video_of(out)
     assert (len(frames), fps) == (chunks[-1].stop, Fraction(25))
-    assert torch.equal(frames, frames_of(uninterrupted[0])[0][: len(frames)])
+    assert torch.equal(frames, video_of(uninterrupted[0])[0][: len(frames)])
 
     code, said, _ = command(shlex.split(again))
     assert code == 0

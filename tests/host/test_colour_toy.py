@@ -4,13 +4,13 @@ import json
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
 from kept import latents_of
 from refusals import refusal
 from server_process import RunError
+from shipped import only, read_back
 from torch.nn.functional import avg_pool2d
 
 from everanimate_core.longanimation.method import long_animation
@@ -90,18 +90,6 @@ def test_previews_are_in_the_colours_of_the_world(toy):
     assert (seen - small).abs().max() < 0.1 and (seen - small).abs().mean() < 0.02
 
 
-def read_back(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return sum(1 for _ in container.decode(stream)), stream.average_rate, stream.width, stream.height
-
-
-def only(prompt, class_type):
-    """The inputs of the one node of a class."""
-    (node,) = [node for node in prompt.values() if node["class_type"] == class_type]
-    return node["inputs"]
-
-
 @pytest.fixture(scope="module")
 def toy_run(server, needs_cogvideo):
     """toy_colour as it is shipped, shorter."""
@@ -115,9 +103,9 @@ def chunks_of(server, run_name):
 
 
 def test_the_shipped_graph_shows_lines_colour_and_truth(server, toy_run):
-    assert read_back(server.output / "everanimate" / "toy_colour_00001_.mp4") == (FRAMES, 25, 64, 64)
+    assert read_back(server.output / "everanimate" / "toy_colour_00001_.mp4") == (FRAMES, 25, (64, 64))
     (path,) = (server.output / "everanimate").glob("toy_colour_comparison*.mp4")
-    assert read_back(path) == (FRAMES, 25, 3 * 256, 256)
+    assert read_back(path) == (FRAMES, 25, (3 * 256, 256))
 
 
 def test_its_latents_are_those_of_the_core(server, toy_run):
@@ -150,7 +138,7 @@ def with_the_toy(name):
 
 def test_colour_long_runs_with_the_toy(server, toy_run):
     server.run(with_the_toy("colour_long"))
-    assert read_back(server.output / "everanimate" / "longanimation_00001_.mp4") == (FRAMES, 25, 64, 64)
+    assert read_back(server.output / "everanimate" / "longanimation_00001_.mp4") == (FRAMES, 25, (64, 64))
     # The reference shows the first frame: its line art need not be given.
     for one, other in zip(chunks_of(server, "longanimation"), chunks_of(server, "toy_colour"), strict=True):
         assert torch.equal(one, other)
@@ -159,7 +147,7 @@ def test_colour_long_runs_with_the_toy(server, toy_run):
 def test_colour_window_runs_with_the_toy(server, needs_cogvideo):
     server.run(with_the_toy("colour_window"))
     (path,) = (server.output / "everanimate").glob("colour_window*.mp4")
-    assert read_back(path) == (81, 24, 64, 64)
+    assert read_back(path) == (81, 24, (64, 64))
 
 
 def test_a_graph_remembers_the_frames_of_its_first_window(comfy, server, needs_cogvideo):

@@ -11,13 +11,13 @@ from contextlib import ExitStack, suppress
 
 import pytest
 import windows_rules
+from run_parts import posix_only
 
 from everanimate_core.runs import ownership
 from everanimate_core.runs.ownership import LinkedLock, OwnershipLost, Taken, is_owned, owned
 
 # Signs of life ten times a second; without one for a second, others may take over.
 FAST = {"heartbeat": 0.1, "stale": 1.0}
-posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 
 @pytest.fixture

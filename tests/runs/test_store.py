@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from run_parts import refused
+from run_parts import posix_only, refused
 from safetensors.torch import save_file
 
 from everanimate_core.digests import digest, file_digest
@@ -374,7 +374,7 @@ def test_one_writer_at_a_time(tmp_path, monkeypatch):
         pass
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@posix_only
 def test_a_killed_writer_keeps_nobody_out(store):
     ready, told = os.pipe()
     child = os.fork()
