@@ -149,7 +149,7 @@ class LongAnimationCondition(io.ComfyNode):
             description="Condition one window on its line art and on the reference.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt: what is to be seen."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                widgets.negative(),
                 io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
                 Plan.Input("plan", tooltip="The plan of all windows."),
                 widgets.index_of(

@@ -68,7 +68,7 @@ class LongAnimationAnimate(io.ComfyNode):
                 Control.Input("control", tooltip="SketchDiT, from Load LongAnimation."),
                 io.Vae.Input("vae", tooltip="The VAE of CogVideoX."),
                 io.Conditioning.Input("positive", tooltip="The prompt: what is to be seen."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt; used only when cfg is not 1."),
+                widgets.negative(),
                 lineart_input(),
                 *reference_inputs(),
                 widgets.widget("width", default=1024),
