@@ -1,20 +1,21 @@
 """How the toy's networks learn: AdamW, warmup and cosine, a moving average of the weights, and a file to go on from."""
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from math import cos, inf, isfinite, pi
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import InputError, one_line, shown
 from ...json_files import check_fields, parse_json
+from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ...tensor_files import all_finite, read_tensors, write_tensors
 
-# Of the file that says how a training goes.
-COLUMNS = "step,loss,psnr_unseen"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -24,6 +25,11 @@ def check_limits(seed: int, minutes: float | None) -> None:
         raise InputError("seed", "must be between 0 and 2^32 - 1", "0", shown(seed))
     if minutes is not None and not 0 < minutes < inf:
         raise InputError("minutes", "must be a finite number above 0", "600", minutes)
+
+
+def deadline(minutes: float | None) -> float:
+    """When so many minutes will have passed, by time.monotonic(); never for None."""
+    return inf if minutes is None else time.monotonic() + 60 * minutes
 
 
 class Learner:
@@ -113,6 +119,39 @@ class Learner:
                 self.average[name] = tensors[f"average.{name}"]
                 moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
                 self.optimiser.state[value] = {"step": torch.tensor(float(step)), **moments}
+
+    def train(
+        self,
+        advance: Callable[[], float],
+        tests: Callable[[], Iterable[float | str]],
+        log: Path,
+        columns: str,
+        state: Path,
+        every: tuple[int, int],
+        end: float,
+    ) -> bool:
+        """Learn until all steps are done, True, or time.monotonic() has reached `end`, False.
+
+        advance: takes a step; its loss. tests: what stands in the columns of `log` (CSV) behind step and loss; made
+        where the state is saved, as that takes its time. every: after so many steps a row is written, and the state
+        is saved.
+        """
+        journal, losses = Journal(log, columns, self.step + 1), []
+        while self.step < self.steps:
+            losses.append(advance())
+            due = self.step == self.steps or self.step % every[1] == 0
+            if due or self.step % every[0] == 0:
+                tested = tests() if due else [""] * (columns.count(",") - 1)
+                row = self.step, f"{mean(losses):.6f}", *tested
+                journal.write(*row)
+                print(*row, flush=True)
+                losses = []
+            over = time.monotonic() >= end
+            if due or over:
+                self.save(state)
+            if over:
+                return False
+        return True
 
     def _read(self, path: Path) -> tuple[dict[str, Tensor], dict]:
         """The tensors of a file that `save` wrote, and what it says of its run."""

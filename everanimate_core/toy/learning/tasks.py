@@ -24,9 +24,9 @@ class Task:
     schedule: str | None = None
 
 
-def _stage(name: str, steps: int = 4000, **recipe: object) -> Task:
+def _stage(name: str, **recipe: object) -> Task:
     """From the network that knows even light alone. All of these differ in their recipes alone."""
-    return Task(name, Recipe(**recipe), steps, rate=8e-4, after="even_baseline")  # type: ignore[arg-type]
+    return Task(name, Recipe(**recipe), steps=4000, rate=8e-4, after="even_baseline")  # type: ignore[arg-type]
 
 
 def _stage_2(after: str, name: str, schedule: str, steps: int = 1000, **recipe: object) -> Task:

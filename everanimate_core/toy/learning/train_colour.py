@@ -8,7 +8,6 @@ a network begins with the weights that an earlier training left in OTHER.
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,7 +25,6 @@ from ...longanimation.control import chosen_blocks, controlled
 from ...longanimation.dpm import TRAIN_STEPS, trained_alpha_bars
 from ...longanimation.method import long_animation
 from ...method import each_made
-from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ..network.colour_dit import load_base, load_sketch, new_network, write_network
 from ..network.colour_state import BASE_WEIGHTS, NO_TEXT, SETTINGS
@@ -36,7 +34,7 @@ from ..world.raster import SIZE
 from ..world.world import World
 from .colour_films import make_colour_film, reference_slots
 from .films import read_shards, write_shard
-from .learner import Learner, check_limits
+from .learner import Learner, check_limits, deadline
 from .scores import psnr
 from .train_vae import prepared
 
@@ -201,34 +199,18 @@ class Training:
         model = DiffusersCog(self.base, network, self.codec, SCALE, NO_TEXT)
         return [first_window_psnr(model, seed, self.task.blocks) for seed in seeds]
 
-    def run(self, minutes: float | None) -> bool:
-        """Train until all steps are done, True, or `minutes` have passed, False."""
-        learner = self.learner
+    def run(self, end: float) -> bool:
+        """Train until all steps are done, True, or time.monotonic() has reached `end`, False."""
         learnt, held_out = self.films()
-        log = Journal(self.folder / f"{self.task.name}.csv", COLUMNS, learner.step + 1)
-        end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-        losses = []
-        while learner.step < self.task.steps:
-            losses.append(self.advance(learnt))
-            done = learner.step == self.task.steps
-            due = done or learner.step % SAVE_EVERY == 0
-            if due or learner.step % LOG_EVERY == 0:
-                loss = score = ""
-                if due:
-                    network = self.averaged()
-                    loss = f"{self.held_out(network, held_out):.6f}"
-                    scores = self.unseen(network, UNSEEN[:2])
-                    score = f"{mean(scores):.3f}" if scores else ""
-                row = learner.step, f"{mean(losses):.6f}", loss, score
-                log.write(*row)
-                print(self.task.name, *row, flush=True)
-                losses = []
-            over = time.monotonic() >= end
-            if due or over:
-                learner.save(self.state)
-            if over:
-                return False
-        return True
+
+        def tests() -> list[str]:
+            network = self.averaged()
+            scores = self.unseen(network, UNSEEN[:2])
+            return [f"{self.held_out(network, held_out):.6f}", f"{mean(scores):.3f}" if scores else ""]
+
+        print(self.task.name, flush=True)
+        log, every = self.folder / f"{self.task.name}.csv", (LOG_EVERY, SAVE_EVERY)
+        return self.learner.train(partial(self.advance, learnt), tests, log, COLUMNS, self.state, every, end)
 
     def export(self, command: str) -> None:
         """Write the weights, and a JSON that says how they were made."""
@@ -274,10 +256,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         check_limits(chosen.seed, chosen.minutes)
         prepared(chosen.out)
+        end = deadline(chosen.minutes)
         for task in TASKS:
             if chosen.only is None or task.name in chosen.only:
                 training = Training(task, chosen.out, chosen.seed, chosen.after)
-                if not training.run(chosen.minutes):
+                if not training.run(end):
                     return
                 more = "" if chosen.after is None else " --after OTHER"
                 training.export(f"{parser.prog} --out DIR --only {task.name} --seed {chosen.seed}{more}")

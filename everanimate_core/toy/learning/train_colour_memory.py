@@ -8,8 +8,8 @@ and at the end the weights with a JSON that says how they were made.
 """
 
 import argparse
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -23,7 +23,6 @@ from ...longanimation.dglm import GlobalLocalMemory
 from ...longanimation.dpm import TRAIN_STEPS
 from ...longanimation.prompt import PREFIX, SUFFIX
 from ...longanimation.video_memory import VideoModel
-from ...runs.journal import Journal
 from ...runs.store import RunFailed
 from ..network.colour_dit import load_base, load_sketch
 from ..network.colour_memory import VIDEO, WEIGHTS, ColourMemory, new_memory, write_memory
@@ -31,7 +30,7 @@ from ..network.colour_state import SETTINGS
 from ..network.colour_vae import load_vae
 from .colour_memory_films import make_memory_film
 from .films import SHARD, read_shards, write_shard
-from .learner import Learner, check_limits
+from .learner import Learner, check_limits, deadline
 from .train_colour import errors_of
 from .train_vae import prepared
 
@@ -180,25 +179,11 @@ class Part:
         return self.learner.update(self.loss(films, generator))
 
     def run(self, learnt: Batch, held_out: Batch, end: float) -> bool:
-        """Train until all steps are done, True, or the clock shows `end`, False."""
-        learner = self.learner
-        log = Journal(self.folder / f"{self.name}.csv", ",".join(["step", "loss", *self.columns]), learner.step + 1)
-        losses: list[float] = []
-        while learner.step < learner.steps:
-            losses.append(self.advance(learnt))
-            due = learner.step == learner.steps or learner.step % SAVE_EVERY == 0
-            if due or learner.step % LOG_EVERY == 0:
-                tests = self.tests(held_out) if due else [""] * len(self.columns)
-                row = learner.step, f"{mean(losses):.6f}", *tests
-                log.write(*row)
-                print(self.name, *row, flush=True)
-                losses = []
-            over = time.monotonic() >= end
-            if due or over:
-                learner.save(self.state)
-            if over:
-                return False
-        return True
+        """Train until all steps are done, True, or time.monotonic() has reached `end`, False."""
+        print(self.name, flush=True)
+        log, columns = self.folder / f"{self.name}.csv", ",".join(["step", "loss", *self.columns])
+        advance, tests = partial(self.advance, learnt), partial(self.tests, held_out)
+        return self.learner.train(advance, tests, log, columns, self.state, (LOG_EVERY, SAVE_EVERY), end)
 
 
 class Telling(Part):
@@ -285,7 +270,7 @@ def with_memories(films: Batch, video: VideoModel) -> Batch:
 
 def train(folder: Path, seed: int, minutes: float | None, command: str) -> None:
     """Train both, and write the weights; `minutes` later at the latest, stop."""
-    end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    end = deadline(minutes)
     films = folder / "films"
     told, held_out = films_in(films, SHARDS), films_in(films, (HELD_OUT_SHARD,))
     telling = Telling(folder, seed)

@@ -33,7 +33,7 @@ from ..network.state import FOLDER, GEOMETRY, read_state, write_packed
 from ..network.vae import ToyCodec, load_vae
 from ..world.world import World
 from .films import SHARD, grey_behind, make_film, make_lit_film, read_shards, write_shard
-from .learner import Learner, check_limits
+from .learner import Learner, check_limits, deadline
 from .material import Batch, draw_batch
 from .scores import first_chunk_psnr
 from .tasks import TASKS, Task
@@ -163,12 +163,11 @@ class Training:
         recipe = self.task.recipe
         return [first_chunk_psnr(model, seed, recipe.anchors, recipe.policy) for seed in seeds]
 
-    def run(self, minutes: float | None) -> bool:
-        """Train until all steps are done, True, or `minutes` have passed, False."""
+    def run(self, end: float) -> bool:
+        """Train until all steps are done, True, or time.monotonic() of the main process has reached `end`, False."""
         main, learner = self.accelerator.is_main_process, self.learner
         draw, held_out = self.material()
         log = Journal(self.folder / f"{self.task.name}.csv", COLUMNS, learner.step + 1) if main else None
-        end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         losses = []
         while learner.step < self.task.steps:
             losses.append(self.advance(draw))
@@ -239,12 +238,12 @@ def train_toy(folder: Path, seed: int, minutes: float | None, compiled: bool, on
         for place in (folder, folder / "films", folder / "films-lit"):
             clear_parts(place)
     accelerator.wait_for_everyone()
-    end = time.monotonic() + 60 * minutes if minutes is not None else None
+    end = deadline(minutes)
     for task in TASKS:
         if only and task.name not in only:
             continue
         training = Training(task, folder, seed, accelerator, compiled)
-        if not training.run(None if end is None else (end - time.monotonic()) / 60):
+        if not training.run(end):
             return
         if accelerator.is_main_process:
             command = f"everanimate train-toy --out DIR --seed {seed} --only {task.name}"

@@ -6,7 +6,6 @@ half precision with vae.json, which says how it was made and how good it is.
 
 import argparse
 import json
-import time
 from collections.abc import Iterable
 from math import log10
 from pathlib import Path
@@ -19,12 +18,12 @@ from torch import Tensor
 
 from ...files import clear_parts
 from ...json_files import write_json
-from ...runs.journal import Journal
+from ...plan import latent_frames
 from ...runs.store import RunFailed
 from ...tensor_files import write_tensors
 from ..network.vae import LATENT_CHANNELS, ToyCodec, ToyVae, load_vae
 from ..world.world import World
-from .learner import COLUMNS, Learner, check_limits
+from .learner import Learner, check_limits, deadline
 from .vae_statistics import fold_statistics, start_from_components
 
 STEPS, BATCH, RATE, WARMUP, AVERAGE = 1800, 8, 1.5e-3, 50, 0.995
@@ -34,6 +33,7 @@ CLIP, FILM, POOL, FRESH = 17, 640, 64, 2
 NOISE = 0.05
 # Clips for the principal components, and for the latent statistics.
 COMPONENTS, STATISTICS = 200, 2000
+COLUMNS = "step,loss,psnr_unseen"
 LOG_EVERY, SAVE_EVERY = 25, 250
 STATE = "state.safetensors"
 # Training takes worlds from here on, components and statistics the 2000 before; smaller seeds are unseen.
@@ -77,9 +77,9 @@ def loss_of(vae: ToyVae, video: Tensor, noise: Tensor | None = None) -> Tensor:
     return (vae.from_normalised(latents) - video).square().mean()
 
 
-def psnr(vae: ToyVae, seed: int, frames: range = UNSEEN_FRAMES) -> float:
-    """PSNR in dB of the round trip of those frames (4n + 1) of the world of that seed."""
-    codec, truth = ToyCodec(vae), World(seed).frames(frames)
+def psnr(vae: ToyVae, seed: int) -> float:
+    """PSNR in dB of the round trip of UNSEEN_FRAMES of the world of that seed."""
+    codec, truth = ToyCodec(vae), World(seed).frames(UNSEEN_FRAMES)
     return -10 * log10((codec.decode(codec.encode(truth)) - truth).square().mean())
 
 
@@ -116,7 +116,7 @@ class Training:
         """Take one step; its loss, the mean squared error in -1..1."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.learner.step)
         video = self.clips.batch(self.learner.step, generator)
-        noise = torch.randn(BATCH, LATENT_CHANNELS, (CLIP + 3) // 4, 8, 8, generator=generator)
+        noise = torch.randn(BATCH, LATENT_CHANNELS, latent_frames(CLIP), 8, 8, generator=generator)
         return self.learner.update(loss_of(self.vae, video, noise))
 
     def averaged(self) -> ToyVae:
@@ -175,24 +175,12 @@ class VaeTraining(Protocol):
 
 def train(run: VaeTraining, folder: Path, minutes: float | None) -> None:
     """Train in `folder`, whose state `run` may have gone on from, until all steps are done or `minutes` have passed."""
-    state, steps = folder / STATE, run.learner.steps
-    learner, log = run.learner, Journal(folder / "log.csv", COLUMNS, run.learner.step + 1)
-    end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    losses = []
-    while learner.step < steps:
-        losses.append(run.advance())
-        due = learner.step % SAVE_EVERY == 0 or learner.step == steps
-        if due or learner.step % LOG_EVERY == 0:
-            unseen = f"{mean(run.averaged_psnr(seed) for seed in UNSEEN[:4]):.3f}" if due else ""
-            row = learner.step, f"{mean(losses):.6f}", unseen
-            log.write(*row)
-            print(*row, flush=True)
-            losses = []
-        over = time.monotonic() >= end
-        if due or over:
-            learner.save(state)
-        if over:
-            break
+
+    def unseen() -> list[str]:
+        return [f"{mean(run.averaged_psnr(seed) for seed in UNSEEN[:4]):.3f}"]
+
+    every = LOG_EVERY, SAVE_EVERY
+    run.learner.train(run.advance, unseen, folder / "log.csv", COLUMNS, folder / STATE, every, deadline(minutes))
 
 
 def main(arguments: list[str] | None = None) -> None:

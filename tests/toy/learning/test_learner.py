@@ -1,6 +1,7 @@
 """Steps of learning, and a run that goes on where it was left."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from everanimate_core.runs.run import RunFailed
-from everanimate_core.toy.learning.learner import Learner, check_limits
+from everanimate_core.toy.learning.learner import Learner, check_limits, deadline
 
 
 def learner(seed=0, **changes):
@@ -61,6 +62,38 @@ def test_a_run_goes_on(tmp_path):
         ValueError, match=r"must be of the same run \({'seed': 1}\); got {'seed': 0} in .*state\.safetensors\.$"
     ):
         learner(facts={"seed": 1}).resume(tmp_path / "state.safetensors")
+
+
+def test_rows_are_logged_and_states_saved_now_and_then(tmp_path):
+    losses, log, state = [], tmp_path / "log.csv", tmp_path / "state.safetensors"
+
+    def train(run, end):
+        def advance():
+            losses.append(run.update(loss(run)))
+            return losses[-1]
+
+        return run.train(advance, lambda: [f"{run.step}.5", ""], log, "step,loss,one,other", state, (2, 4), end)
+
+    # Its time is over after the first step.
+    assert not train(learner(), -math.inf)
+    again = learner(seed=1)
+    again.resume(state)
+    assert again.step == len(losses) == 1
+    assert train(again, math.inf)
+
+    def row(step, since, *more):
+        return ",".join([str(step), f"{sum(losses[since:step]) / (step - since):.6f}", *more])
+
+    rows = [row(2, 1, "", ""), row(4, 2, "4.5", ""), row(6, 4, "", ""), row(8, 6, "8.5", ""), row(10, 8, "10.5", "")]
+    assert log.read_text().splitlines() == ["step,loss,one,other", *rows]
+    last = learner()
+    last.resume(state)
+    assert last.step == 10
+
+
+def test_a_deadline(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    assert (deadline(2), deadline(None)) == (127.0, math.inf)
 
 
 def test_a_run_starts_from_the_average_of_another(tmp_path):

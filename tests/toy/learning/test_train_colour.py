@@ -9,7 +9,7 @@ import torch
 from everanimate_core.backends.cog_codec import CogCodec
 from everanimate_core.backends.cog_networks import rotary_embedding
 from everanimate_core.longanimation.dpm import trained_alpha_bars
-from everanimate_core.toy.learning import colour_films, films, train_colour
+from everanimate_core.toy.learning import colour_films, films, learner, train_colour
 from everanimate_core.toy.learning.colour_films import make_colour_film, reference_slots
 from everanimate_core.toy.learning.train_colour import SKETCHES, TASKS, Training, draw_batch, loss_of, rotary_of
 from everanimate_core.toy.network import colour_dit
@@ -22,8 +22,7 @@ from everanimate_core.toy.network.colour_vae import SCALE, new_vae
 def small(monkeypatch, tmp_path):
     """Windows of 9 frames, two films a shard, networks of two blocks, an untrained VAE; the folder of the run."""
     monkeypatch.setattr(train_colour, "load_vae", lambda: new_vae(0).eval().requires_grad_(False))
-    for module in (films, train_colour):
-        monkeypatch.setattr(module, "SHARD", 2, raising=False)
+    monkeypatch.setattr(films, "SHARD", 2)
     settings = replace(SETTINGS, window_frames=9, overlap=5, steps=2, fuse_from=1)
     monkeypatch.setattr(colour_films, "FRAMES", 9)
     sizes = {
@@ -119,6 +118,15 @@ def test_it_trains_the_base_then_what_steers_it(small):
         heading, *rows = (small / f"{name}.csv").read_text().splitlines()
         assert heading == "step,loss,loss_unseen,psnr_unseen"
         assert rows[-1].split(",")[2]
+
+
+def test_the_minutes_are_those_of_all_networks_together(small, monkeypatch):
+    """The clock goes on a minute with each look at it: the base, of four steps, is done, and the next one begun."""
+    clock = iter(range(100))
+    monkeypatch.setattr(learner.time, "monotonic", lambda: 60.0 * next(clock))
+    train_colour.main(["--out", str(small), "--only", "colour_base", "colour_full", "--minutes", "5"])
+    assert (small / "colour_base.json").exists()
+    assert (small / "colour_full.state.safetensors").exists() and not (small / "colour_full.json").exists()
 
 
 def test_it_goes_on_where_it_was_left(small):

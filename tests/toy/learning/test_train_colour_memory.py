@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from everanimate_core.backends.cog_codec import CogCodec
-from everanimate_core.toy.learning import colour_memory_films, films, train_colour_memory
+from everanimate_core.toy.learning import colour_memory_films, films, learner, train_colour_memory
 from everanimate_core.toy.learning.colour_memory_films import FIRST_SEED, LEAST, SCENE, make_memory_film
 from everanimate_core.toy.learning.train_colour import errors_of, loss_of
 from everanimate_core.toy.learning.train_colour_memory import (
@@ -209,7 +209,7 @@ def test_it_trains_both_and_writes_what_is_read(small, learnt, monkeypatch):
         path.unlink()
     ended = iter([True] * 20)
     clock = iter(range(10**6))
-    monkeypatch.setattr(train_colour_memory.time, "monotonic", lambda: 60.0 * next(clock))
+    monkeypatch.setattr(learner.time, "monotonic", lambda: 60.0 * next(clock))
     while next(ended) and not (small / "colour_memory.json").exists():
         main(["--out", str(small), "--minutes", "2"])
     assert (small / "colour_memory.safetensors").read_bytes() == whole

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from math import inf
 from statistics import mean
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_row_has_the_mean_loss_of_the_steps_since_the_one_before(small, accele
     run, losses = training(small, accelerator), []
     advance = run.advance
     monkeypatch.setattr(run, "advance", lambda draw: losses.append(advance(draw)) or losses[-1])
-    assert run.run(None)
+    assert run.run(inf)
     rows = [row.split(",") for row in (small / f"{run.task.name}.csv").read_text().splitlines()[1:]]
     assert [row[:2] for row in rows] == [[f"{n}", f"{mean(losses[n - 5 : n]):.6f}"] for n in (5, 10, 15, 20)]
 
