@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..everanimate_core.errors import InputError
 from ..everanimate_core.runs.progress import Making, Progress, RemainingTime, is_behind
 from . import host
 
@@ -21,9 +22,9 @@ class RunProgress:
     """One progress bar over all chunks and steps, with the preview of the chunk being sampled, and Cancel; a text in
     the node, "chunk 7 of 21, step 3 of 20, 34 min left"; and the video so far, whenever it has grown by a twentieth.
 
-    A context: where the block ends early, the text says how to go on. hidden: the hidden inputs of the node.
-    candidates: of each chunk. called: what the method calls a chunk. previewer: that of a method whose latents the host
-    has none for.
+    A context: where the block ends early, the text says how to go on, unless an input was refused. hidden: the hidden
+    inputs of the node. candidates: of each chunk. called: what the method calls a chunk. previewer: that of a method
+    whose latents the host has none for.
     """
 
     def __init__(
@@ -46,6 +47,10 @@ class RunProgress:
     def __exit__(self, kind, error, trace) -> None:
         if error is None:
             self.tell(f"{self.done_of_all()} are finished.")
+        elif isinstance(error, InputError):
+            # The same graph would be refused again: the error says what to change.
+            if self.making is not None:
+                self.tell(f"{self.done_of_all()} are finished.")
         elif self.making is not None or self.done is not None:
             self.tell(f"{self.done_of_all()} are finished. Queue the same graph again to go on.")
 

@@ -183,6 +183,23 @@ def test_a_long_video_is_shown_when_it_has_grown_by_a_twentieth(comfy):
     assert shown == [*range(1, 22), *range(23, 41, 2)]
 
 
+def test_a_refused_input_asks_for_no_other_start_of_the_same_graph(comfy, monkeypatch):
+    """What was said of the run before stays where nothing was made."""
+    showing, errors = (comfy.module(PACK, name) for name in ("nodes.showing", "everanimate_core.errors"))
+    refused = errors.InputError("only_chunk", "needs another seed or another setting", "seed 1", "the seed 0")
+    told = []
+    monkeypatch.setattr(showing.host, "tell", lambda node, text: told.append(text))
+    with pytest.raises(errors.InputError), progress_of(comfy) as progress:
+        there = TakeChunk("key", 0, 9, 0, 1.0, 0.0, None)
+        progress.on_chunk(Progress(0, 3, there, True, "drift", lambda: torch.zeros(4, 6, 3), lambda: None))
+        raise refused
+    assert told == []
+    with pytest.raises(errors.InputError), progress_of(comfy) as progress:
+        progress.on_making(Making(0, 3, 0, 1, left=2))
+        raise refused
+    assert told == ["chunk 1 of 3", "0 of 3 chunks are finished."]
+
+
 def test_every_node_that_makes_a_whole_video_shows_it_so_far(comfy):
     """The script of the pack knows these nodes by their ids."""
     script = (Path(__file__).resolve().parents[2] / "nodes" / "web" / "finished_video.js").read_text(encoding="utf-8")
