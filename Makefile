@@ -65,6 +65,7 @@ lint: $(STAMP)
 	$(BIN)/comfy --skip-prompt --no-enable-telemetry node validate
 
 $(STAMP): pyproject.toml requirements.txt
+	@echo "Installing torch and all other packages into $(VENV)/, which takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $(TORCH)
 	$(BIN)/python -m pip freeze | grep '^torch==' > $(VENV)/constraints.txt

@@ -150,6 +150,15 @@ def test_is_the_same_graph_as_its_api_twin(name):
 
 
 @each_workflow
+def test_a_script_can_make_a_part_of_a_run_again(name):
+    """`everanimate post` sets inputs that the graph has."""
+    twin = json.loads((WORKFLOWS / "api" / f"{TWINS[name]}.json").read_text(encoding="utf-8"))
+    for node in twin.values():
+        if "resume" in node["inputs"]:
+            assert {"from_chunk", "on_change", "only_chunk", "candidates"} <= node["inputs"].keys()
+
+
+@each_workflow
 def test_seeds_stay_as_they_are(name):
     for node in working(read(name)):
         own = node["type"].startswith(OURS)

@@ -51,7 +51,7 @@ def cluster(address: str | None) -> Iterator[Any]:
         else:
             _knock(address)
             ray.init(address, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # what Ray raises where it does not start in time is no class of its own
         example = "`ray start --head` on one machine, `ray start --address=IP:6379` on the others"
         got = one_line(error, 200).rstrip(".")
         if address is None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import InputError, check_number
+from ..errors import InputError, check_number, one_line
 from ..evaluation.networks import load_networks
 from ..everanimate.settings import Settings
 from ..longanimation.settings import Settings as ColourSettings
@@ -45,18 +45,37 @@ class Options:
         "animate"
     )
     out: option(Path, "Where results, table and plot go.", "DIR", "ablation") = Path("ablation")
-    rows: option(several(str), "These rows alone, by name.", "NAME [NAME ...]", "the main ones") = ()
-    memory: option(bool, "Of the colouring: what its memory of the video is worth.", None, False) = False
+    rows: option(
+        several(str),
+        "These rows alone, such as baseline full. A wrong name gets the list of all.",
+        "NAME [NAME ...]",
+        "the main ones",
+    ) = ()
+    memory: option(bool, "With --method colour: measure what its memory of the video is worth.", None, False) = False
     seconds: option(float | None, "Length of each animation.", "SECONDS", "60, 20 with --memory") = None
-    worlds: option(int, "How many worlds to animate.", "N", 8) = 8
-    first_world: option(int, "Seed of the first of them, the others follow.", "N", 100) = 100
-    noises: option(int, "How many noise seeds, from 0.", "N", 2) = 2
-    scene: option(several(str), "What the worlds have beside a figure.", "NAME[=VALUE] [...]", "none") = ()
-    set: option(several(str), "Settings that every row has, as steps=20.", "NAME=VALUE [...]", "the rows' own") = ()
+    worlds: option(int, "How many worlds to animate, 2 or more.", "N", 8) = 8
+    first_world: option(int, "Seed of the first world. The others have the seeds that follow.", "N", 100) = 100
+    noises: option(int, "With how many seeds of the noise each world is animated: 0, 1 and so on.", "N", 2) = 2
+    scene: option(
+        several(str),
+        "What the worlds have beside a figure, such as light=wandering pan. A wrong name gets the list of all.",
+        "NAME[=VALUE] [...]",
+        "none",
+    ) = ()
+    set: option(
+        several(str),
+        "Settings that every row has, such as steps=20. A wrong name gets the list of all.",
+        "NAME=VALUE [...]",
+        "the rows' own",
+    ) = ()
     planted: option(bool, "Plant a drift in the fifth chunk too, and measure the recovery.", None, False) = False
-    weights: option(Path | None, "Networks of `everanimate train-toy`, beside those shipped.", "DIR", "none") = None
-    lpips: option(Path | None, "LPIPS weights.", "FILE", "those of `everanimate evaluate --fetch-lpips`") = None
-    lora: option(several(Path), "LoRAs of the toy's baseline, as the only rows.", "FILE [FILE ...]", "none") = ()
+    weights: option(
+        Path | None, "Folder of `everanimate train-toy`, whose networks go before those shipped.", "DIR", "none"
+    ) = None
+    lpips: option(Path | None, "Weights of LPIPS.", "FILE", "those of `everanimate evaluate --fetch-lpips`") = None
+    lora: option(
+        several(Path), "Measure these LoRAs of the toy's baseline, in the place of all rows.", "FILE [FILE ...]", "none"
+    ) = ()
 
 
 def main(options: Options, command: Command) -> None:
@@ -73,6 +92,9 @@ def main(options: Options, command: Command) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 100_000:
             raise InputError(name, "must be between 0 and 100000", 8, value)
+    if options.weights is not None and not options.weights.is_dir():
+        # Without it, the shipped networks would be measured in the place of one's own.
+        raise InputError("weights", "must be a folder that `everanimate train-toy` made", "", one_line(options.weights))
     torch.set_num_threads(1)
     if options.method == "colour":
         _colour(options, command)

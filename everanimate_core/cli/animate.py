@@ -41,7 +41,7 @@ from ..toy.network.vae import ToyCodec
 from ..toy.network.vae import load_vae as load_toy_vae
 from .command import Command
 from .driving import VIDEOS, FinderOptions, check_with_video
-from .inputs import check_out, opened, opened_sound
+from .inputs import check_out, first_picture, opened, opened_sound
 from .kept import Kept
 from .models import load_animator, wan_files
 from .options import (
@@ -103,7 +103,7 @@ class Options:
     video: option(
         Path | None,
         "Any video of a person who drives: pose, face and all else are made of it first, in OUT without its suffix + "
-        ".driving. With --model.",
+        ".driving. It needs a --model other than the toy.",
         "VIDEO",
         "none",
     ) = None
@@ -159,7 +159,7 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
     # Read first: a network takes minutes to load, and a video minutes to be prepared.
     lora = None if options.lora is None else read_lora(options.lora)
     with ExitStack() as files:
-        pictures = [opened(files, "reference", path, command.say).read([0]) for path in options.reference]
+        pictures = [first_picture("reference", path, command.say) for path in options.reference]
         references = torch.cat([fit_frames(picture, video.width, video.height, video.fit) for picture in pictures])
         if options.video is None:
             paths = DriverFiles(*given)

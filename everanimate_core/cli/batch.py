@@ -31,10 +31,10 @@ A line of JOBS.jsonl is a JSON object: the options of `everanimate animate` by n
 
     {EXAMPLE}
 
-"command": "colour" or "train precompute" takes the options of that command. Paths are seen from the file's folder.
-A job makes NAME.mp4, and keeps finished chunks in NAME.run. With --engine comfyui, a line says beside the name which
-inputs to set in the graph: {{"name": "dance", "LoadImage.image": "me.png", "EverAnimateAnimate.seed": 7}}. The graph's
-files are seen from the folder of JOBS.jsonl, too, and results lie in ROOT/everanimate/NAME.
+"command": "colour" or "train precompute" takes the options of that command. Paths are relative to the folder of
+JOBS.jsonl. A job makes NAME.mp4, and keeps finished chunks in NAME.run. With --engine comfyui, a line says beside the
+name which inputs to set in the graph: {{"name": "dance", "LoadImage.image": "me.png", "EverAnimateAnimate.seed": 7}}.
+Files that the graph names are relative to the folder of JOBS.jsonl, too. Results are in ROOT/everanimate/NAME.
 
 The same command again makes only what is missing. `everanimate batch status ROOT` says how far it is.
 
@@ -55,20 +55,28 @@ cluster can run anything on it: keep it in a network of your own, or give it a t
 
 @dataclass(frozen=True)
 class Options:
-    """Make many animations, one a GPU at a time, on this machine or on all machines of a Ray cluster."""
+    """Make many animations, one at a time on each GPU of this machine or of all machines of a Ray cluster."""
 
-    jobs: tyro.conf.Positional[option(Path, "The jobs, a JSON object a line.", "JOBS.jsonl")]
+    jobs: tyro.conf.Positional[option(Path, "The jobs, one JSON object a line; see below.", "JOBS.jsonl")]
     out: option(Path, "Folder of the results, which all machines share.", "ROOT")
     address: option(
         str | None,
         "The Ray cluster: auto for the one that this machine is part of, or HOST:PORT.",
         "ADDRESS",
-        "one of this machine alone, for the time of the command",
+        "a cluster of this machine alone, which ends with the command",
     ) = None
     gpus_per_job: option(
-        float, "GPUs of a worker; 0.5 puts two on one. On machines without a GPU: 0, which works on CPUs.", "GPUS", 1.0
+        float,
+        "GPUs for each worker. 0.5 puts two workers on a GPU. 0 is for machines without a GPU: CPUs compute.",
+        "GPUS",
+        1.0,
     ) = 1.0
-    engine: option(Literal["diffusers", "comfyui"], "What makes the jobs.", None, "diffusers") = "diffusers"
+    engine: option(
+        Literal["diffusers", "comfyui"],
+        "What makes the jobs: diffusers = this program, comfyui = a graph in ComfyUIs that it starts.",
+        None,
+        "diffusers",
+    ) = "diffusers"
     graph: option(Path | None, "The graph of all jobs, in API format, for --engine comfyui.", "FILE", "none") = None
     comfyui: option(Path | None, "Folder of ComfyUI, with main.py, for --engine comfyui.", "PATH", "none") = None
     python: option(str | None, "The Python that ComfyUI runs in.", "EXE", "the one of this command") = None

@@ -35,7 +35,7 @@ from ..toy.network.colour_dit import load_colour
 from ..toy.network.colour_state import NO_TEXT
 from ..toy.network.state import TOY
 from .command import Command
-from .inputs import check_out, opened, opened_sound
+from .inputs import check_out, first_picture, opened, opened_sound
 from .kept import Kept
 from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, naming, option, settings_options
 from .prompts import check_prompts, encode_new, prompts_of
@@ -106,10 +106,10 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
     with ExitStack() as files:
         rate = file_rate(video.fps) if video.fps else None
         lineart = opened(files, "lineart", options.lineart, command.say, rate)
-        reference = opened(files, "reference", options.reference, command.say).read([0])
+        reference = first_picture("reference", options.reference, command.say)
         lines = options.reference_lineart
         if lines is not None:
-            lines = opened(files, "reference_lineart", lines, command.say).read([0])
+            lines = first_picture("reference_lineart", lines, command.say)
         sound = opened_sound(files, options.lineart, command.say)
         size = video.width, video.height, video.fit
         method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)

@@ -1,4 +1,4 @@
-"""`everanimate demo`: the main job on the embedded toy, nothing to download."""
+"""`everanimate demo`: an animation with the embedded toy, nothing to download."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,16 +27,19 @@ from .prepared import KEYPOINTS, prepare_once
 
 @dataclass(frozen=True)
 class Options:
-    """The main job on the embedded toy, nothing to download."""
+    """Animate with the embedded toy, beside the truth, and measure what drifts. Nothing is downloaded.
+
+    The same command goes on where it was stopped.
+    """
 
     method: option(Literal["animate", "colour"], "Animate a person, or colour line art.", None, "animate") = "animate"
     out: option(Path, "Where the videos, the plot and the numbers go.", "DIR", "demo") = Path("demo")
     seconds: option(float, "Length of the animation; with --video, at most.", "SECONDS", 60.0) = 60.0
-    seed: option(int, "The world that is shown.", "N", 0) = 0
+    seed: option(int, "Seed of the drawn world that is shown.", "N", 0) = 0
     video: option(
         Path | None,
-        "A video of a real dancer, as whom the toy's drawn figure then dances. The picture is no measure of the real "
-        "network's.",
+        "A video of a real dancer: the toy's drawn figure dances the same. It does not show how good the "
+        "real network's pictures are.",
         "VIDEO",
         "none",
     ) = None

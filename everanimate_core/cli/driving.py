@@ -42,7 +42,7 @@ class FinderOptions:
     ) = None
     keypoints: option(
         Path | None,
-        "POSE_KEYPOINT of every frame of the video, as JSON: nobody is looked for in it then.",
+        "Keypoints of every frame of the video, as JSON in the format POSE_KEYPOINT. Nobody is looked for then.",
         "FILE",
         "none",
     ) = None

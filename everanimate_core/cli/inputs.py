@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
+from torch import Tensor
+
 from ..errors import InputError
 from ..media.open import VideoError
 from ..media.reader import VideoFrames, telling_video
@@ -39,6 +41,19 @@ def opened_sound(files: ExitStack, path: Path, say: Callable[[str], None]) -> Fi
     for note in sound.notes:
         say(note)
     return sound
+
+
+def first_picture(option: str, path: Path, say: Callable[[str], None]) -> Tensor:
+    """The picture of an option, or the first frame of a video: [1, H, W, 3] in 0..1.
+
+    Raises VideoError in the name of the option.
+    """
+    with ExitStack() as files:
+        try:
+            return opened(files, option, path, say).read([0])
+        except VideoError as error:
+            rule = error.rule.replace("readable video", "readable picture")
+            raise VideoError(option, rule, error.example, error.got) from error
 
 
 def check_out(out: Path, inputs: Sequence[Path | None]) -> None:

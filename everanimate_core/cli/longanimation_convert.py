@@ -29,7 +29,7 @@ class Options:
     ]
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
     dtype: SavedDtype = None
-    video_xl: option(bool, "The source is Video-XL, of which what the memory needs is kept.", None, False) = False
+    video_xl: option(bool, "SOURCE is Video-XL. Only what the memory of the video needs is kept.", None, False) = False
 
 
 def main(options: Options, command: Command) -> None:

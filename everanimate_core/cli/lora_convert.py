@@ -18,10 +18,16 @@ class Options:
 
     source: tyro.conf.Positional[option(Path, "The LoRA, in any naming.", "SOURCE")]
     destination: tyro.conf.Positional[option(Path, "The file to write.", "DESTINATION")]
-    format: option(Literal[FORMATS], "Layer names to write.", None, "comfyui") = "comfyui"
+    format: option(
+        Literal[FORMATS],
+        "Whose layer names are written: those of the released EverAnimate files, or of these programs.",
+        None,
+        "comfyui",
+    ) = "comfyui"
     dtype: SavedDtype = None
 
 
 def main(options: Options, command: Command) -> None:
     """Write the file."""
     convert(options.source, options.destination, options.format, options.dtype and getattr(torch, options.dtype))
+    command.say(f"Wrote {options.destination}")

@@ -27,19 +27,19 @@ COMMANDS = {
     "animate": "animate a person by a pose video, or by any video of a person",
     "prepare": "make the videos that drive an animation from any video of a person",
     "colour": "colour a line-art animation like a reference picture",
-    "batch status": "how far a batch is, while it runs or years later",
-    "batch": "many animations, on all GPUs of a Ray cluster",
-    "demo": "the main job on the embedded toy, nothing to download",
-    "takes": "the takes of a run side by side",
+    "takes": "list the versions of an animation that a run has kept, or delete some",
+    "evaluate": "measure how well a video keeps its colours, sharpness and identity",
+    "demo": "60 seconds of animation with the embedded toy, nothing to download",
+    "batch": "many animations, on all GPUs of a machine or of a Ray cluster",
+    "batch status": "how far a batch is, while it runs and afterwards",
     "post": "run a graph on a ComfyUI that is up",
-    "evaluate": "how good a video stays: metrics over time, JSON and plot",
-    "ablate": "the paper's ablation on the toy world",
     "lora inspect": "what is in a LoRA, as JSON",
     "lora convert": "write a LoRA under other layer names",
-    "longanimation convert": "published files of LongAnimation as ComfyUI has them",
+    "longanimation convert": "write published files of LongAnimation as ComfyUI loads them",
     "train precompute": "make a training set from films",
     "train": "train a LoRA: the memory (stage 1), then restoration (stage 2)",
-    "train-toy": "train the embedded toy from nothing",
+    "train-toy": "train the networks of the embedded toy",
+    "ablate": "the paper's ablation on the toy world",
 }
 
 
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the encoding of a terminal or log file does not have must not end a run.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    name = next((name for name in COMMANDS if arguments[: len(name.split())] == name.split()), None)
+    # The longest: `batch status` begins as `batch` does.
+    name = max((name for name in COMMANDS if arguments[: len(name.split())] == name.split()), key=len, default=None)
     if name is None:
         return _overview(arguments)
     command, options = Command(), None
@@ -116,9 +117,14 @@ def parse(options: type, name: str, arguments: Sequence[str]) -> Any:
 
 
 def _said(error: Exception, options: Any) -> str:
-    """What is wrong; where an option is, by its name."""
-    name = _option(error.field, options) if isinstance(error, InputError) else None
-    return f"{name}: {error.said}" if isinstance(error, InputError) and name else str(error)
+    """What is wrong; where options are, by their names."""
+    if not isinstance(error, InputError) or options is None:
+        return str(error)
+    from .options import as_options, called
+
+    kind = type(options)
+    name = called(kind, error.field)
+    return as_options(f"{name}: {error.said}" if name else str(error), lambda field: called(kind, field))
 
 
 def _option(field: str, options: Any) -> str | None:

@@ -36,6 +36,8 @@ _OPTIONS = {
 }
 # Without exponents: one of many digits would take hours to be read.
 _RATE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?")
+# A name of two words or more, as settings have them; what is a part of a path is none.
+_NAME = re.compile(r"(?<![\w./\\-])[a-z]+(?:_[a-z]+)+(?![\w/\\]|\.\w)")
 # What the toy was trained at, where it is not what was released.
 _TOY_VALUES: dict[type, dict[str, Any]] = {
     Settings: {"chunk_frames": TOY_SETTINGS.chunk_frames, "steps": TOY_SETTINGS.steps},
@@ -73,6 +75,11 @@ def called(options: type, field: str) -> str | None:
     own = names(options)
     parts = [own.get(part) or own.get(option_name(part).replace("-", "_"), "") for part in field.split(" and ")]
     return " and ".join(parts) if all(parts) else None
+
+
+def as_options(text: str, called: Callable[[str], str | None]) -> str:
+    """`text` with the settings in it as the command line calls them: chunk_frames - 2 -> --chunk-frames - 2."""
+    return _NAME.sub(lambda name: called(name[0]) or name[0], text)
 
 
 def naming(options: type) -> Callable[[str], str]:
@@ -136,10 +143,17 @@ def _fps(texts: list[str]) -> Fraction:
 Fps = Annotated[Fraction, _spec(_fps)]
 MODEL = f"Diffusers folder, transformer file, or one that is embedded: {', '.join(map(repr, TOYS))}."
 # Options that several commands have.
-Prompt = option(str, "What is to be seen.", "TEXT", "none")
-Prompts = option(Path | None, "Prompts that change: lines of `frame: prompt`.", "FILE", "none")
-NegativePrompt = option(str, "What is not to be seen, if --cfg is not 1.", "TEXT", "none")
-Device = option(str | None, "Where the network runs.", "DEVICE", "the accelerator, if there is one")
+Prompt = option(str, "What the video is to show, in words.", "TEXT", "none")
+Prompts = option(
+    Path | None, "Prompts that change: lines of `frame: prompt`, such as `125: a person waves`.", "FILE", "none"
+)
+NegativePrompt = option(str, "What it is not to show. It counts only where --cfg is not 1.", "TEXT", "none")
+Device = option(
+    str | None,
+    "Where the network runs, as torch calls it: cpu, cuda, cuda:1.",
+    "DEVICE",
+    "the accelerator, if there is one",
+)
 Dtype = option(
     Literal["bfloat16", "float32"] | None,
     "Number type of the network.",
@@ -170,9 +184,15 @@ def settings_options(
     """
     toy = _TOY_VALUES.get(settings, {})
     other = {name: f"{value} for --model {TOY}" for name, value in toy.items()} | dict(otherwise)
+    own = {name: f"--{option_name(name)}" for name in knobs(settings)}
     declared = [
         _field(
-            replace(knob, default=released.get(name, knob.default), help=helps.get(name, knob.help)), other.get(name)
+            replace(
+                knob,
+                default=released.get(name, knob.default),
+                help=as_options(helps.get(name, knob.help), own.get),
+            ),
+            other.get(name),
         )
         for name, knob in knobs(settings).items()
         if not only or name in only
@@ -192,8 +212,10 @@ def _field(declared: Knob, other: str | None) -> tuple[str, Any, Any]:
     if other is not None:
         kind, default, shown = kind | None, None, f"{shown}, {other}"
     metavar: str | None = declared.unit.replace(" ", "-").upper() or ("TEXT" if declared.kind is str else "N")
-    if declared.kind is bool or declared.choices is not None:
-        metavar = None  # tyro shows the choices
+    if declared.choices is not None:
+        metavar = f"{{{','.join(declared.choices)}}}"  # tyro would count None among them
+    elif declared.kind is bool:
+        metavar = None  # tyro shows both ways
     argument = tyro.conf.arg(
         name=option_name(declared.name), help=declared.help, metavar=metavar, help_behavior_hint=f"(default: {shown})"
     )

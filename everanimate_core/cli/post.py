@@ -33,18 +33,25 @@ for event in (json.loads(text) for text in events if isinstance(text, str)):
         if kind in ("execution_success", "execution_error", "execution_interrupted"):
             sys.exit(kind != "execution_success")
 """
-BELOW_HELP = f"The same in plain Python, as `python run.py GRAPH ID.INPUT=VALUE ...`:\n\n{EXAMPLE}"
+BELOW_HELP = (
+    "The same in plain Python, to begin a script of your own with. Saved as run.py, it is started with\n"
+    f"`python run.py GRAPH ID.INPUT=VALUE ...`:\n\n{EXAMPLE}"
+)
 
 
 @dataclass(frozen=True)
 class Options:
     """Run a graph on a ComfyUI that is up. Progress goes to stderr, the files that were written to stdout."""
 
-    graph: tyro.conf.Positional[option(Path, "The graph, in API format, as those of workflows/api.", "GRAPH")]
+    graph: tyro.conf.Positional[
+        option(
+            Path, "The graph, in API format: one of workflows/api, or from the editor by File > Export (API).", "GRAPH"
+        )
+    ]
     changes: tyro.conf.Positional[
         option(
             several(str, 0),
-            "Inputs to set before, such as KSampler.seed=7. NODE is the id, the title or the class of a node.",
+            "Inputs to set before it runs, such as KSampler.seed=7. NODE is the id, the title or the class of a node.",
             "[NODE.INPUT=VALUE...]",
             "none",
         )

@@ -12,7 +12,7 @@ from ..driving.settings import Settings
 from ..errors import InputError
 from .command import Command
 from .driving import FinderOptions, prepare_in, summary
-from .inputs import opened, opened_sound
+from .inputs import first_picture, opened, opened_sound
 from .options import option, settings_options
 
 SettingsOptions = settings_options(Settings)
@@ -22,12 +22,12 @@ SettingsOptions = settings_options(Settings)
 class Options:
     """Make pose, face, background and mask videos, in step, from any video of a person."""
 
-    video: tyro.conf.Positional[option(Path | None, "The video of whoever drives.", "VIDEO", "none")] = None
+    video: tyro.conf.Positional[option(Path | None, "The video of the person who drives.", "VIDEO", "none")] = None
     reference: option(Path | None, "The person who will be animated, to whom the pose is fitted.", "IMAGE", "none") = (
         None
     )
     out: option(
-        Path | None, "Folder of the videos; one that is there goes on.", "DIR", "VIDEO without its suffix + .driving"
+        Path | None, "Folder for the videos. One that is there goes on.", "DIR", "VIDEO without its suffix + .driving"
     ) = None
     fetch_models: option(
         bool,
@@ -63,7 +63,7 @@ def _prepare(options: Options, path: Path, settings: Settings, command: Command)
         video = opened(files, "video", path, command.say)
         reference = None
         if options.reference is not None:
-            reference = opened(files, "reference", options.reference, command.say).read([0])
+            reference = first_picture("reference", options.reference, command.say)
         sound = opened_sound(files, path, command.say)
         made = prepare_in(folder, video, settings, options.finder, reference, sound, command)
     for line in summary(made, folder):

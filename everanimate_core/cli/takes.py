@@ -16,15 +16,18 @@ from .options import option, several
 
 @dataclass(frozen=True)
 class Options:
-    """List the takes of a run: what differs, their length, their drift and what they need on disk."""
+    """List the takes of a run: what differs, their length, their drift and what they need on disk.
+
+    A take is one version of the animation. A changed setting or input opens a new one; older ones stay.
+    """
 
     run: tyro.conf.Positional[
         option(Path, "The run's folder (output/everanimate/NAME of ComfyUI), or a video made by this command.", "RUN")
     ]
     prune: option(
         several(int),
-        "Keep these takes with their chunks, and delete other takes and all chunks that only these have. Videos stay. "
-        "Asks first.",
+        "Keep these takes with their chunks, and delete other takes and all chunks that only these have. Videos that "
+        "are written stay. Asks first.",
         "TAKE [TAKE ...]",
         "delete nothing",
     ) = None
@@ -44,8 +47,10 @@ def main(options: Options, command: Command) -> None:
         if not pruned.files:
             command.say("There is nothing to delete.")
             return
-        takes = ", ".join(map(str, pruned.takes)) or "none"
-        told = f"takes {takes} and {len(pruned.chunks)} chunks that no other take has, {amount(pruned.size)}"
+        takes, chunks = len(pruned.takes), len(pruned.chunks)
+        which = f"take{'' if takes == 1 else 's'} {', '.join(map(str, pruned.takes))}" if takes else "no take"
+        own = f"{chunks} chunk{'' if chunks == 1 else 's'} that no other take has"
+        told = f"{which} and {own}, {amount(pruned.size)}"
         if not options.yes and not _agreed(f"Delete {told}? [y/N] "):
             command.say("Nothing was deleted.")
             return

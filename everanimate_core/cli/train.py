@@ -28,7 +28,7 @@ RecipeOptions = settings_options(
 class Options:
     """Train a LoRA on a set of `everanimate train precompute`: the memory (stage 1), then restoration (stage 2)."""
 
-    stage: option(Literal[1, 2], "1: memory adaptation, 2: restorative, from stage 1's LoRA.", None)
+    stage: option(Literal[1, 2], "1: adapt to the memory. 2: learn to restore, from stage 1's LoRA on.", None)
     data: option(Path, "A training set that `everanimate train precompute` made.", "DIR")
     model: option(str, MODEL, "PATH")
     out: option(Path, "Folder of LoRA files, losses, samples, and the state to go on from.", "DIR")
@@ -51,7 +51,7 @@ class Options:
     ) = None
     precision: option(
         Literal["no", "bf16"] | None,
-        "Of the frozen network; the LoRA is float32.",
+        "Number type of the frozen network: no = float32, bf16 = bfloat16. The LoRA is float32.",
         "{no,bf16}",
         "what accelerate launch says, else no on a CPU, bf16 elsewhere",
     ) = None

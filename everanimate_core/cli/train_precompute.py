@@ -35,30 +35,37 @@ ChunkOptions = settings_options(Settings, "chunk_frames")
 
 @dataclass(frozen=True)
 class Options:
-    """Make a training set from films."""
+    """Encode films into a training set, which `everanimate train` reads. The same command adds what is missing."""
 
-    data: option(str, f"Folder, .csv or .jsonl of films, or {TOY!r} or {TOY_LIT!r}: procedural worlds.", "DIR")
+    data: option(
+        str, f"Films: a folder, or a list in .csv or .jsonl. {TOY!r} or {TOY_LIT!r}: worlds that the toy draws.", "DIR"
+    )
     model: option(str, MODEL, "PATH")
-    out: option(Path, "The training set; one that is there is completed.", "DIR")
+    out: option(Path, "Folder of the training set. One that is there is completed.", "DIR")
     parts: Parts = None
-    films: option(int | None, f"How many worlds --data {TOY} or {TOY_LIT} has.", "N", "none") = None
-    fps: option(Fps, "Frames per second; films of another rate are left out.", "FRAMES-A-SECOND", 25) = Fraction(25)
+    films: option(int | None, f"How many worlds are drawn; needed with --data {TOY} or {TOY_LIT}.", "N", "none") = None
+    fps: option(Fps, "Frames per second of the set. Films of another rate are left out.", "FRAMES-A-SECOND", 25) = (
+        Fraction(25)
+    )
     reference: option(
         Literal["start", "own"],
-        "One of a film's first frames, or a picture of its own from another moment (NAME.reference.png).",
+        "The reference picture: start = one of a film's first frames, own = NAME.reference.png, of another moment.",
         None,
         "start",
     ) = "start"
     anchors: option(
         Literal["released", "roll-out"],
-        "Frames of the first chunk alone, or, as an animation has them, the reference behind one less.",
+        "Pictures of the identity memory: released = frames of the first chunk alone, roll-out = one frame less and "
+        "then the reference, as an animation has them.",
         None,
         "released",
     ) = "released"
     motion_pixels: option(
-        bool, "Keep the first chunks, for `train --perturbed-motion`: records are larger.", None, False
+        bool, "Keep the frames of first chunks, for `train --perturbed-motion`. The set gets larger.", None, False
     ) = False
-    candidates: option(int, "Frames a film that anchors are drawn from.", "FRAMES", 16) = 16
+    candidates: option(
+        int, "From how many frames of a film the pictures of the identity memory are drawn.", "FRAMES", 16
+    ) = 16
     video: tyro.conf.OmitArgPrefixes[VideoOptions] = field(default_factory=VideoOptions)
     chunk: tyro.conf.OmitArgPrefixes[ChunkOptions] = field(default_factory=ChunkOptions)
 

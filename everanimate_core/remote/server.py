@@ -111,7 +111,7 @@ class Server:
         return ConnectionError(self._wrong(got))
 
     def _wrong(self, got: object) -> str:
-        return f"a ComfyUI must be up at {self.url} (start it, or give its address); got {one_line(got, 200)}."
+        return f"a ComfyUI must be up at {self.url} (start it, or set --server); got {one_line(got, 200)}."
 
     def _gone(self, got: object) -> ConnectionError:
         return ConnectionError(

@@ -44,6 +44,7 @@ def make_demo(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     made = {BASELINE: folder / f"{BASELINE}.mp4", METHOD: folder / f"{METHOD}.mp4"}
     job = animate_world(world, pose, made[METHOD], METHOD, say)
     _roll_out(world, frames, made[BASELINE], say)
+    say(f"Writing comparison.mp4: pose, {BASELINE}, {METHOD} and truth side by side")
     with VideoFrames(made[BASELINE]) as baseline, VideoFrames(made[METHOD]) as method:
         write_beside(folder / "comparison.mp4", [pose, baseline, method, truth])
     numbers = {name: write_drift(path, world, job.plan.joins, say) for name, path in made.items()}

@@ -16,6 +16,7 @@ from ..media.reader import VideoFrames
 from ..media.sound import Sound
 from ..media.writer import VideoWriter
 from ..ports import FrameSource
+from ..tenths import every_tenth
 from ..toy.network.engine import FPS, WorldFrames
 from ..toy.world.raster import SIZE
 from ..toy.world.world import World
@@ -52,7 +53,8 @@ def write_drift(path: Path, world: World, joins: Sequence[int], say: Callable[[s
     with VideoFrames(path) as video:
         frames = range(video.frame_count)
         truth, boxes = WorldFrames(world.frames, len(frames)), [world.face_box(index) for index in frames]
-        report = evaluate(video, truth, world.reference(), joins, boxes)
+        told = every_tenth(lambda done, total: say(f"{path.stem}, measured {done} of {total} frames"))
+        report = evaluate(video, truth, world.reference(), joins, boxes, on_frames=told)
     with write_whole(path.with_suffix(".drift.json")) as part:
         part.write_text(report.to_json(), encoding="utf-8")
     with write_whole(path.with_suffix(".drift.png")) as part:

@@ -28,9 +28,9 @@ class Pace:
         unit="steps",
     )
     checkpointing: bool = knob(
-        True, "Compute activations twice rather than keep them: much less memory. Not the toy's."
+        True, "Compute activations twice rather than keep them: much less memory. The toy always keeps them."
     )
-    offload: bool = knob(False, "What is kept with --checkpointing waits in main memory: less on the GPU, slower.")
+    offload: bool = knob(False, "Let what --checkpointing keeps wait in main memory: less memory on the GPU, slower.")
     workers: int = knob(
         2, "Processes that read samples ahead, for each process that trains.", low=0, high=1000, unit="processes"
     )

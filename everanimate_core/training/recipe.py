@@ -37,8 +37,12 @@ class Recipe:
     rank: int = knob(32, "Rank of the LoRA, and its alpha.", low=1, high=65_536)
     batch: int = knob(8, "Samples a step, over all processes.", low=1, high=1_000_000, unit="samples")
     rate: float = knob(1e-4, "Learning rate of AdamW.", low=0.0)
-    schedule: str = knob("gaussian", "Stage 2: weight of the restoration.", choices=SCHEDULES)
-    perturbation: str = knob(RECIPES[0], "The drift simulator, of stage 2 and of the motion memory.", choices=RECIPES)
+    schedule: str = knob(
+        "gaussian", "Stage 2: at which noise levels restoration counts in the loss. none: nowhere.", choices=SCHEDULES
+    )
+    perturbation: str = knob(
+        RECIPES[0], "How drift is simulated, in stage 2 and for --perturbed-motion.", choices=RECIPES
+    )
     augmented: float = knob(0.5, "Stage 2: share of the samples with moved anchors.", low=0.0, high=1.0, unit="share")
     perturbed_motion: float = knob(
         0.0,

@@ -87,7 +87,8 @@ def read_state(
     if before != facts:
         changed = [name for name in {**facts, **before} if before.get(name) != facts.get(name)]
         was, now = (
-            ", ".join(f"{one_line(name, 80)} {one_line(found.get(name), 80)}" for name in changed)
+            # Facts leave out what is off.
+            ", ".join(f"{one_line(name, 80)} {one_line(found.get(name, 'off'), 80)}" for name in changed)
             for found in (before, facts)
         )
         raise InputError("resume", "goes on with the settings of the training that is there", was, now)

@@ -28,7 +28,9 @@ def test_without_options(command, handed):
     assert callable(say)
 
 
-def test_with_options(command, handed):
+def test_with_options(command, handed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own").mkdir()
     arguments = "--out there --seconds 2.5 --worlds 3 --first-world 40 --noises 1 --planted --weights own "
     arguments += "--scene light=wandering pan --set steps=20 restore_strength=2 restore_target=low_frequency"
     assert command(["ablate", *arguments.split(), "--rows", "memory", "baseline+restore"]) == (0, "", "")
@@ -71,6 +73,7 @@ def test_seconds_are_finite(command, handed, value):
         ["--scene", "pan=maybe"],
         ["--rows", "bse"],
         ["--lora", "none"],
+        ["--weights", "none"],
     ],
 )
 def test_what_cannot_serve_is_refused_and_nothing_is_written(command, tmp_path, more):

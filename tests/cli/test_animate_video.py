@@ -121,7 +121,7 @@ REFUSED = [
     (["--lora", "none.safetensors"], "a LoRA is read from a .safetensors file (stage2_480p.safetensors); got none"),
     (["--device", "abacus"], "--device: must be one that torch has here"),
     (["--person", "index", "--person-index", "-1"], "--person-index: must be between 0 and 99 (0); got -1."),
-    (["--reference", "none.png"], "--reference: must be a readable video; got none.png"),
+    (["--reference", "none.png"], "--reference: must be a readable picture; got none.png"),
     (["--out", "{folder}/dance.mp4"], "--out: must be another file than the inputs, which it would replace"),
 ]
 

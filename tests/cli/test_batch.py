@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from batch_parts import TOY, toy, write_jobs
@@ -121,11 +122,23 @@ def test_without_ray_the_extra_is_named(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_ray_that_does_not_start_in_time_is_said_in_words(command, tmp_path, monkeypatch):
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("everanimate_core.cli.batch.ray_or_complain", lambda: None)
+    monkeypatch.setattr("everanimate_core.batch.ray_workers.ray_or_complain", lambda: SimpleNamespace(init=init))
+    jobs = write_jobs(tmp_path / "jobs.jsonl", toy("a", 9))
+    code, said, complaints = command(["batch", str(jobs), "--out", str(tmp_path / "root")])
+    assert (code, said) == (1, "1 jobs, 0 of them finished already\n")
+    assert complaints == "Ray must start on this machine; got The current node timed out during startup.\n"
+
+
 def test_the_help_ends_with_what_a_line_is_and_how_a_cluster_is_made(command):
     code, said, complaints = command(["batch", "--help"])
     assert (code, complaints) == (0, "")
     assert said.endswith(f"\n\n{BELOW_HELP}")
-    assert "one of this machine alone, for the time of the command" in unboxed(said)
+    assert "a cluster of this machine alone, which ends with the command" in unboxed(said)
 
 
 # --- jobs that are commands of ours -----------------------------------------------------------------------------------

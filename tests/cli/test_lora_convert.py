@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 def test_to_comfyui_and_back(lora, tmp_path, command):
     comfyui, back = tmp_path / "comfyui.safetensors", tmp_path / "back.safetensors"
-    assert command(["lora", "convert", str(lora), str(comfyui)])[0] == 0
+    assert command(["lora", "convert", str(lora), str(comfyui)]) == (0, f"Wrote {comfyui}\n", "")
     assert all(name.startswith("diffusion_model.blocks.0.self_attn.q.") for name in load_file(comfyui))
     assert command(["lora", "convert", str(comfyui), str(back), "--format", "released"])[0] == 0
     once, again = load_file(lora), load_file(back)

@@ -11,7 +11,7 @@ from cli_parts import unboxed
 
 from everanimate_core.cli.colour import RELEASED_SIZE
 from everanimate_core.cli.main import COMMANDS, parse
-from everanimate_core.cli.options import called, chosen, names, settings_options
+from everanimate_core.cli.options import as_options, called, chosen, names, settings_options
 from everanimate_core.driving.settings import Settings as DrivingSettings
 from everanimate_core.errors import InputError
 from everanimate_core.everanimate.settings import Settings
@@ -454,6 +454,23 @@ def test_a_new_setting_out_of_its_range_is_refused_by_its_option(model):
     with pytest.raises(InputError) as refused:
         chosen(Grown, options, model)
     assert called(type(options), refused.value.field) == "--new-count"
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_help_names_options_as_the_command_line_does(name, help_of):
+    settings = {setting for room in (*ROOMS, ColourSettings) for setting in knobs(room) if "_" in setting}
+    for option, text in help_of(name).items():
+        assert not settings & set(re.findall(r"\w+(?!\.\w|\w)", text)), option  # held_out.csv is a file
+        assert "None" not in text, option
+
+
+def test_settings_in_words_are_options_and_parts_of_paths_are_not():
+    def called_here(name):
+        return called(options_of("animate"), name)
+
+    assert as_options("0 and chunk_frames - 2; got pose_video.", called_here) == "0 and --chunk-frames - 2; got --pose."
+    for path in ("pose_video.mp4", "/pose_video/a.mp4", "C:\\pose_video", "my pose_video.mov", "last_frame"):
+        assert as_options(path, called_here) == path
 
 
 def test_what_fields_of_errors_are_called():

@@ -66,7 +66,7 @@ def test_the_nodes_are_listed_a_line_each(command, nobody):
 def test_a_server_that_is_not_there(command, nobody, changes):
     code, said, complaints = command(["post", str(TOY_WORLD), *changes, *nobody])
     assert (code, said) == (1, "")
-    assert complaints.startswith(f"a ComfyUI must be up at {nobody[1]} (start it, or give its address); got ")
+    assert complaints.startswith(f"a ComfyUI must be up at {nobody[1]} (start it, or set --server); got ")
     assert complaints.count("\n") == 1
 
 

@@ -171,7 +171,7 @@ REFUSED = [
     (["--fps", "1000"], "--fps: must be between 0.0 and 240.0 (0.0); got 1000."),
     (["--person", "index", "--person-index", "1"], "--person-index: must be within 0..0: the people in this video"),
     (["--template-frame", "-2"], "--template-frame: must be between -1 and 1000000 (-1); got -2."),
-    (["--reference", "none.png"], "--reference: must be a readable video; got none.png (No such file or directory)."),
+    (["--reference", "none.png"], "--reference: must be a readable picture; got none.png (No such file or directory)."),
     (["--keypoints", "{inputs}/short.json"], "--keypoints: must be of all 21 frames of the driving video; got 20."),
     (["--keypoints", "{inputs}/list.json"], "--keypoints: must be POSE_KEYPOINT as JSON, a list of frames (openpose."),
     (["--keypoints", "{inputs}/dance.mp4"], "--keypoints: must be POSE_KEYPOINT as JSON, a list of frames (openpose."),

@@ -53,7 +53,7 @@ def test_pruning_asks_where_somebody_sits(run):
     for answer, said in ((b"n\n", "Nothing was deleted.\n"), (b"\4", "\nNothing was deleted.\n")):
         code, out = ask(answer)
         assert (code, out.rpartition("] ")[2]) == (0, said)
-        assert out.startswith("Delete takes 1 and 2 chunks that no other take has, ")
+        assert out.startswith("Delete take 1 and 2 chunks that no other take has, ")
         assert run.everything() == before
     code, out = ask(b"y\n")
     assert code == 0

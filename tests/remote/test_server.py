@@ -49,7 +49,7 @@ def nobody():
 @each_way
 def test_a_server_that_is_not_there(nobody, ask):
     message = refusal(ask, Server(nobody), kind=ConnectionError)
-    assert message.startswith(f"a ComfyUI must be up at {nobody} (start it, or give its address); got ")
+    assert message.startswith(f"a ComfyUI must be up at {nobody} (start it, or set --server); got ")
     assert "refused" in message
 
 
@@ -67,12 +67,12 @@ def files(tmp_path):
 def test_a_server_that_is_no_comfyui(files, ask):
     with pytest.raises(ConnectionError) as caught:
         ask(Server(files))
-    assert str(caught.value).startswith(f"a ComfyUI must be up at {files} (start it, or give its address); got ")
+    assert str(caught.value).startswith(f"a ComfyUI must be up at {files} (start it, or set --server); got ")
     assert "404" in str(caught.value)
 
 
 def test_an_answer_that_is_no_json(files):
     with pytest.raises(ConnectionError) as caught:
         Server(files).ask("/history")
-    message = f"a ComfyUI must be up at {files} (start it, or give its address); got an answer that is no JSON."
+    message = f"a ComfyUI must be up at {files} (start it, or set --server); got an answer that is no JSON."
     assert str(caught.value) == message

@@ -28,7 +28,10 @@ def test_the_demo_runs_and_goes_on(tmp_path, demo):
     lines = said.splitlines()
     assert [line.split(": ")[0] for line in lines[:2]] == ["everanimate, chunk 1/2", "everanimate, chunk 2/2"]
     assert lines[2:4] == ["baseline, chunk 1/2", "baseline, chunk 2/2"]
-    assert lines[6] == (
+    measured = [line for line in lines if ", measured " in line]
+    assert measured[:2] == ["baseline, measured 8 of 50 frames", "baseline, measured 16 of 50 frames"]
+    assert len(measured) == 14 and measured[-1] == "everanimate, measured 50 of 50 frames"
+    assert lines[-1] == (
         f"Wrote baseline.mp4, everanimate.mp4, comparison.mp4, and .drift.png and .drift.json of both, to {folder}"
     )
     assert {path.name for path in folder.iterdir()} == {

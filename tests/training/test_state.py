@@ -74,6 +74,8 @@ def test_a_state_of_another_training_is_refused_and_changes_nothing(tmp_path):
     message = r"^resume goes on with the settings of the training that is there \(rank 2\); got rank 4\.$"
     with pytest.raises(ValueError, match=message):
         read_state(tmp_path / "state", other, other_optimiser, {**FACTS, "rank": 4})
+    with pytest.raises(ValueError, match=r"\(rank 2\); got rank off\.$"):
+        read_state(tmp_path / "state", other, other_optimiser, {k: v for k, v in FACTS.items() if k != "rank"})
     assert all(torch.equal(one, was) for one, was in zip(other.parameters(), before, strict=True))
 
 

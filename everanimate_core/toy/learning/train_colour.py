@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="these networks alone")
     parser.add_argument("--after", type=Path, help="folder of an earlier training, whose weights are begun with")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes (the same command goes on)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, films and noise (default: 0)")
     chosen = parser.parse_args(arguments)
     try:
         check_limits(chosen.seed, chosen.minutes)

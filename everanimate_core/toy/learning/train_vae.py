@@ -190,8 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run that is there goes on")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes (the same command goes on)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, films and noise (default: 0)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of the training (default: {STEPS})")
     chosen = parser.parse_args(arguments)
     if chosen.steps < 1:
         parser.error(f"--steps must be at least 1; got {chosen.steps}.")
