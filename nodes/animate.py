@@ -47,6 +47,8 @@ class EverAnimateAnimate(io.ComfyNode):
             *widgets.of("seed_mode", "identity_latents", "motion_latents", "chunk_frames", "overlap", "continuation"),
             *widgets.of("keyframes", "clip_source", "fit", "tiled", "latent_context", "resume", "from_chunk", "fps"),
             *widgets.of("restore_strength", "restore_schedule", "restore_target", optional=True),
+            *widgets.of("on_change", "only_chunk", "candidates", optional=True),
+            widgets.audio("pose_video"),
         ]
         return io.Schema(
             node_id="EverAnimateAnimate",
@@ -55,7 +57,7 @@ class EverAnimateAnimate(io.ComfyNode):
             description="Animate a person chunk by chunk, for as long as the pose video or longer. Frames are written "
             "to the output folder as they are made, so memory does not grow with the length.",
             is_output_node=True,
-            inputs=[*inputs, *widgets.newer_than(inputs), widgets.audio("pose_video")],
+            inputs=inputs + widgets.newer_than(inputs),
             outputs=[
                 widgets.finished_video(),
                 widgets.last_chunk(),
