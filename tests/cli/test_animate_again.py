@@ -4,7 +4,7 @@ from cli_parts import animate, place_of, refused, result, state
 from run_parts import assert_same_result, video_of
 
 STOPPED = (
-    "this run was made with other settings (on_change new take: finished chunks stay, and those that are still right "
+    "this run was made with other settings (--on-change new take: finished chunks stay, and those that are still right "
     "are used); got {}.\n"
 )
 
@@ -94,10 +94,10 @@ def test_another_rate_of_a_driving_video_changes_what_the_chunks_see(finished, c
 
 
 def test_a_restored_run_goes_on_with_its_own_restoration_alone(finished, tmp_path, command):
-    assert refused(command, finished, "--restore", "0.5") == STOPPED.format("restore_strength was 0.0 and is 0.5")
+    assert refused(command, finished, "--restore", "0.5") == STOPPED.format("--restore was 0.0 and is 0.5")
     out = tmp_path / "restored" / "dance.mp4"
     assert command(animate(out, "--frames", "14", "--restore", "0.5"))[0] == 0
-    told = "restore_strength was 0.5 and is 0.25"
+    told = "--restore was 0.5 and is 0.25"
     assert refused(command, out, "--frames", "14", "--restore", "0.25") == STOPPED.format(told)
     said = ["take 2 is opened: restore_strength was 0.5 and is 0.25"]
     assert again(command, out, "--frames", "14", "--restore", "0.25") == ([False] * 2, said)
