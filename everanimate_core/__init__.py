@@ -1,3 +1,3 @@
 """EverAnimate: long human animation with a memory against drift (arXiv 2605.15042). Knows nothing of ComfyUI."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
