@@ -71,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = join([*arguments, *command.to_go_on])
         print(f"Stopped; {command.kept}. Go on with: everanimate {again}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        # `everanimate ... | head`. Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(f"Stopped, as nobody reads what is printed any more; {command.kept}.")
+        return FAILED
     except (ValueError, FileNotFoundError, IsADirectoryError, ImportError) as error:
         _complain(_said(error, options))
         return REFUSED

@@ -25,6 +25,9 @@ def driving_folder(folder: Path, again: str) -> Iterator[Callable[[], None]]:
             yield check
     except OwnershipLost:
         raise taken_over(WHAT, folder) from None
+    except BrokenPipeError:
+        # Nobody reads any more what callbacks print. The files are in order.
+        raise
     except (OSError, av.FFmpegError) as error:
         raise RunFailed(
             f"the files in {folder} must be writable and the disk not full; got {error}. What was found is kept there; "

@@ -104,7 +104,8 @@ def run(
                 current.drawing_of(last)()
                 current.film.join(FINISHED)
         frames, take = chunks.decoded(last), choice.take
-    except RunError:
+    except (RunError, BrokenPipeError):
+        # The second: nobody reads any more what callbacks print. The files are in order.
         raise
     except OutOfMemory as error:
         assert current is not None

@@ -78,6 +78,19 @@ def assert_it_goes_on(out, video, line=0):
     assert not [name for name in state(out.parent) if ".part" in name]
 
 
+@posix_only
+def test_a_reader_that_goes_away_ends_the_run_in_words_and_keeps_it(uninterrupted, tmp_path):
+    """`everanimate animate ... | head -1`"""
+    out = tmp_path / "dance.mp4"
+    process = start(animate(out))
+    assert process.stdout.readline()
+    process.stdout.close()
+    complaints = process.stderr.read()
+    assert process.wait() == 1
+    assert complaints == "Stopped, as nobody reads what is printed any more; finished chunks are kept.\n"
+    assert_it_goes_on(out, uninterrupted[0], 1)
+
+
 # The command, killed at the n-th of the steps by which it writes: names given and taken, files and folders made and
 # flushed. It says the number of each step.
 KILLED_AT_A_STEP = """
