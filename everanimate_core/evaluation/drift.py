@@ -4,6 +4,8 @@ The thresholds decide what is a finding. They were set on films of the toy world
 """
 
 from collections.abc import Sequence
+from math import isfinite, nan
+from statistics import linear_regression
 
 import torch
 from torch import Tensor
@@ -28,12 +30,9 @@ LASTING = 9
 
 def slope(curve: Sequence[float]) -> float:
     """Least-squares slope of a curve per 100 frames; frames that are not finite are left out, NaN for fewer than 2."""
-    values = torch.as_tensor(curve, dtype=torch.float64)
-    frames = torch.arange(len(values), dtype=torch.float64)[values.isfinite()]
-    if len(frames) < 2:
-        return float("nan")
-    design = torch.stack([frames, torch.ones_like(frames)], dim=1)
-    return float(100 * torch.linalg.lstsq(design, values[values.isfinite(), None]).solution[0, 0])
+    known = [(frame, value) for frame, value in enumerate(curve) if isfinite(value)]
+    # Not torch's least squares, which round by where a tensor lies in memory.
+    return 100 * linear_regression(*zip(*known, strict=True)).slope if len(known) > 1 else nan
 
 
 def departure(curve: Tensor, tolerance: float) -> int | None:

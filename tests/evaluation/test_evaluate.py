@@ -101,7 +101,7 @@ def test_curves_are_those_of_all_frames_at_once(videos, boxes):
     assert set(report.curves) == set(expected) == set(report.slopes)
     for name, curve in expected.items():
         assert report.curves[name] == pytest.approx(curve.tolist(), abs=1e-4, nan_ok=True), name
-        assert report.slopes[name] == pytest.approx(slope(report.curves[name]))
+        assert report.slopes[name] == slope(report.curves[name])
     assert report.truth["sharpness"] == pytest.approx(sharpness(true_edges).tolist())
     of_one_video = {"lightness", "a", "b", "contrast", "saturation", "sharpness", "step", "identity"}
     assert set(report.truth) == of_one_video

@@ -42,8 +42,6 @@ def test_it_is_the_cores_evaluation(comfy, clip):
     joins = [9, 14, 19]
     expected = evaluate(TensorFrames(tinted), TensorFrames(clip), clip[0], joins)
     expected = json.loads(expected.to_json())
-    # Least squares round by where a tensor lies in memory.
-    assert found.pop("slopes") == pytest.approx(expected.pop("slopes"))
     assert found == expected
     assert found["joins"] == joins and found["findings"]["colour"] is not None
 
