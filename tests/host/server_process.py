@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -54,8 +55,10 @@ class ComfyServer:
         command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
                    "--base-directory", str(base), "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}",
                    "--disable-auto-launch", "--disable-api-nodes", "--preview-method", previews]  # fmt: skip
+        # Networks that the user of this machine has fetched are not the server's.
+        alone = {**os.environ, "XDG_CACHE_HOME": str(base / "cache")}
         with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=comfy_path, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, cwd=comfy_path, env=alone, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._wait_until_ready(timeout=180)
         except BaseException:
