@@ -13,9 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 from batch_parts import attempts, rows, write_jobs
-from cli_parts import ROOT, finish, frames_of, start
+from cli_parts import ROOT, finish, start
 from ray_cluster import cluster, needs_ray
 from refusals import refusal
+from run_parts import video_of
 from safetensors.torch import load_file
 from torch import equal
 
@@ -209,7 +210,7 @@ def test_three_jobs_on_a_comfyui_that_is_killed_once(tmp_path):
         assert all(equal(tensor, undisturbed[key][name]) for name, tensor in tensors.items())
     # The files differ: a host writes into their tags what was there when the graph began.
     video = "everanimate/one/toy_world_00001_.mp4"
-    assert equal(frames_of(root / video)[0], frames_of(other / video)[0])
+    assert equal(video_of(root / video)[0], video_of(other / video)[0])
 
 
 @needs_ray
