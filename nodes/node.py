@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 
 from comfy_api.latest import io
 
@@ -45,4 +46,6 @@ def in_its_name(execute: Callable) -> Callable:
             said = f"{error.field} {error.said}".strip() if isinstance(error, InputError) else error
             raise kind(f"{cls.define_schema().display_name}: {said}") from error
 
+    # The host hands `validate_inputs` what its signature names, and does not look through a wrapper by itself.
+    executed.__signature__ = signature(execute)
     return executed

@@ -59,7 +59,7 @@ from .options import (
     several,
 )
 from .prepared import prepare_once
-from .prompts import check_prompts, encode_new, prompts_of
+from .prompts import TOY_READS_NONE, check_prompts, encode_new, prompts_of
 from .running import run_job
 
 BELOW_HELP = """\
@@ -180,6 +180,8 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
         prompts = prompts_of(options.prompt, options.prompts, plan)
+        if options.model in TOYS and any(prompts):
+            command.say(TOY_READS_NONE)
         sigmas = sigma_schedule(settings.steps, settings.shift)
         key = (*network_of(options), device)
         networks = (kept or Kept()).get(key, lambda: _load(options, prompts, device, lora))

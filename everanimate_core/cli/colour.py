@@ -38,7 +38,7 @@ from .command import Command
 from .inputs import check_out, first_picture, opened, opened_sound
 from .kept import Kept
 from .options import Device, Dtype, NegativePrompt, Prompt, Prompts, chosen, naming, option, settings_options
-from .prompts import check_prompts, encode_new, prompts_of
+from .prompts import TOY_READS_NONE, check_prompts, encode_new, prompts_of
 from .running import run_job
 
 # The size that LongAnimation was released with.
@@ -114,6 +114,8 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         size = video.width, video.height, video.fit
         method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)
         prompts = prompts_of(options.prompt, options.prompts, method.plan)
+        if options.model == TOY and any(prompts):
+            command.say(TOY_READS_NONE)
         key = (*network_of(options), options.device)
         networks = (kept or Kept()).get(key, lambda: _load(options, prompts))
         model = _model(networks, options, settings, video, prompts)

@@ -9,6 +9,9 @@ from ..errors import InputError
 from ..plan import ChunkPlan
 from ..runs.prompts import chunk_prompts, read_prompts
 
+# Said where a toy is given prompts: it has no text encoder.
+TOY_READS_NONE = "The embedded toy reads no prompts, so they change no picture."
+
 
 def check_prompts(prompt: str, file: Path | None) -> None:
     """Raise InputError where --prompt and --prompts are both given."""

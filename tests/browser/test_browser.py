@@ -123,6 +123,19 @@ def test_the_finished_video_takes_the_place_of_the_live_preview(page, server, na
     assert page.faults == []
 
 
+def test_what_ships_switched_off_runs_when_it_is_switched_on(page, server):
+    pytest.importorskip("torchmetrics", reason="Drift Report needs it")
+    open_template(page, "toy_world")
+    set_widget(page, "EverAnimateLoadToy", "frames", 62)
+    set_widget(page, "EverAnimateAnimate", "run_name", "with_a_report")
+    page.evaluate("() => { for (const node of app.graph._nodes) node.mode = 0 }")
+    look_at(page, "EverAnimateDriftReport")
+    run(page)
+    # The plot of the report.
+    wait_until_shown(page, "EverAnimateDriftReport", "shown.pictures", 20_000)
+    assert page.faults == []
+
+
 # The fewest frames that all chunks of the graph are made of; samplers of four steps.
 @pytest.mark.parametrize(("name", "frames", "samplers"), [("toy_blocks", 63, 3), ("toy_drift", 92, 7)])
 def test_a_graph_of_blocks_runs_from_the_page(page, server, name, frames, samplers):

@@ -70,7 +70,8 @@ def test_prompts_that_change_keep_the_chunks_before(finished, tmp_path, command)
     prompts.write_text("0:\n24: she turns\n")
     code, said, _ = command(animate(finished, "--prompts", str(prompts)))
     assert code == 0
-    lines = said.splitlines()
+    told, *lines = said.splitlines()
+    assert told == "The embedded toy reads no prompts, so they change no picture."
     assert [", kept, " in line for line in lines] == [True] * 4 + [False] * 4
     assert lines[4] == "take 2 is opened: the prompt is another one from chunk 4 on"
     assert place_of(finished).files(number=1) == before

@@ -152,8 +152,9 @@ def lineart(tmp_path_factory):
 
 def test_the_toy_colours_without_a_model(lineart, tmp_path, command):
     out, inputs = tmp_path / "out.mp4", [lineart / "lines.mp4", "--reference", lineart / "reference.png"]
-    code, _, complaints = command(["colour", *map(str, inputs), "--out", str(out)])
+    code, said, complaints = command(["colour", *map(str, inputs), "--out", str(out), "--prompt", "a house"])
     assert (code, complaints) == (0, "")
+    assert "The embedded toy reads no prompts, so they change no picture." in said.splitlines()
     made, _ = video_of(out)
     truth = World(5).frames(range(100))
     assert made.shape == truth.shape

@@ -29,21 +29,28 @@ CHECKED = {
 NUMBERS = ("INT", "FLOAT")
 
 
+def inputs(comfy, node):
+    """{input: (type, options)} of a node."""
+    types = comfy.nodes[node].INPUT_TYPES()
+    return types.get("required", {}) | types.get("optional", {})
+
+
 def widgets(comfy, node):
     """{widget: (type, options)} of a node."""
-    types = comfy.nodes[node].INPUT_TYPES()
-    declared = types.get("required", {}) | types.get("optional", {})
-    return {name: (kind, options) for name, (kind, options) in declared.items() if "default" in options}
+    return {name: (kind, options) for name, (kind, options) in inputs(comfy, node).items() if "default" in options}
 
 
 def queued(comfy, node, **changed):
     """What the host says of a node with these values, links as [node, output], and the defaults of the others.
 
-    The text of what is raised, or [(kind of error, input)] without what says that a link is missing.
+    The text of what is raised, or [(kind of error, input)] without what says that a link is of another type.
     """
     import execution
 
-    values = {name: options["default"] for name, (_, options) in widgets(comfy, node).items()} | changed
+    # Every socket has a link, as in a graph: the host hands those over, too, to a check that asks for all.
+    sockets = {name: ["2", 0] for name in inputs(comfy, node)}
+    defaults = {name: options["default"] for name, (_, options) in widgets(comfy, node).items()}
+    values = sockets | defaults | changed
     number = {"class_type": "PrimitiveInt", "inputs": {"value": 65}}
     text = {"class_type": "PrimitiveString", "inputs": {"value": "a:b"}}
     prompt = {"1": {"class_type": node, "inputs": values}, "2": number, "3": text}
@@ -52,7 +59,7 @@ def queued(comfy, node, **changed):
     except ValueError as error:
         return str(error)
     found = [(error["type"], error["extra_info"]["input_name"]) for error in errors]
-    return [error for error in found if error[0] != "required_input_missing"]
+    return [error for error in found if error[0] != "return_type_mismatch"]
 
 
 BAD = [
