@@ -1,6 +1,5 @@
 """Nodes that make and hand over the memory."""
 
-
 from comfy_api.latest import io
 
 from ..everanimate_core.errors import check_finite

@@ -41,6 +41,7 @@ class ColourRow:
     sketch: str
     settings: Settings
 
+
 def _shipped(name: str, **changes: Any) -> ColourRow:
     return ColourRow(name, SKETCH_WEIGHTS.stem, replace(SETTINGS, **changes))
 
