@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_stages.py --data SET [--steps 40] [--batch 8] [--rank 32]
 
-SET: a training set that `everanimate train precompute --data toy --films 256 --model toy` made. Steps of the two stages take turns,
-so that both meet the same company on a busy machine; medians are printed, and how much of them goes into the samples.
+SET: a training set that `everanimate train precompute --data toy --films 256 --model toy` made. Steps of the
+two stages take turns, so that both meet the same company on a busy machine; medians are printed, and how much of them
+goes into the samples.
 """
 
 import argparse
