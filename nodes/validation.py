@@ -36,7 +36,6 @@ def widgets_checked(*settings: type, run_ending: str | None = None, **fixed) -> 
 
     names = [*dict.fromkeys(name for kind in settings for name in knobs(kind))]
     names += [] if run_ending is None else ["run_name"]
-    checked = in_its_name(validate_inputs)
     parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in names]
-    checked.__signature__ = Signature([Parameter("cls", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
-    return classmethod(checked)
+    validate_inputs.__signature__ = Signature([Parameter("cls", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
+    return classmethod(in_its_name(validate_inputs))

@@ -19,7 +19,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 
 import conftest
-from editor import DOCS, ROOT, open_template, run
+from editor import DOCS, ROOT, open_template, run, switch_all_on
 
 browser, page, server = conftest.browser, conftest.page, conftest.server
 OUT = Path(os.environ.get("EVERANIMATE_PICTURES", ROOT)) / DOCS.relative_to(ROOT)
@@ -166,7 +166,7 @@ def test_pictures(page, files, name):
 
 def test_picture_of_what_ships_switched_off(page):
     open_template(page, "toy_world")
-    page.evaluate("() => { for (const node of app.graph._nodes) node.mode = 0 }")
+    switch_all_on(page)
     run_and_wait_for_videos(page)
     clear_screen(page)
     take_node(page, "EverAnimateDriftReport")

@@ -45,6 +45,11 @@ def set_widget(page, node_type, name, value):
     )
 
 
+def switch_all_on(page):
+    """Switch every node on that ships switched off."""
+    page.evaluate("() => { for (const node of app.graph._nodes) node.mode = 0 }")
+
+
 def queue(page):
     """Press the button; from then on `seen` counts what the server tells the page."""
     page.evaluate(

@@ -19,6 +19,7 @@ from editor import (
     seen,
     set_widget,
     shown,
+    switch_all_on,
     wait_until_shown,
 )
 
@@ -128,7 +129,7 @@ def test_what_ships_switched_off_runs_when_it_is_switched_on(page, server):
     open_template(page, "toy_world")
     set_widget(page, "EverAnimateLoadToy", "frames", 62)
     set_widget(page, "EverAnimateAnimate", "run_name", "with_a_report")
-    page.evaluate("() => { for (const node of app.graph._nodes) node.mode = 0 }")
+    switch_all_on(page)
     look_at(page, "EverAnimateDriftReport")
     run(page)
     # The plot of the report.
