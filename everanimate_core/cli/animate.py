@@ -180,7 +180,7 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         chunk_geometry(plan, settings.identity_latents, settings.motion_latents)
         drivers.check(plan)
         prompts = prompts_of(options.prompt, options.prompts, plan)
-        if options.model in TOYS and any(prompts):
+        if options.model in TOYS and any([*prompts, options.negative_prompt]):
             command.say(TOY_READS_NONE)
         sigmas = sigma_schedule(settings.steps, settings.shift)
         key = (*network_of(options), device)

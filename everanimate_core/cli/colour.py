@@ -114,7 +114,7 @@ def main(options: Options, command: Command, kept: Kept | None = None) -> None:
         size = video.width, video.height, video.fit
         method = long_animation(lineart, reference, settings, *size, video.total_frames, lines)
         prompts = prompts_of(options.prompt, options.prompts, method.plan)
-        if options.model == TOY and any(prompts):
+        if options.model == TOY and any([*prompts, options.negative_prompt]):
             command.say(TOY_READS_NONE)
         key = (*network_of(options), options.device)
         networks = (kept or Kept()).get(key, lambda: _load(options, prompts))

@@ -77,6 +77,14 @@ def test_prompts_that_change_keep_the_chunks_before(finished, tmp_path, command)
     assert place_of(finished).files(number=1) == before
 
 
+def test_the_toy_says_that_it_reads_no_negative_prompt_either(finished, command):
+    code, said, _ = command(animate(finished, "--negative-prompt", "blurred"))
+    assert code == 0
+    told, *lines = said.splitlines()
+    assert told == "The embedded toy reads no prompts, so they change no picture."
+    assert all(", kept, " in line for line in lines[:6])
+
+
 def test_more_and_fewer_frames(finished, command):
     said = ["take 2 is opened: total_frames was 32 and is 36"]
     assert again(command, finished, "--frames", "36") == ([True] * 6 + [False], said)
