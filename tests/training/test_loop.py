@@ -152,7 +152,7 @@ def test_a_base_in_8_bits_is_learnt_on(trained, films, toy, tmp_path, kind):
     _, whole = trained
     state = run(films, toy, tmp_path, 7, replace(RECIPE, quantised=kind))
     assert not equal(state, whole) and equal(state, whole, 0.05)
-    with pytest.raises(ValueError, match=r"^resume goes on with .*got quantised None\.$"):
+    with pytest.raises(ValueError, match=rf"^resume goes on with .* \(quantised {kind}\); got quantised off\.$"):
         run(films, toy, tmp_path, 9, resume=True)
 
 
