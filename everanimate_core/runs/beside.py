@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..ports import Codec
+from .undivided import undivided
 
 Result = TypeVar("Result")
 # Seconds after which a thread that waits looks whether it was interrupted: on Windows, Ctrl-C ends no wait.
@@ -80,8 +81,11 @@ class UnderWay(Generic[Result]):
     def begin(self, work: Callable[[], Result], taken_by: Callable[[Result], None] = lambda made: None) -> None:
         """Have it done, and taken when it is caught up with; without a thread, at once. The one before is taken."""
         self.catch_up()
-        self._job = self.beside.start(work), taken_by
-        if not self.beside.on:
+        if self.beside.on:
+            with undivided():
+                self._job = self.beside.start(work), taken_by
+        else:
+            self._job = self.beside.start(work), taken_by
             self.catch_up()
 
     def catch_up(self) -> None:
@@ -89,9 +93,10 @@ class UnderWay(Generic[Result]):
         if self._job is not None:
             job, taken_by = self._job
             made = result(job)
-            # Nothing of it is held on to.
-            self._job = None
-            taken_by(made)
+            with undivided():
+                # Nothing of it is held on to.
+                self._job = None
+                taken_by(made)
 
     def catch_up_if_done(self) -> None:
         """The same, where there is nothing to wait for."""

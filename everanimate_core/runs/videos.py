@@ -64,7 +64,7 @@ def left_behind(folder: Path) -> str:
     It is another one as soon as a file was deleted, added or altered by hand.
     """
     videos = NumberedVideos(folder)
-    paths = sorted([*(folder / TAKES).glob("*.json"), *map(videos.path, videos.numbers())])
+    paths = sorted([*(folder / TAKES).glob("[!.]*.json"), *map(videos.path, videos.numbers())])
     files = []
     for path in paths:
         # Deleted at this moment, or written otherwise than a run would.

@@ -48,6 +48,11 @@ def until(condition, process=None, seconds=300):
     pytest.fail("it did not happen")
 
 
+def workers(root, lines):
+    """The processes that began a job of these lines."""
+    return {process for line in lines for process, _, _ in attempts(root, line["name"])}
+
+
 def same_as_single(lines, root, elsewhere):
     """Whether each of these jobs made just what the command alone makes."""
     for line in lines:
@@ -61,7 +66,16 @@ def test_three_jobs_two_workers_and_one_mistake(two, tmp_path, capsys):
     root = tmp_path / "results"
     lines = [toy("one", 32), toy("bad", 32, pose="none.mp4"), toy("two", 24, seed=5)]
     jobs = write_jobs(tmp_path / "jobs.jsonl", *lines)
-    code, said, complaints = finish(start(batch(jobs, root, two)))
+    process = start(batch(jobs, root, two))
+    # Whichever worker is there first waits until the other one has begun a job, too: Ray may take long to start it.
+    until(lambda: workers(root, lines), process)
+    first, *_ = workers(root, lines)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        until(lambda: len(workers(root, lines)) > 1, process)
+    finally:
+        os.kill(first, signal.SIGCONT)
+    code, said, complaints = finish(process)
     error = "line 2: --pose: must be a readable video; got none.mp4 (No such file or directory)."
     assert (code, complaints) == (1, "1 of 3 jobs failed; the same command tries them again.\n")
     expected = {"one": ("finished", "6/6", ""), "bad": ("failed", "-", error), "two": ("finished", "4/4", "")}
@@ -69,8 +83,7 @@ def test_three_jobs_two_workers_and_one_mistake(two, tmp_path, capsys):
     assert said.startswith("3 jobs, 0 of them finished already\n")
     assert status(root, capsys) == (1, expected)
     same_as_single([lines[0], lines[2]], root, tmp_path)
-    # Two workers: each of the first two jobs had one of its own.
-    assert len({attempts(root, name)[0][0] for name in ("one", "bad", "two")}) == 2
+    assert len(workers(root, lines)) == 2
 
     # Only what is missing, and the error goes with its cause.
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name.startswith(("one.", "two."))}

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -361,6 +362,37 @@ def test_ctrl_c_does_not_leave_what_is_under_way_behind(place, in_line):
     place.start(job)
     assert place.made == [3, 4, 5]
     assert_same_result(place.result(), in_line("reference")[0].result())
+
+
+@posix_only
+def test_ctrl_c_at_any_flush_leaves_no_chunk_on_disk_that_was_not_told(place, monkeypatch):
+    flush, left, number = os.fsync, -1, 0
+
+    def pressing(handle):
+        nonlocal left
+        if threading.current_thread() is threading.main_thread():
+            left -= 1
+            if left == -1:
+                signal.raise_signal(signal.SIGINT)
+        flush(handle)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(os, "fsync", pressing)
+    job, told = small_job(19, **REFERENCE), []
+    try:
+        while left < 0:
+            stopped = Place(place.root / str(number))
+            left = number
+            with suppress(KeyboardInterrupt):
+                stopped.start(job)
+            told.append([done.index for done in stopped.progress])
+            assert len(list(stopped.store.folder.glob("chunks/[!.]*.json"))) == len(told[-1])
+            number += 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [sorted(set(indices)) for indices in told] == told
+    # From a start that was stopped before its first chunk to one that was not stopped.
+    assert {len(indices) for indices in told} == {0, 1, 2, 3}
 
 
 def test_what_is_read_ahead_is_not_read_once_its_file_is_closed(place):

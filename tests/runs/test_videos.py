@@ -168,8 +168,9 @@ def test_what_a_run_left_is_another_thing_with_every_take_and_video(tmp_path):
     (tmp_path / "dance_00001_.mp4").unlink()
     seen.append(left_behind(folder))
     assert len(set(seen)) == len(seen)
-    # Not the run's, or made again from its chunks without a word.
-    for name in ("dance2_00001_.mp4", "dance/takes/00001.jpg", "dance/chunks/key.mp4"):
+    # Not the run's, not finished, or made again from its chunks without a word.
+    part = "dance/takes/.everanimate-0123456789abcdef-01234567.part.json"
+    for name in ("dance2_00001_.mp4", part, "dance/takes/00001.jpg", "dance/chunks/key.mp4"):
         (tmp_path / name).write_bytes(b"content")
     assert left_behind(folder) == seen[-1]
 
