@@ -78,7 +78,9 @@ def chunks_of(model, row, world, length):
         pose = WorldFrames(pose_at, 10 * frames)
         chunk = Drivers(pose=pose).chunk(own.plan(10 * frames), min(number, 1))
         made = make_chunk(chunk, memory, sample, model.codec, own, row.policy)
-        memory, start, number = made.memory, start + frames - GEOMETRY.overlap, number + 1
+        # It forgets the plan and the chunk that it comes from: the next one is of a plan of its own.
+        memory = replace(made.memory, made_by=None, plan=None)
+        start, number = start + frames - GEOMETRY.overlap, number + 1
         yield made
 
 
