@@ -53,6 +53,23 @@ def workers(root, lines):
     return {process for line in lines for process, _, _ in attempts(root, line["name"])}
 
 
+def wait_for_workers(count, root, lines, process):
+    """Wait until so many workers have begun a job. The first pause meanwhile: Ray may take long to start the last."""
+    paused = set()
+
+    def all_there():
+        for worker in workers(root, lines) - paused:
+            os.kill(worker, signal.SIGSTOP)
+            paused.add(worker)
+        return len(paused) == count
+
+    try:
+        until(all_there, process)
+    finally:
+        for worker in paused:
+            os.kill(worker, signal.SIGCONT)
+
+
 def same_as_single(lines, root, elsewhere):
     """Whether each of these jobs made just what the command alone makes."""
     for line in lines:
@@ -67,14 +84,7 @@ def test_three_jobs_two_workers_and_one_mistake(two, tmp_path, capsys):
     lines = [toy("one", 32), toy("bad", 32, pose="none.mp4"), toy("two", 24, seed=5)]
     jobs = write_jobs(tmp_path / "jobs.jsonl", *lines)
     process = start(batch(jobs, root, two))
-    # Whichever worker is there first waits until the other one has begun a job, too: Ray may take long to start it.
-    until(lambda: workers(root, lines), process)
-    first, *_ = workers(root, lines)
-    os.kill(first, signal.SIGSTOP)
-    try:
-        until(lambda: len(workers(root, lines)) > 1, process)
-    finally:
-        os.kill(first, signal.SIGCONT)
+    wait_for_workers(2, root, lines, process)
     code, said, complaints = finish(process)
     error = "line 2: --pose: must be a readable video; got none.mp4 (No such file or directory)."
     assert (code, complaints) == (1, "1 of 3 jobs failed; the same command tries them again.\n")
@@ -114,6 +124,7 @@ def test_ten_jobs_three_workers_a_worker_and_the_driver_killed(tmp_path, capsys)
         process = start(batch(jobs, root, address))
         try:
             # The longest three begin.
+            wait_for_workers(3, root, lines, process)
             until(lambda: all(made(name) for name in names[:3]), process)
             code, found = status(root, capsys)
             assert code == 0
