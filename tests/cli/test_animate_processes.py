@@ -39,24 +39,31 @@ def test_with_pose_face_and_guidance_it_is_that_of_one_process(tmp_path, command
 
 
 class KillingHelpers(Command):
-    """A command whose helper is killed as soon as the second chunk is finished."""
+    """A command whose helper is killed as soon as it is told of the second chunk. told: of how many it was in all."""
+
+    told = 0
 
     def say(self, line):
+        self.told += line.startswith("chunk ")
         if line.startswith("chunk 2"):
             multiprocessing.active_children()[0].kill()
 
 
 @posix_only
-def test_when_a_process_dies_finished_chunks_are_kept_for_however_many_processes(tmp_path, command):
+@pytest.mark.parametrize("beside", ["off", "all"])
+def test_when_a_process_dies_finished_chunks_are_kept_for_however_many_processes(tmp_path, command, beside):
     out, whole = tmp_path / "dance.mp4", tmp_path / "whole.mp4"
-    options = parse(animate_module.Options, "animate", animate(out, *TOGETHER)[1:])
+    options = parse(animate_module.Options, "animate", animate(out, *TOGETHER, "--beside", beside)[1:])
+    killing = KillingHelpers()
     with pytest.raises(RunFailed, match=r"got exit code -9 of process 2 of 2\. Finished chunks are kept"):
-        animate_module.main(options, KillingHelpers())
-    assert len(latents_of(out)) == 2
+        animate_module.main(options, killing)
+    # The third may be sampled before the second is kept beside it.
+    assert killing.told in ([2] if beside == "off" else [2, 3])
+    assert len(latents_of(out)) == killing.told
 
     code, said, _ = command(animate(out, "--device", "cpu"))
     assert code == 0
-    assert said.count(", kept, ") == 2
+    assert said.count(", kept, ") == killing.told
     assert place_of(out).store.take_numbers() == [1]
     assert command(animate(whole, "--device", "cpu"))[0] == 0
     assert_equal(latents_of(out), latents_of(whole))

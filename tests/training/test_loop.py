@@ -162,10 +162,17 @@ def test_something_must_be_left_to_learn_from(films, toy, tmp_path):
 
 
 def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):
-    """The gradients are averaged over the portions; only sums are taken in another order."""
+    """The gradients are averaged over the portions; only sums are taken in another order.
+
+    So they are compared, as the means that AdamW keeps. It moves a weight by the rate at most in a step, and by as much
+    where the gradient is nothing but what its sums were rounded by.
+    """
     _, whole = trained
     parts = run(films, toy, tmp_path, 7, accumulate=2)
-    assert equal(parts, whole, 1e-4)
+    tolerances = {"exp_avg": 1e-6, "exp_avg_sq": 1e-10, "step": 0, "weight": RECIPE.rate}
+    assert parts.keys() == whole.keys()
+    for name, value in whole.items():
+        assert torch.allclose(parts[name], value, rtol=0, atol=tolerances[name.partition(".")[0]]), name
     moved = max(value.abs().max() for name, value in whole.items() if name.startswith("weight") and "lora_B" in name)
     assert moved > 2e-3
 
