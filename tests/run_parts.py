@@ -193,6 +193,10 @@ class Place:
         chunks = [path for i in indices for path in (self.chunk_path(i, number), self.segment_path(i, number))]
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in chunks if path.exists()}
 
+    def records(self):
+        """The files of all records. One that is not finished has a hidden name."""
+        return list(self.store.folder.glob("chunks/[!.]*.json"))
+
     def handed(self, index, number=0):
         """{name: digest} of what a chunk of a take keeps of that which it hands on."""
         tensors = load(self.chunk_path(index, number).read_bytes())

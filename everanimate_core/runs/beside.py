@@ -8,7 +8,7 @@ and `OneAtATime` keeps two threads out of one VAE.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -81,11 +81,10 @@ class UnderWay(Generic[Result]):
     def begin(self, work: Callable[[], Result], taken_by: Callable[[Result], None] = lambda made: None) -> None:
         """Have it done, and taken when it is caught up with; without a thread, at once. The one before is taken."""
         self.catch_up()
-        if self.beside.on:
-            with undivided():
-                self._job = self.beside.start(work), taken_by
-        else:
+        # Without a thread the work is done here, and may take long.
+        with undivided() if self.beside.on else nullcontext():
             self._job = self.beside.start(work), taken_by
+        if not self.beside.on:
             self.catch_up()
 
     def catch_up(self) -> None:

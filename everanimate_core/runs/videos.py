@@ -12,7 +12,7 @@ from typing import Protocol
 from ..digests import digest, file_digest
 from ..files import write_whole
 from .names import alike
-from .store import TAKES
+from .store import TAKES, RunStore
 from .takes import Take
 
 
@@ -63,8 +63,8 @@ def left_behind(folder: Path) -> str:
 
     It is another one as soon as a file was deleted, added or altered by hand.
     """
-    videos = NumberedVideos(folder)
-    paths = sorted([*(folder / TAKES).glob("[!.]*.json"), *map(videos.path, videos.numbers())])
+    store, videos = RunStore(folder), NumberedVideos(folder)
+    paths = sorted([*map(store.take_path, store.take_numbers()), *map(videos.path, videos.numbers())])
     files = []
     for path in paths:
         # Deleted at this moment, or written otherwise than a run would.

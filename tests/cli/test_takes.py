@@ -58,7 +58,7 @@ def test_pruning_asks_where_somebody_sits(run):
     code, out = ask(b"y\n")
     assert code == 0
     assert run.store.take_numbers() == [2]
-    assert len(list(run.store.folder.glob("chunks/*.json"))) == 3
+    assert len(run.records()) == 3
 
 
 def test_pruning_without_anybody_to_ask(run, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Fixtures of runs: a small job with sound, a place for it, and places where it was finished."""
 
 import shutil
+import signal
 from functools import partial
 
 import pytest
@@ -20,6 +21,14 @@ def sound():
 def job(sound):
     """job(total, **changes): six chunks of a driving video with sound."""
     return partial(small_job, sound=sound)
+
+
+@pytest.fixture
+def ctrl_c_raises():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

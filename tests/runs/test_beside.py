@@ -327,7 +327,7 @@ def test_an_interrupted_run_finishes_what_is_under_way(place, in_line, settings,
 
 
 @posix_only
-def test_ctrl_c_does_not_leave_what_is_under_way_behind(place, in_line):
+def test_ctrl_c_does_not_leave_what_is_under_way_behind(place, in_line, ctrl_c_raises):
     """Pressed in mid-step, and again while the thread beside still works."""
     begun, pressed = threading.Event(), threading.Event()
 
@@ -351,12 +351,9 @@ def test_ctrl_c_does_not_leave_what_is_under_way_behind(place, in_line):
             threading.Event().wait(PATIENCE)
         return Sampler()(request, seed)
 
-    job, before = small_job(**REFERENCE), signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            place.start(job, sample, Slow())
-    finally:
-        signal.signal(signal.SIGINT, before)
+    job = small_job(**REFERENCE)
+    with pytest.raises(KeyboardInterrupt):
+        place.start(job, sample, Slow())
     assert [done.index for done in place.progress] == [0, 1, 2]
     assert_clean(place)
     place.start(job)
@@ -365,7 +362,7 @@ def test_ctrl_c_does_not_leave_what_is_under_way_behind(place, in_line):
 
 
 @posix_only
-def test_ctrl_c_at_any_flush_leaves_no_chunk_on_disk_that_was_not_told(place, monkeypatch):
+def test_ctrl_c_at_any_flush_leaves_no_chunk_on_disk_that_was_not_told(place, monkeypatch, ctrl_c_raises):
     flush, left, number = os.fsync, -1, 0
 
     def pressing(handle):
@@ -376,20 +373,16 @@ def test_ctrl_c_at_any_flush_leaves_no_chunk_on_disk_that_was_not_told(place, mo
                 signal.raise_signal(signal.SIGINT)
         flush(handle)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(os, "fsync", pressing)
     job, told = small_job(19, **REFERENCE), []
-    try:
-        while left < 0:
-            stopped = Place(place.root / str(number))
-            left = number
-            with suppress(KeyboardInterrupt):
-                stopped.start(job)
-            told.append([done.index for done in stopped.progress])
-            assert len(list(stopped.store.folder.glob("chunks/[!.]*.json"))) == len(told[-1])
-            number += 1
-    finally:
-        signal.signal(signal.SIGINT, before)
+    while left < 0:
+        stopped = Place(place.root / str(number))
+        left = number
+        with suppress(KeyboardInterrupt):
+            stopped.start(job)
+        told.append([done.index for done in stopped.progress])
+        assert len(stopped.records()) == len(told[-1])
+        number += 1
     assert [sorted(set(indices)) for indices in told] == told
     # From a start that was stopped before its first chunk to one that was not stopped.
     assert {len(indices) for indices in told} == {0, 1, 2, 3}

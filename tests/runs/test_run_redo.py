@@ -219,7 +219,7 @@ def test_the_candidate_that_drifts_least_is_taken(place, job):
     files = [path.read_bytes() for path in place.store.folder.glob("chunks/*.safetensors")]
     assert len(files) == 18
     assert len({digest(load(content)["latents"]) for content in files}) == 18
-    assert len(list(place.store.folder.glob("chunks/*.json"))) == 18
+    assert len(place.records()) == 18
 
 
 def test_candidates_asked_again_are_there(place, job):

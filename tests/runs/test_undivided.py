@@ -9,15 +9,7 @@ from run_parts import posix_only
 from everanimate_core.runs.undivided import undivided
 
 
-@pytest.fixture
-def python_s_own():
-    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_counts_at_the_end(python_s_own):
+def test_ctrl_c_counts_at_the_end(ctrl_c_raises):
     done = []
     with pytest.raises(KeyboardInterrupt):
         with undivided():
@@ -29,7 +21,7 @@ def test_ctrl_c_counts_at_the_end(python_s_own):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_does_not_hide_what_went_wrong(python_s_own):
+def test_ctrl_c_does_not_hide_what_went_wrong(ctrl_c_raises):
     with pytest.raises(KeyboardInterrupt) as caught, undivided():
         signal.raise_signal(signal.SIGINT)
         raise OSError("no room")
@@ -38,7 +30,7 @@ def test_ctrl_c_does_not_hide_what_went_wrong(python_s_own):
 
 @posix_only
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
-def test_nothing_changes_where_no_ctrl_c_is_seen(python_s_own, handler):
+def test_nothing_changes_where_no_ctrl_c_is_seen(ctrl_c_raises, handler):
     signal.signal(signal.SIGINT, handler)
     seen = []
 

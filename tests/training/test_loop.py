@@ -164,8 +164,8 @@ def test_something_must_be_left_to_learn_from(films, toy, tmp_path):
 def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):
     """The gradients are averaged over the portions; only sums are taken in another order.
 
-    So they are compared, as the means that AdamW keeps. It moves a weight by the rate at most in a step, and by as much
-    where the gradient is nothing but what its sums were rounded by.
+    AdamW moves a weight by up to the rate in a step, however small its gradient. Where a gradient is nothing but rounding,
+    which is seldom, the weight goes another way.
     """
     _, whole = trained
     parts = run(films, toy, tmp_path, 7, accumulate=2)
@@ -173,6 +173,8 @@ def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):
     assert parts.keys() == whole.keys()
     for name, value in whole.items():
         assert torch.allclose(parts[name], value, rtol=0, atol=tolerances[name.partition(".")[0]]), name
+    apart = torch.cat([(parts[name] - whole[name]).abs().flatten() for name in whole if name.startswith("weight")])
+    assert (apart > 1e-4).sum() <= len(apart) // 10_000
     moved = max(value.abs().max() for name, value in whole.items() if name.startswith("weight") and "lora_B" in name)
     assert moved > 2e-3
 
