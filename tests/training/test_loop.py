@@ -164,7 +164,7 @@ def test_something_must_be_left_to_learn_from(films, toy, tmp_path):
 def test_portions_of_a_batch_are_the_batch(trained, films, toy, tmp_path):
     """The gradients are averaged over the portions; only sums are taken in another order.
 
-    AdamW moves a weight by up to the rate in a step, however small its gradient. Where a gradient is nothing but rounding,
+    AdamW moves a weight by up to the rate in a step, however small its gradient. Where that is nothing but rounding,
     which is seldom, the weight goes another way.
     """
     _, whole = trained
