@@ -64,10 +64,14 @@ def seen(page, kind):
     return page.evaluate("kind => window.seen[kind] || 0", kind)
 
 
+def wait_until_done(page, timeout=300_000):
+    page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=timeout)
+
+
 def run(page):
     """Press the button and wait until the graph has run through, without a node that is refused."""
     queue(page)
-    page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=300_000)
+    wait_until_done(page)
     assert seen(page, "execution_error") == 0
     # The server refuses single outputs, and runs the others.
     assert not page.evaluate("() => app.lastNodeErrors")
@@ -106,6 +110,31 @@ def wait_until_shown(page, node_type, condition, timeout=300_000):
     """condition: in JavaScript, on `shown`."""
     page.wait_for_function(f"type => {{ const shown = ({SHOWN})(type); return {condition} }}", arg=node_type,
                            timeout=timeout)  # fmt: skip
+
+
+# Frames alone are not enough: while the page is slow, lines that stand for moments come and go between two of them.
+WATCH = f"""type => {{
+    window.watched = []
+    let last = ""
+    const look = () => {{
+        const shown = ({SHOWN})(type)
+        if (JSON.stringify(shown) !== last) window.watched.push(shown)
+        last = JSON.stringify(shown)
+    }}
+    for (const kind of ["progress", "progress_text", "b_preview"]) app.api.addEventListener(kind, look)
+    const frame = () => {{ look(); requestAnimationFrame(frame) }}
+    frame()
+}}"""
+
+
+def watch(page, node_type):
+    """From now on `watched` keeps what a node shows at each message of the server and in each frame of the page."""
+    page.evaluate(WATCH, node_type)
+
+
+def watched(page):
+    """All that the node of `watch` has shown, in its order, each state once in a row."""
+    return page.evaluate("() => window.watched")
 
 
 def look_at(page, node_type):

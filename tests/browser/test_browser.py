@@ -20,7 +20,10 @@ from editor import (
     set_widget,
     shown,
     switch_all_on,
+    wait_until_done,
     wait_until_shown,
+    watch,
+    watched,
 )
 
 if MISSING:
@@ -110,9 +113,10 @@ def test_the_finished_video_takes_the_place_of_the_live_preview(page, server, na
     set_widget(page, node, "run_name", f"{name}_seen_in_its_node")
     look_at(page, node)
     height = shown(page, node)["height"]
+    watch(page, node)
     queue(page)
-    wait_until_shown(page, node, "shown.pictures && shown.previews")
-    page.wait_for_function("window.seen.execution_success || window.seen.execution_error", timeout=300_000)
+    wait_until_done(page)
+    assert any(state["pictures"] and state["previews"] for state in watched(page))
     wait_until_shown(page, node, "shown.widgets.includes('video-preview') && shown.videos.length", 20_000)
     state = shown(page, node)
     assert [f"filename={name}_seen_in_its_node_00001_.mp4" in source for source in state["videos"]] == [True]

@@ -9,7 +9,7 @@ import shutil
 
 import av
 import pytest
-from editor import ROOT, open_template, queue, seen, set_widget
+from editor import ROOT, open_template, queue, seen, set_widget, wait_until_done
 
 WHEEL = os.environ.get("MEDIAPIPE_WHEEL")
 pytestmark = pytest.mark.skipif(not WHEEL, reason="MEDIAPIPE_WHEEL names no wheel")
@@ -49,8 +49,7 @@ def graph(page):
 
 def run_until_done(page):
     queue(page)
-    done = "window.seen.execution_success || window.seen.execution_error"
-    page.wait_for_function(done, timeout=TEN_MINUTES)
+    wait_until_done(page, TEN_MINUTES)
 
 
 def facts(path):
