@@ -115,11 +115,12 @@ def wait_until_shown(page, node_type, condition, timeout=300_000):
 # Frames alone are not enough: while the page is slow, lines that stand for moments come and go between two of them.
 WATCH = f"""type => {{
     window.watched = []
-    let last = ""
+    let last
     const look = () => {{
         const shown = ({SHOWN})(type)
-        if (JSON.stringify(shown) !== last) window.watched.push(shown)
-        last = JSON.stringify(shown)
+        const text = JSON.stringify(shown)
+        if (text !== last) window.watched.push(shown)
+        last = text
     }}
     for (const kind of ["progress", "progress_text", "b_preview"]) app.api.addEventListener(kind, look)
     const frame = () => {{ look(); requestAnimationFrame(frame) }}
@@ -128,13 +129,23 @@ WATCH = f"""type => {{
 
 
 def watch(page, node_type):
-    """From now on `watched` keeps what a node shows at each message of the server and in each frame of the page."""
+    """From now on keep what a node shows at each message of the server and in each frame of the page."""
     page.evaluate(WATCH, node_type)
 
 
-def watched(page):
-    """All that the node of `watch` has shown, in its order, each state once in a row."""
-    return page.evaluate("() => window.watched")
+def wait_until_watched(page, condition, timeout=300_000):
+    """The first that the node of `watch` showed so; what it showed before is let go of, so that the next look goes on
+    from there. condition: as for `wait_until_shown`; what meets it may be gone by now."""
+    found = page.wait_for_function(
+        f"""() => {{
+            const index = window.watched.findIndex(shown => {condition})
+            if (index < 0) return null
+            window.watched.splice(0, index)
+            return window.watched[0]
+        }}""",
+        timeout=timeout,
+    )
+    return found.json_value()
 
 
 def look_at(page, node_type):

@@ -22,8 +22,8 @@ from editor import (
     switch_all_on,
     wait_until_done,
     wait_until_shown,
+    wait_until_watched,
     watch,
-    watched,
 )
 
 if MISSING:
@@ -115,8 +115,8 @@ def test_the_finished_video_takes_the_place_of_the_live_preview(page, server, na
     height = shown(page, node)["height"]
     watch(page, node)
     queue(page)
+    wait_until_watched(page, "shown.pictures && shown.previews")
     wait_until_done(page)
-    assert any(state["pictures"] and state["previews"] for state in watched(page))
     wait_until_shown(page, node, "shown.widgets.includes('video-preview') && shown.videos.length", 20_000)
     state = shown(page, node)
     assert [f"filename={name}_seen_in_its_node_00001_.mp4" in source for source in state["videos"]] == [True]

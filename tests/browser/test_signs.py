@@ -1,7 +1,6 @@
 """What is seen of a long run while it goes, and after it: chunk and time left, the video so far, takes."""
 
 import json
-import re
 import time
 
 import pytest
@@ -16,8 +15,8 @@ from editor import (
     shown,
     wait_until_done,
     wait_until_shown,
+    wait_until_watched,
     watch,
-    watched,
 )
 
 if MISSING:
@@ -48,19 +47,14 @@ def test_chunk_and_time_left_and_the_video_so_far_are_seen_without_previews(page
     open_toy(page, "watched", 178)
     watch(page, NODE)
     queue(page)
-    wait_until_done(page)
-    states = watched(page)
-
-    def at(line):
-        """What was shown while `line` stood in the node."""
-        return [state for state in states if re.search(f"^{line}$", state["text"], re.MULTILINE)]
-
     # In the first chunk too.
-    assert at(r"chunk 1 of 6, step [2-4] of 4, \d+ s left")
-    videos = [state["videos"] for state in at(r"chunk [2-5] of 6, step \d of 4, \d+ s left") if state["videos"]]
-    assert ["filename=watched_00001_.mp4" in source for source in videos[0]] == [True]
+    wait_until_watched(page, r"/^chunk 1 of 6, step [2-4] of 4, \d+ s left$/m.test(shown.text)", 60_000)
+    later = r"/^chunk [2-5] of 6, step \d of 4, \d+ s left$/m.test(shown.text)"
+    state = wait_until_watched(page, f"{later} && shown.videos.length", 60_000)
+    assert ["filename=watched_00001_.mp4" in source for source in state["videos"]] == [True]
     # The last finished frame stands in the place of a preview.
-    assert any(state["pictures"] and state["previews"] for state in states)
+    wait_until_watched(page, "shown.pictures && shown.previews")
+    wait_until_done(page)
     wait_until_shown(page, NODE, "shown.widgets.includes('video-preview') && shown.videos.length", 20_000)
     state = shown(page, NODE)
     assert told(state) == ["6 of 6 chunks are finished.", SILENT]
@@ -97,11 +91,9 @@ def test_another_seed_makes_a_second_take_and_shows_its_video(page, server):
     set_widget(page, NODE, "seed", 1)
     watch(page, NODE)
     queue(page)
-    wait_until_done(page)
     # The video of the first take makes room for live previews.
-    assert any(
-        state["pictures"] and state["previews"] and "video-preview" not in state["widgets"] for state in watched(page)
-    )
+    wait_until_watched(page, "shown.pictures && shown.previews && !shown.widgets.includes('video-preview')")
+    wait_until_done(page)
     wait_until_shown(page, NODE, "shown.widgets.includes('video-preview') && shown.videos.length", 20_000)
     state = shown(page, NODE)
     assert ["filename=retaken_00002_.mp4" in source for source in state["videos"]] == [True]
